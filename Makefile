@@ -1,0 +1,67 @@
+# `make help` lists the targets. Everything that is installed stays inside this folder.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-cache-dir
+export PYTHONDONTWRITEBYTECODE := 1
+
+.PHONY: help setup setup-dev demo test check fmt lint types imports proto proto-check lock wheel image eval clean
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
+
+setup: $(VENV)/.runtime ## virtual environment with what the product needs
+$(VENV)/.runtime: requirements/runtime.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: PYTHON=python3.11 make $(MAKECMDGOALS)"; exit 8; }
+	@$(PYTHON) -c 'import ensurepip' || { echo "the venv module is missing: apt-get install python3-venv"; exit 8; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP) --require-hashes -r requirements/runtime.lock
+	@$(PIP) --no-deps --no-build-isolation -e .
+	@touch $@
+
+setup-dev: $(VENV)/.dev ## the same, with test tools
+$(VENV)/.dev: requirements/dev.lock $(VENV)/.runtime
+	@$(PIP) --require-hashes -r requirements/dev.lock
+	@touch $@
+
+demo: setup ## control plane, outpost and a pretended provider, end to end
+	@$(BIN)/outpost demo
+
+test: setup-dev ## every test
+	$(BIN)/python -m pytest
+
+check: setup-dev fmt-check lint types imports proto-check test ## what CI runs
+
+fmt: setup-dev ## format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix-only .
+
+.PHONY: fmt-check
+fmt-check:
+	$(BIN)/ruff format --check .
+
+lint:
+	$(BIN)/ruff check .
+
+types:
+	$(BIN)/mypy
+
+imports:
+	$(BIN)/lint-imports
+
+proto: setup-dev ## generate the wire code
+	$(BIN)/python -m grpc_tools.protoc -I proto --python_out=proto --pyi_out=proto --grpc_python_out=proto proto/outpost_wire/v1/*.proto
+
+proto-check: ## regenerating changes nothing
+	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && \
+	$(BIN)/python -m grpc_tools.protoc -I proto --python_out="$$tmp" --pyi_out="$$tmp" --grpc_python_out="$$tmp" proto/outpost_wire/v1/*.proto && \
+	for f in "$$tmp"/outpost_wire/v1/*; do cmp "$$f" "proto/outpost_wire/v1/$${f##*/}" || exit 1; done
+
+lock: ## resolve the dependencies anew
+	$(BIN)/uv pip compile pyproject.toml --extra outpost --extra fast --extra build --generate-hashes --no-emit-index-url --no-header --python-version 3.11 -q -o requirements/runtime.lock
+	$(BIN)/uv pip compile pyproject.toml --extra outpost --extra fast --extra build --extra dev -c requirements/runtime.lock --generate-hashes --no-emit-index-url --no-header --python-version 3.11 -q -o requirements/dev.lock
+
+clean: ## remove everything that was made
+	rm -rf $(VENV) .cache .demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
