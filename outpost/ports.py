@@ -104,3 +104,157 @@ class OrgHealth:
     functions: Mapping[str, str] = field(default_factory=dict)  # function -> "ok" or an error code
     certificate_expires_ms: int = 0
     last_contact_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EnrollmentAnswer:
+    """What the control plane gives for a spent join token. DER and exact bytes, not yet trusted."""
+
+    org: str
+    outpost_id: str
+    name: str
+    trust_domain: str
+    chain: tuple[bytes, ...]
+    trust_bundle: tuple[bytes, ...]
+    tuf_root: bytes
+    witness_public_key: bytes
+    witness_name: str
+    sync_endpoint: str
+    join_sequence: int
+    now_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class OfferedFile:
+    """One file of an offer; ``inline`` is empty when it has to be fetched or is held already."""
+
+    name: str
+    sha256: bytes
+    size: int
+    metadata: bool
+    inline: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A complete signed set by name and hash."""
+
+    nonce: str
+    revision: str
+    files: tuple[OfferedFile, ...]
+    now_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Locked:
+    """The control plane revoked this outpost: deliver the audit tail, nothing else."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RotateNow:
+    """Renew the certificate at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Reconnect at a random moment within so many seconds."""
+
+    spread_seconds: int
+
+
+ControlMessage = Offer | Locked | RotateNow | Drain
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """First message of a sync stream."""
+
+    boot_id: str
+    join_sequence: int
+    software_version: str
+    active_revision: str
+    held: Mapping[str, bytes]  # file name -> SHA-256
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """State of an outpost, every 10 seconds."""
+
+    now_ms: int
+    state: str
+    functions: Mapping[str, str]  # function -> "ok" or an error code
+    active_revision: str
+    certificate_expires_ms: int
+    audit_size: int
+    audit_cosigned: int
+    tiers: tuple[int, ...]
+    workers: int
+    workers_ready: int
+    software_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class AppendAnswer:
+    """Answer of the witness: 200, or 403, 404, 409, 422 as in C2SP tlog-witness."""
+
+    status: int
+    known_size: int
+    cosigned_checkpoint: bytes
+
+
+class SyncSession(Protocol):
+    """An open sync stream."""
+
+    async def receive(self) -> ControlMessage | None:
+        """The next message, or None when the control plane closed the stream in order.
+
+        Raises:
+            PeerError: broken, refused.
+        """
+        ...
+
+    async def ack(self, nonce: str, revision: str, activated_ms: int) -> None:
+        """The offer is active."""
+        ...
+
+    async def nack(self, nonce: str, error: Mapping[str, str | bool], resource: str) -> None:
+        """The offer was refused."""
+        ...
+
+    async def status(self, heartbeat: Heartbeat) -> None:
+        """Tell how we are."""
+        ...
+
+
+class ControlPlane(Protocol):
+    """The control plane as an enrolled outpost sees it (mTLS)."""
+
+    async def open(self, hello: Hello) -> SyncSession:
+        """Open the sync stream."""
+        ...
+
+    async def fetch(self, sha256: bytes, size: int) -> bytes:
+        """Bytes of a file; length and hash are checked."""
+        ...
+
+    async def renew(
+        self, csr_der: bytes, join_sequence: int
+    ) -> tuple[tuple[bytes, ...], tuple[bytes, ...], int]:
+        """Chain, trust bundle and join sequence for a fresh key."""
+        ...
+
+    async def append(
+        self, origin: str, first: int, entries: Sequence[bytes], checkpoint: bytes
+    ) -> AppendAnswer:
+        """Deliver audit entries of one tile."""
+        ...
+
+    async def root(self, origin: str, size: int) -> tuple[int, bytes]:
+        """(known size, root at ``size``); the root is empty beyond the known size."""
+        ...
+
+    async def close(self) -> None:
+        """Let the connection go."""
+        ...

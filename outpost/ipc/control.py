@@ -1,0 +1,126 @@
+"""The control socket: each child tells the supervisor who it is, then both send frames.
+
+Frames carry ``type``. A frame with ``id`` expects one answer ``{"type": "answer", "id": ...}`` with either
+``result`` or ``error`` (code, message).
+"""
+
+import asyncio
+import contextlib
+import itertools
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from outpost.core.errors import InternalError, OutpostError
+from outpost.ipc import frames, sockets
+
+Handler = Callable[[frames.Frame], Awaitable[Any]]
+
+
+class RemoteError(InternalError):
+    """The other process refused or failed; carries its code as ``remote_code``."""
+
+    code = "ipc.remote"
+    fatal = False
+
+    def __init__(self, message: str, *, remote_code: str) -> None:
+        super().__init__(message)
+        self.remote_code = remote_code
+
+
+class Link:
+    """One end of a control connection: calls, casts and a handler for what comes in."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, handler: Handler) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._handler = handler
+        self._ids = itertools.count(1)
+        self._waiting: dict[int, asyncio.Future[Any]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def cast(self, frame: frames.Frame) -> None:
+        """Send without an answer; silently dropped when the peer has gone (its supervisor notices)."""
+        if not self._writer.is_closing():
+            self._writer.write(frames.encode(frame))
+
+    async def call(self, frame: frames.Frame, timeout_seconds: float) -> Any:
+        """Send and wait for the answer.
+
+        Raises:
+            RemoteError: the peer answered with an error.
+            PeerGoneError: the peer went away first.
+            TimeoutError: no answer in time.
+        """
+        number = next(self._ids)
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._waiting[number] = answer
+        try:
+            self.cast({**frame, "id": number})
+            if self._writer.is_closing():
+                raise frames.PeerGoneError("the other process closed the socket")
+            return await asyncio.wait_for(answer, timeout_seconds)
+        finally:
+            del self._waiting[number]
+
+    async def run(self) -> None:
+        """Serve until the peer goes away; open calls then fail with PeerGoneError."""
+        try:
+            while True:
+                frame = await frames.read(self._reader)
+                if frame.get("type") == "answer":
+                    self._settle(frame)
+                else:
+                    task = asyncio.create_task(self._serve(frame))
+                    self._tasks.add(task)
+                    task.add_done_callback(self._tasks.discard)
+        except frames.PeerGoneError as gone:
+            for future in self._waiting.values():
+                if not future.done():
+                    future.set_exception(gone)
+        finally:
+            await self.close()
+
+    async def close(self) -> None:
+        """Close the connection."""
+        self._writer.close()
+        with contextlib.suppress(ConnectionError):
+            await self._writer.wait_closed()
+
+    def _settle(self, frame: frames.Frame) -> None:
+        future = self._waiting.get(frame["id"])
+        if future is None or future.done():
+            return  # the caller gave up: its time-out has spoken
+        error = frame.get("error")
+        if error is None:
+            future.set_result(frame.get("result"))
+        else:
+            future.set_exception(RemoteError(error["message"], remote_code=error["code"]))
+
+    async def _serve(self, frame: frames.Frame) -> None:
+        try:
+            result = await self._handler(frame)
+            reply: frames.Frame = {"type": "answer", "id": frame.get("id"), "result": result}
+        except OutpostError as error:
+            reply = {
+                "type": "answer",
+                "id": frame.get("id"),
+                "error": {"code": error.code, "message": error.message},
+            }
+        if frame.get("id") is not None:
+            self.cast(reply)
+
+
+async def connect(path: Path, handler: Handler) -> Link:
+    """Connect to the supervisor."""
+    reader, writer = await asyncio.open_unix_connection(
+        sock=sockets.connect(path), limit=frames.MAX_FRAME_BYTES
+    )
+    return Link(reader, writer, handler)
+
+
+async def serve(
+    path: Path, on_link: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+) -> asyncio.Server:
+    """Listen for children."""
+    return await asyncio.start_unix_server(on_link, sock=sockets.listen(path), limit=frames.MAX_FRAME_BYTES)

@@ -1,0 +1,202 @@
+"""The control plane over gRPC: the adapter behind ``ports.ControlPlane``."""
+
+import asyncio
+import hashlib
+from collections.abc import Mapping, Sequence
+
+import grpc
+import grpc.aio
+from outpost_wire.v1 import (
+    audit_pb2,
+    audit_pb2_grpc,
+    enrollment_pb2,
+    enrollment_pb2_grpc,
+    sync_pb2,
+    sync_pb2_grpc,
+    types_pb2,
+)
+
+from outpost import ports
+from outpost.core.errors import PeerError
+from outpost.rpc import codec
+
+UNARY_TIMEOUT_SECONDS = 10.0
+FETCH_TIMEOUT_SECONDS = 120.0  # 64 MiB at 5 Mbit/s
+MAX_MESSAGE_BYTES = 20 * 1024 * 1024  # one tile: 256 records of 64 KiB, and room
+CHANNEL_OPTIONS: tuple[tuple[str, int | str], ...] = (
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.http2.ping_timeout_ms", 5_000),  # without it a dead connection lives 60 s
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.enable_retries", 0),  # retries are ours: typed, with jitter
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+    ("grpc.use_local_subchannel_pool", 1),  # a new certificate means a new connection
+    ("grpc.enable_http_proxy", 0),
+)
+
+
+class FetchError(PeerError):
+    """Fetched bytes are not those of the hash."""
+
+    code = "fetch.mismatch"
+
+
+async def enroll(
+    endpoint: str, credentials: grpc.ChannelCredentials, request: ports.EnrollmentRequest
+) -> ports.EnrollmentAnswer:
+    """Spend a join token.
+
+    Args:
+        endpoint: host:port of the enrollment listener.
+        credentials: server TLS with the pinned root.
+        request: token, CSR and public key of the audit log.
+
+    Raises:
+        ControlPlaneRefusedError: typed refusal.
+        ControlPlaneUnreachableError: no connection.
+    """
+    async with grpc.aio.secure_channel(endpoint, credentials, options=CHANNEL_OPTIONS) as channel:
+        stub = enrollment_pb2_grpc.EnrollmentStub(channel)  # type: ignore[no-untyped-call]
+        try:
+            answer = await stub.Enroll(codec.enroll_request(request), timeout=UNARY_TIMEOUT_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            raise codec.error_from_rpc(error, endpoint) from error
+    return codec.enrollment_answer(answer)
+
+
+class GrpcSyncSession:
+    """One open sync stream."""
+
+    def __init__(
+        self, call: "grpc.aio.StreamStreamCall[sync_pb2.SyncUp, sync_pb2.SyncDown]", endpoint: str
+    ) -> None:
+        self._call = call
+        self._endpoint = endpoint
+        self._writing = asyncio.Lock()
+
+    async def send(self, message: sync_pb2.SyncUp) -> None:
+        """Write one message; grpc allows one writer at a time."""
+        try:
+            async with self._writing:
+                await self._call.write(message)
+        except grpc.aio.AioRpcError as error:
+            raise codec.error_from_rpc(error, self._endpoint) from error
+        except asyncio.InvalidStateError as error:
+            raise codec.ControlPlaneUnreachableError("the sync stream is closed") from error
+
+    async def receive(self) -> ports.ControlMessage | None:
+        """The next message that this version knows, or None at the end."""
+        try:
+            while True:
+                message = await self._call.read()
+                if message is grpc.aio.EOF:
+                    return None
+                known = codec.control_message(message)
+                if known is not None:
+                    return known
+        except grpc.aio.AioRpcError as error:
+            raise codec.error_from_rpc(error, self._endpoint) from error
+
+    async def ack(self, nonce: str, revision: str, activated_ms: int) -> None:
+        """The offer is active."""
+        await self.send(
+            sync_pb2.SyncUp(ack=sync_pb2.Ack(nonce=nonce, revision=revision, activated_ms=activated_ms))
+        )
+
+    async def nack(self, nonce: str, error: Mapping[str, str | bool], resource: str) -> None:
+        """The offer was refused."""
+        detail = types_pb2.ErrorDetail(
+            code=str(error["code"])[:64],
+            message=str(error["message"])[:512],
+            field=str(error["field"])[:128],
+            next_step=str(error["next"])[:256],
+            fatal=bool(error["fatal"]),
+        )
+        await self.send(
+            sync_pb2.SyncUp(nack=sync_pb2.Nack(nonce=nonce, error=detail, resource=resource[:128]))
+        )
+
+    async def status(self, heartbeat: ports.Heartbeat) -> None:
+        """Tell how we are."""
+        await self.send(codec.heartbeat(heartbeat))
+
+    def cancel(self) -> None:
+        """End the stream from our side."""
+        self._call.cancel()
+
+
+class GrpcControlPlane:
+    """``ports.ControlPlane`` over one mTLS channel; a renewal needs a new object: a channel keeps its certificate."""
+
+    def __init__(self, endpoint: str, credentials: grpc.ChannelCredentials) -> None:
+        self._endpoint = endpoint
+        self._channel = grpc.aio.secure_channel(endpoint, credentials, options=CHANNEL_OPTIONS)
+        self._sync = sync_pb2_grpc.SyncStub(self._channel)  # type: ignore[no-untyped-call]
+        self._audit = audit_pb2_grpc.AuditStub(self._channel)  # type: ignore[no-untyped-call]
+
+    async def open(self, hello: ports.Hello) -> GrpcSyncSession:
+        """Open the stream and say hello."""
+        session = GrpcSyncSession(self._sync.Sync(), self._endpoint)
+        await session.send(codec.hello(hello))
+        return session
+
+    async def fetch(self, sha256: bytes, size: int) -> bytes:
+        """Bytes of a file; nothing longer than announced is read.
+
+        Raises:
+            FetchError: other length or hash.
+        """
+        body = bytearray()
+        call = self._sync.Fetch(sync_pb2.FetchRequest(sha256=sha256, offset=0), timeout=FETCH_TIMEOUT_SECONDS)
+        try:
+            async for chunk in call:
+                body += chunk.data
+                if len(body) > size:
+                    call.cancel()
+                    raise FetchError(f"a file is longer than the {size} bytes that were announced")
+        except grpc.aio.AioRpcError as error:
+            raise codec.error_from_rpc(error, self._endpoint) from error
+        if len(body) != size or hashlib.sha256(body).digest() != sha256:
+            raise FetchError(
+                f"a fetched file of {len(body)} bytes is not the one that was announced ({size} bytes)"
+            )
+        return bytes(body)
+
+    async def renew(
+        self, csr_der: bytes, join_sequence: int
+    ) -> tuple[tuple[bytes, ...], tuple[bytes, ...], int]:
+        """Fresh key, fresh leaf."""
+        request = sync_pb2.RenewRequest(csr_der=csr_der, join_sequence=join_sequence)
+        try:
+            answer = await self._sync.Renew(request, timeout=UNARY_TIMEOUT_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            raise codec.error_from_rpc(error, self._endpoint) from error
+        return tuple(answer.chain_der), tuple(answer.trust_bundle_der), answer.join_sequence
+
+    async def append(
+        self, origin: str, first: int, entries: Sequence[bytes], checkpoint: bytes
+    ) -> ports.AppendAnswer:
+        """Deliver entries of one tile."""
+        request = audit_pb2.AppendRequest(origin=origin, first=first, entries=entries, checkpoint=checkpoint)
+        try:
+            return codec.append_answer(await self._audit.Append(request, timeout=UNARY_TIMEOUT_SECONDS))
+        except grpc.aio.AioRpcError as error:
+            raise codec.error_from_rpc(error, self._endpoint) from error
+
+    async def root(self, origin: str, size: int) -> tuple[int, bytes]:
+        """Root of the witness's tree at ``size``."""
+        try:
+            answer = await self._audit.Root(
+                audit_pb2.RootRequest(origin=origin, size=size), timeout=UNARY_TIMEOUT_SECONDS
+            )
+        except grpc.aio.AioRpcError as error:
+            raise codec.error_from_rpc(error, self._endpoint) from error
+        return answer.known_size, answer.root
+
+    async def close(self) -> None:
+        """Let the connection go."""
+        await self._channel.close()

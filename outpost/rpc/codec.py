@@ -1,0 +1,148 @@
+"""Wire messages to plain values and back. Only this room touches generated messages."""
+
+import grpc
+import grpc.aio
+from outpost_wire.v1 import audit_pb2, enrollment_pb2, sync_pb2, types_pb2
+
+from outpost import ports
+from outpost.core.errors import OutpostError, PeerError
+
+PROTOCOL_VERSION = 1
+ERROR_KEY = "outpost-error-bin"
+TRANSIENT_STATUS = frozenset(
+    {
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        grpc.StatusCode.ABORTED,
+        grpc.StatusCode.INTERNAL,
+        grpc.StatusCode.CANCELLED,
+        grpc.StatusCode.UNKNOWN,
+    }
+)
+
+
+class ControlPlaneRefusedError(PeerError):
+    """The control plane answered with a typed refusal, kept in ``remote_code``."""
+
+    code = "controlplane.refused"
+    fatal = True
+
+    def __init__(self, detail: types_pb2.ErrorDetail) -> None:
+        super().__init__(detail.message, field=detail.field, next_step=detail.next_step)
+        self.remote_code: str = detail.code
+        self.remote_fatal: bool = detail.fatal
+
+    def as_dict(self) -> dict[str, str | bool]:
+        """The remote's own code: the real cause is printed, never a wrapper's."""
+        return {**super().as_dict(), "code": self.remote_code, "fatal": self.remote_fatal}
+
+
+class ControlPlaneUnreachableError(PeerError):
+    """No connection, or it broke."""
+
+    code = "controlplane.unreachable"
+    fatal = False
+
+
+def error_from_rpc(error: grpc.aio.AioRpcError, endpoint: str) -> OutpostError:
+    """The typed error behind a failed call; status texts of the transport are shortened, never trusted."""
+    for key, value in error.trailing_metadata() or ():
+        if key == ERROR_KEY and isinstance(value, bytes):
+            detail = types_pb2.ErrorDetail()
+            detail.ParseFromString(value)
+            return ControlPlaneRefusedError(detail)
+    if error.code() in TRANSIENT_STATUS:
+        return ControlPlaneUnreachableError(
+            f"the control plane at {endpoint} cannot be reached ({error.code().name})",
+            next_step="check the network and the endpoint; it is tried again by itself",
+        )
+    detail = types_pb2.ErrorDetail(
+        code="controlplane.refused",
+        message=f"the control plane at {endpoint} refused the call ({error.code().name})",
+        fatal=True,
+    )
+    return ControlPlaneRefusedError(detail)
+
+
+def enrollment_answer(message: enrollment_pb2.EnrollResponse) -> ports.EnrollmentAnswer:
+    """Plain values of an EnrollResponse."""
+    return ports.EnrollmentAnswer(
+        org=message.org,
+        outpost_id=message.outpost_id,
+        name=message.name,
+        trust_domain=message.trust_domain,
+        chain=tuple(message.chain_der),
+        trust_bundle=tuple(message.trust_bundle_der),
+        tuf_root=message.tuf_root,
+        witness_public_key=message.witness_public_key,
+        witness_name=message.witness_name,
+        sync_endpoint=message.sync_endpoint,
+        join_sequence=message.join_sequence,
+        now_ms=message.now_ms,
+    )
+
+
+def hello(value: ports.Hello) -> sync_pb2.SyncUp:
+    """Hello as a wire message."""
+    held = [sync_pb2.HeldFile(name=name, sha256=digest) for name, digest in sorted(value.held.items())]
+    return sync_pb2.SyncUp(
+        hello=sync_pb2.Hello(
+            protocol_min=PROTOCOL_VERSION,
+            protocol_max=PROTOCOL_VERSION,
+            software_version=value.software_version,
+            boot_id=value.boot_id,
+            join_sequence=value.join_sequence,
+            held=held,
+            active_revision=value.active_revision,
+        )
+    )
+
+
+def heartbeat(value: ports.Heartbeat) -> sync_pb2.SyncUp:
+    """Status as a wire message: names, codes and totals only."""
+    health = [
+        types_pb2.FunctionHealth(
+            function=name, state="ok" if code == "ok" else "failed", code="" if code == "ok" else code
+        )
+        for name, code in sorted(value.functions.items())
+    ]
+    return sync_pb2.SyncUp(
+        status=sync_pb2.Status(
+            now_ms=value.now_ms,
+            health=health,
+            state=value.state,
+            active_revision=value.active_revision,
+            certificate_expires_ms=value.certificate_expires_ms,
+            audit_size=value.audit_size,
+            audit_cosigned=value.audit_cosigned,
+            tiers=value.tiers,
+            workers=value.workers,
+            workers_ready=value.workers_ready,
+            software_version=value.software_version,
+        )
+    )
+
+
+def control_message(message: sync_pb2.SyncDown) -> ports.ControlMessage | None:
+    """A message from above, or None for a kind that this version does not know."""
+    kind = message.WhichOneof("message")
+    if kind == "offer":
+        offer = message.offer
+        files = tuple(
+            ports.OfferedFile(item.name, item.sha256, item.size, item.metadata, item.inline)
+            for item in offer.files
+        )
+        return ports.Offer(offer.nonce, offer.revision, files, offer.now_ms)
+    if kind == "lock":
+        return ports.Locked(message.lock.reason)
+    if kind == "rotate_now":
+        return ports.RotateNow()
+    if kind == "drain":
+        return ports.Drain(message.drain.spread_seconds)
+    return None
+
+
+def append_answer(message: audit_pb2.AppendResponse) -> ports.AppendAnswer:
+    """Plain values of an AppendResponse."""
+    return ports.AppendAnswer(int(message.status), message.known_size, message.cosigned_checkpoint)
