@@ -106,6 +106,18 @@ class OrgHealth:
     last_contact_ms: int = 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnrollmentRequest:
+    """What an outpost shows for an identity. The private keys stay where they were born."""
+
+    token_org: str
+    token_secret: bytes = field(repr=False)
+    csr_der: bytes
+    audit_log_public_key: bytes
+    now_ms: int
+    software_version: str
+
+
 @dataclass(frozen=True, slots=True)
 class EnrollmentAnswer:
     """What the control plane gives for a spent join token. DER and exact bytes, not yet trusted."""

@@ -9,7 +9,6 @@ import grpc.aio
 from outpost_wire.v1 import (
     audit_pb2,
     audit_pb2_grpc,
-    enrollment_pb2,
     enrollment_pb2_grpc,
     sync_pb2,
     sync_pb2_grpc,
@@ -93,8 +92,8 @@ class GrpcSyncSession:
         try:
             while True:
                 message = await self._call.read()
-                if message is grpc.aio.EOF:
-                    return None
+                if not isinstance(message, sync_pb2.SyncDown):
+                    return None  # grpc.aio.EOF
                 known = codec.control_message(message)
                 if known is not None:
                     return known
@@ -130,7 +129,7 @@ class GrpcSyncSession:
 
 
 class GrpcControlPlane:
-    """``ports.ControlPlane`` over one mTLS channel; a renewal needs a new object: a channel keeps its certificate."""
+    """``ports.ControlPlane`` over one mTLS channel; after a renewal a new object is made."""
 
     def __init__(self, endpoint: str, credentials: grpc.ChannelCredentials) -> None:
         self._endpoint = endpoint

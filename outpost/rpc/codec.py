@@ -65,6 +65,18 @@ def error_from_rpc(error: grpc.aio.AioRpcError, endpoint: str) -> OutpostError:
     return ControlPlaneRefusedError(detail)
 
 
+def enroll_request(value: ports.EnrollmentRequest) -> enrollment_pb2.EnrollRequest:
+    """A join token about to be spent, as a wire message."""
+    return enrollment_pb2.EnrollRequest(
+        token_org=value.token_org,
+        token_secret=value.token_secret,
+        csr_der=value.csr_der,
+        audit_log_public_key=value.audit_log_public_key,
+        now_ms=value.now_ms,
+        software_version=value.software_version,
+    )
+
+
 def enrollment_answer(message: enrollment_pb2.EnrollResponse) -> ports.EnrollmentAnswer:
     """Plain values of an EnrollResponse."""
     return ports.EnrollmentAnswer(
