@@ -113,9 +113,7 @@ class Link:
 
 async def connect(path: Path, handler: Handler) -> Link:
     """Connect to the supervisor."""
-    reader, writer = await asyncio.open_unix_connection(
-        sock=sockets.connect(path), limit=frames.MAX_FRAME_BYTES
-    )
+    reader, writer = await asyncio.open_unix_connection(sock=sockets.connect(path), limit=frames.MAX_FRAME_BYTES)
     return Link(reader, writer, handler)
 
 

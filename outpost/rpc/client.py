@@ -70,9 +70,7 @@ async def enroll(
 class GrpcSyncSession:
     """One open sync stream."""
 
-    def __init__(
-        self, call: "grpc.aio.StreamStreamCall[sync_pb2.SyncUp, sync_pb2.SyncDown]", endpoint: str
-    ) -> None:
+    def __init__(self, call: "grpc.aio.StreamStreamCall[sync_pb2.SyncUp, sync_pb2.SyncDown]", endpoint: str) -> None:
         self._call = call
         self._endpoint = endpoint
         self._writing = asyncio.Lock()
@@ -102,9 +100,7 @@ class GrpcSyncSession:
 
     async def ack(self, nonce: str, revision: str, activated_ms: int) -> None:
         """The offer is active."""
-        await self.send(
-            sync_pb2.SyncUp(ack=sync_pb2.Ack(nonce=nonce, revision=revision, activated_ms=activated_ms))
-        )
+        await self.send(sync_pb2.SyncUp(ack=sync_pb2.Ack(nonce=nonce, revision=revision, activated_ms=activated_ms)))
 
     async def nack(self, nonce: str, error: Mapping[str, str | bool], resource: str) -> None:
         """The offer was refused."""
@@ -115,9 +111,7 @@ class GrpcSyncSession:
             next_step=str(error["next"])[:256],
             fatal=bool(error["fatal"]),
         )
-        await self.send(
-            sync_pb2.SyncUp(nack=sync_pb2.Nack(nonce=nonce, error=detail, resource=resource[:128]))
-        )
+        await self.send(sync_pb2.SyncUp(nack=sync_pb2.Nack(nonce=nonce, error=detail, resource=resource[:128])))
 
     async def status(self, heartbeat: ports.Heartbeat) -> None:
         """Tell how we are."""
@@ -160,14 +154,10 @@ class GrpcControlPlane:
         except grpc.aio.AioRpcError as error:
             raise codec.error_from_rpc(error, self._endpoint) from error
         if len(body) != size or hashlib.sha256(body).digest() != sha256:
-            raise FetchError(
-                f"a fetched file of {len(body)} bytes is not the one that was announced ({size} bytes)"
-            )
+            raise FetchError(f"a fetched file of {len(body)} bytes is not the one that was announced ({size} bytes)")
         return bytes(body)
 
-    async def renew(
-        self, csr_der: bytes, join_sequence: int
-    ) -> tuple[tuple[bytes, ...], tuple[bytes, ...], int]:
+    async def renew(self, csr_der: bytes, join_sequence: int) -> tuple[tuple[bytes, ...], tuple[bytes, ...], int]:
         """Fresh key, fresh leaf."""
         request = sync_pb2.RenewRequest(csr_der=csr_der, join_sequence=join_sequence)
         try:
@@ -176,9 +166,7 @@ class GrpcControlPlane:
             raise codec.error_from_rpc(error, self._endpoint) from error
         return tuple(answer.chain_der), tuple(answer.trust_bundle_der), answer.join_sequence
 
-    async def append(
-        self, origin: str, first: int, entries: Sequence[bytes], checkpoint: bytes
-    ) -> ports.AppendAnswer:
+    async def append(self, origin: str, first: int, entries: Sequence[bytes], checkpoint: bytes) -> ports.AppendAnswer:
         """Deliver entries of one tile."""
         request = audit_pb2.AppendRequest(origin=origin, first=first, entries=entries, checkpoint=checkpoint)
         try:

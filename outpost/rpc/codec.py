@@ -142,8 +142,7 @@ def control_message(message: sync_pb2.SyncDown) -> ports.ControlMessage | None:
     if kind == "offer":
         offer = message.offer
         files = tuple(
-            ports.OfferedFile(item.name, item.sha256, item.size, item.metadata, item.inline)
-            for item in offer.files
+            ports.OfferedFile(item.name, item.sha256, item.size, item.metadata, item.inline) for item in offer.files
         )
         return ports.Offer(offer.nonce, offer.revision, files, offer.now_ms)
     if kind == "lock":

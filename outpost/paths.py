@@ -1,0 +1,76 @@
+"""Where things are in the state folder of an outpost (docs/design.md, section 1)."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class OrgPaths:
+    """Files of one org."""
+
+    folder: Path
+
+    @property
+    def identity(self) -> Path:
+        """Key, chain, trust bundle and the enrollment answer."""
+        return self.folder / "identity"
+
+    @property
+    def tuf_root(self) -> Path:
+        """TUF root received at enrollment; verification always starts here."""
+        return self.folder / "root.json"
+
+    @property
+    def cache(self) -> Path:
+        """The two slots and large resources."""
+        return self.folder / "cache"
+
+    @property
+    def audit(self) -> Path:
+        """The audit log."""
+        return self.folder / "audit"
+
+
+@dataclass(frozen=True, slots=True)
+class StatePaths:
+    """Files of one outpost."""
+
+    state: Path
+
+    @property
+    def wrap_key(self) -> Path:
+        """Key that seals the cache."""
+        return self.state / "wrap.key"
+
+    @property
+    def run(self) -> Path:
+        """Sockets."""
+        return self.state / "run"
+
+    @property
+    def control_socket(self) -> Path:
+        """Supervisor and its children."""
+        return self.run / "control.sock"
+
+    @property
+    def ledger_socket(self) -> Path:
+        """Workers and the ledger."""
+        return self.run / "ledger.sock"
+
+    @property
+    def admin_socket(self) -> Path:
+        """Command line and supervisor."""
+        return self.run / "admin.sock"
+
+    def org(self, org: str) -> OrgPaths:
+        """Files of one org."""
+        return OrgPaths(self.state / "orgs" / org)
+
+    def orgs(self) -> tuple[str, ...]:
+        """Orgs that this outpost is enrolled with, sorted."""
+        folder = self.state / "orgs"
+        if not folder.is_dir():
+            return ()
+        return tuple(
+            sorted(entry.name for entry in folder.iterdir() if (entry / "identity" / "enrollment.json").exists())
+        )

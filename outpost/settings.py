@@ -1,0 +1,120 @@
+"""Settings of an outpost: `outpost.toml`, overlaid by OUTPOST_* variables, overlaid by command-line options. Read once.
+
+Secrets never stand here: provider keys are files in ``secrets_dir``. Unknown keys are refused.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from outpost.core.errors import OutpostError
+
+ENVIRONMENT_PREFIX = "OUTPOST_"
+DEFAULT_FILE = "outpost.toml"
+MAX_FILE_BYTES = 64 * 1024  # an order of magnitude over every setting written out with comments
+MAX_WORKERS = 64  # event loops; the largest hosts that we know of
+
+
+class SettingsError(OutpostError):
+    """A settings file or variable is not acceptable."""
+
+    code = "settings.invalid"
+
+
+class Settings(BaseModel):
+    """What an outpost can be told. Every field has a safe default: new code runs with old files."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    state: Path = Field(default=Path(".outpost"), description="folder for identity, cache and audit log")
+    host: str = Field(
+        default="127.0.0.1", description="address that clients connect to; other than loopback turns TLS on"
+    )
+    port: int = Field(
+        default=8300, ge=0, le=65535, description="port of the OpenAI-compatible listener; 0 picks a free one"
+    )
+    tls: bool | None = Field(default=None, description="TLS on the listener; unset: on, except on loopback")
+    tls_certificate_file: Path | None = Field(
+        default=None, description="PEM chain; unset: a local CA is made in the state folder"
+    )
+    tls_key_file: Path | None = Field(default=None, description="PEM key of the chain")
+    metrics_host: str = Field(default="127.0.0.1", description="address of the metrics and health listener")
+    metrics_port: int = Field(
+        default=9091,
+        ge=0,
+        le=65535,
+        description="port of the metrics and health listener; 0 picks a free one",
+    )
+    workers: int = Field(
+        default=1, ge=0, le=MAX_WORKERS, description="gateway processes; 0 runs everything in one process"
+    )
+    secrets_dir: Path | None = Field(
+        default=None, description="folder of provider keys, one file each; unset: secrets in the state folder"
+    )
+    heartbeat_seconds: float = Field(default=10.0, gt=0, le=60, description="time between two status messages")
+    canary_seconds: float = Field(default=60.0, gt=0, le=600, description="time between two canary prompts")
+    reconnect_cap_seconds: float = Field(
+        default=60.0, gt=0, le=300, description="longest wait between two connection attempts"
+    )
+    log_level: str = Field(
+        default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="least severe log line written"
+    )
+
+    def secrets_folder(self) -> Path:
+        """Where provider keys are."""
+        return self.secrets_dir if self.secrets_dir is not None else self.state / "secrets"
+
+
+def load(file: Path | None, options: Mapping[str, Any], environment: Mapping[str, str] | None = None) -> Settings:
+    """Read, overlay, check.
+
+    Args:
+        file: settings file; None looks for ``outpost.toml`` in the working folder and does without it.
+        options: command-line values; None entries do not count.
+        environment: variables; the process's own when not given.
+
+    Raises:
+        SettingsError: unreadable file, unknown key or a value out of bounds; names the field, never the value.
+    """
+    values: dict[str, Any] = _read_file(file)
+    for key, text in (os.environ if environment is None else environment).items():  # noqa: TID251 - the one place
+        if key.startswith(ENVIRONMENT_PREFIX) and key[len(ENVIRONMENT_PREFIX) :].lower() in Settings.model_fields:
+            values[key[len(ENVIRONMENT_PREFIX) :].lower()] = text
+    values.update({key: value for key, value in options.items() if value is not None})
+    return check(values)
+
+
+def check(values: Mapping[str, Any]) -> Settings:
+    """Checked settings from plain values.
+
+    Raises:
+        SettingsError: names the field and the cause.
+    """
+    try:
+        return Settings.model_validate(dict(values))
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise SettingsError(
+            f"setting {name}: {first['msg']}",
+            field=name,
+            next_step="see `outpost config schema` for the settings",
+        ) from None
+
+
+def _read_file(file: Path | None) -> dict[str, Any]:
+    path = file if file is not None else Path(DEFAULT_FILE)
+    if file is None and not path.exists():
+        return {}
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise SettingsError(f"the settings file is larger than {MAX_FILE_BYTES} bytes", field=str(path))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"the settings file cannot be read: {error.strerror}", field=str(path)) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError("the settings file is no TOML", field=str(path)) from error
