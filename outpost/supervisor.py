@@ -1,0 +1,254 @@
+"""The supervisor: starts the ledger, the agent and the workers, restarts what dies, relays between agent and workers.
+
+It holds no program, no key and no prompt. Children find it through the control socket; when it dies, their sockets
+close and they end.
+"""
+
+import asyncio
+import contextlib
+import os
+import socket
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from outpost.admin import metrics
+from outpost.core.errors import InternalError
+from outpost.ipc import control, frames
+from outpost.paths import StatePaths
+from outpost.settings import Settings
+from outpost.telemetry import Event, emit
+
+RESTART_FIRST_SECONDS = 0.05
+RESTART_CAP_SECONDS = 2.0
+STABLE_SECONDS = 10.0  # a child that lived so long starts with the first wait again
+PREPARE_TIMEOUT_SECONDS = 5.0  # a worker that cannot load a set in this time is replaced
+START_TIMEOUT_SECONDS = 30.0
+WORKER_STOP_SECONDS = 3.5  # streams get 3 s to end, then an error event
+OTHER_STOP_SECONDS = 1.0
+METRICS_TIMEOUT_SECONDS = 1.0
+
+
+class ActivationRefusedError(InternalError):
+    """A worker cannot use a new set."""
+
+    code = "bundle.worker_refused"
+
+
+@dataclass(slots=True)
+class Child:
+    """One child process, over its restarts."""
+
+    role: str
+    index: int
+    process: asyncio.subprocess.Process | None = None
+    link: control.Link | None = None
+    ready: asyncio.Event = field(default_factory=asyncio.Event)
+    starts: int = 0
+    info: dict[str, Any] = field(default_factory=dict)
+
+
+class Supervisor:
+    """One outpost in several processes."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._paths = StatePaths(settings.state)
+        self._ledger = Child("ledger", 0)
+        self._agent = Child("agent", 0)
+        self._workers = [Child("worker", index) for index in range(settings.workers)]
+        self._stopping = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._health: dict[str, Any] = {}
+        self._metrics = metrics.Merger()
+        self._server: asyncio.Server | None = None
+        self._reserved: socket.socket | None = None
+        self.port = settings.port
+
+    async def start(self) -> None:
+        """Start everything; returns when every child has reported.
+
+        Raises:
+            TimeoutError: a child did not come up.
+        """
+        self._reserved = reserve(self._settings.host, self._settings.port)
+        self.port = self._reserved.getsockname()[1]
+        self._server = await control.serve(self._paths.control_socket, self._on_link)
+        for child in (self._ledger, self._agent, *self._workers):
+            self._keep(child)
+        async with asyncio.timeout(START_TIMEOUT_SECONDS):
+            for child in (self._ledger, self._agent, *self._workers):
+                await child.ready.wait()
+
+    async def stop(self) -> None:
+        """Drain the workers, then the agent, then the ledger: nothing is recorded after the ledger has gone."""
+        self._stopping = True
+        await asyncio.gather(*(self._end(worker, WORKER_STOP_SECONDS) for worker in self._workers))
+        await self._end(self._agent, OTHER_STOP_SECONDS)
+        await self._end(self._ledger, OTHER_STOP_SECONDS)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._server is not None:
+            self._server.close()
+        if self._reserved is not None:
+            self._reserved.close()
+
+    def status(self) -> dict[str, Any]:
+        """What `outpost status` shows: processes, and per org what the agent knows."""
+        children = (self._ledger, self._agent, *self._workers)
+        return {
+            "schema": "outpost.status/1",
+            "pid": os.getpid(),
+            "port": self.port,
+            "orgs": self._health,
+            "processes": [
+                {
+                    "role": child.role,
+                    "index": child.index,
+                    "pid": child.process.pid if child.process is not None else 0,
+                    "ready": child.ready.is_set(),
+                    "starts": child.starts,
+                    **child.info,
+                }
+                for child in children
+            ],
+        }
+
+    async def metrics_text(self) -> bytes:
+        """Metrics of all workers as one text."""
+        links = [(child.index, child.link) for child in self._workers if child.link is not None]
+        answers = await asyncio.gather(
+            *(link.call({"type": "metrics"}, METRICS_TIMEOUT_SECONDS) for _, link in links), return_exceptions=True
+        )
+        for (index, _), answer in zip(links, answers, strict=True):
+            if isinstance(answer, str):
+                self._metrics.update(f"{index}-{self._workers[index].starts}", answer)
+        return self._metrics.render()
+
+    # processes
+
+    def _keep(self, child: Child) -> None:
+        task = asyncio.create_task(self._run_child(child))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _is_stopping(self) -> bool:
+        return self._stopping
+
+    async def _run_child(self, child: Child) -> None:
+        wait = RESTART_FIRST_SECONDS
+        loop = asyncio.get_running_loop()
+        while not self._is_stopping():
+            began = loop.time()
+            child.starts += 1
+            child.process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "outpost", "_child", child.role, str(child.index), str(self._paths.control_socket)
+            )
+            emit(Event.CHILD_STARTED, role=child.role, index=child.index, pid=child.process.pid)
+            code = await child.process.wait()
+            child.ready.clear()
+            child.link = None
+            if self._is_stopping():
+                return
+            wait = RESTART_FIRST_SECONDS if loop.time() - began > STABLE_SECONDS else min(RESTART_CAP_SECONDS, wait * 2)
+            emit(Event.CHILD_EXITED, 30, role=child.role, index=child.index, exit_code=code, wait_ms=int(wait * 1000))
+            await asyncio.sleep(wait)
+
+    async def _end(self, child: Child, grace_seconds: float) -> None:
+        process = child.process
+        if process is None or process.returncode is not None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
+            try:
+                await asyncio.wait_for(process.wait(), grace_seconds)
+            except TimeoutError:
+                process.kill()
+                await process.wait()
+
+    # control socket
+
+    async def _on_link(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        child: Child | None = None
+
+        async def handle(frame: frames.Frame) -> Any:
+            nonlocal child
+            if frame["type"] == "hello":
+                child = self._child(str(frame["role"]), int(frame["index"]))
+                child.link = link
+                return {"settings": self._settings.model_dump(mode="json"), "port": self.port}
+            if child is None:
+                raise InternalError("a child spoke before it said hello")
+            return await self._on_frame(child, frame)
+
+        link = control.Link(reader, writer, handle)
+        await link.run()
+
+    def _child(self, role: str, index: int) -> Child:
+        for child in (self._ledger, self._agent, *self._workers):
+            if (child.role, child.index) == (role, index):
+                return child
+        raise InternalError("a process said hello that the supervisor did not start")
+
+    async def _on_frame(self, child: Child, frame: frames.Frame) -> Any:
+        kind = frame["type"]
+        if kind == "ready":
+            child.info = frame.get("info", {})
+            child.ready.set()
+            if child.role == "worker":
+                self._tell_worker(child)
+            self._tell_agent()
+            return None
+        if kind == "health":
+            self._health = frame["orgs"]
+            for worker in self._workers:
+                self._tell_worker(worker)
+            return None
+        if kind in {"prepare", "commit"}:
+            return await self._fan_out(frame)
+        raise InternalError(f"unknown frame type from {child.role}")
+
+    def _tell_worker(self, worker: Child) -> None:
+        if worker.link is not None:
+            worker.link.cast({"type": "health", "orgs": self._health})
+
+    def _tell_agent(self) -> None:
+        if self._agent.link is not None:
+            ready = sum(worker.ready.is_set() for worker in self._workers)
+            self._agent.link.cast({"type": "fleet", "workers": len(self._workers), "workers_ready": ready})
+
+    async def _fan_out(self, frame: frames.Frame) -> None:
+        """Ask every worker that is up; one that is late is replaced, one that refuses refuses for all."""
+        message = {key: value for key, value in frame.items() if key != "id"}
+        asked = [worker for worker in self._workers if worker.ready.is_set() and worker.link is not None]
+        await asyncio.gather(*(self._ask(worker, message) for worker in asked))
+
+    async def _ask(self, worker: Child, message: frames.Frame) -> None:
+        assert worker.link is not None
+        try:
+            await worker.link.call(message, PREPARE_TIMEOUT_SECONDS)
+        except frames.PeerGoneError:
+            return  # it died: when it comes back it loads what is active then
+        except TimeoutError:
+            emit(Event.CHILD_REPLACED, 30, role=worker.role, index=worker.index)
+            if worker.process is not None and worker.process.returncode is None:
+                worker.process.kill()
+        except control.RemoteError as error:
+            raise ActivationRefusedError(error.message, field=error.remote_code) from error
+
+
+def reserve(host: str, port: int) -> socket.socket:
+    """A bound, not listening socket: fixes the port that all workers share through SO_REUSEPORT."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    reserved = socket.socket(family, socket.SOCK_STREAM)
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    reserved.bind((host, port))
+    return reserved
+
+
+def prepare_state(state: Path) -> None:
+    """Make the state folder with closed permissions."""
+    state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    state.chmod(0o700)
