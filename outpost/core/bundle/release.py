@@ -1,10 +1,11 @@
 """A signed set before and after verification.
 
-``bytes -> SignedSet -> VerifiedSet -> OrgProgram``: each step is a stronger type. Only ``outpost.sync.tuf`` makes a VerifiedSet.
+``bytes -> SignedSet -> VerifiedSet -> OrgProgram``: each step is a stronger type. Only ``outpost.sync.tuf`` makes a
+VerifiedSet.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,7 +13,8 @@ class SignedSet:
     """Exact bytes as received; nothing here is trusted.
 
     Attributes:
-        metadata: file name ("1.root.json", "timestamp.json", "snapshot.json", "targets.json", "policy.json", "vendor.json",
+        metadata: file name ("1.root.json", "timestamp.json", "snapshot.json", "targets.json", "policy.json",
+            "vendor.json",
             "access.json", "rollout.json") to bytes.
         targets: target path ("policy/release.json") to bytes.
     """
@@ -26,7 +28,7 @@ class HighWater:
     """What was ever accepted; kept apart from the cache, so that deleting the cache does not allow an older set.
 
     Attributes:
-        versions: role name to the highest version accepted.
+        versions: role name to the highest version accepted, and the release's own under "release".
         time_floor_ms: highest signed time seen, Unix milliseconds.
     """
 
@@ -43,7 +45,7 @@ class VerifiedSet:
         revision: "<release version>.<snapshot version>", for people and records.
         release: the parsed `policy/release.json`.
         documents: target path to verified bytes.
-        versions: role name to version.
+        versions: role name to version, and the release's own under "release".
         signed_at_ms: when the timestamp was signed (custom field of the timestamp role), Unix milliseconds.
         timestamp_expires_ms: end of the timestamp's validity, Unix milliseconds.
         signed: the set itself, to be stored exactly.
@@ -68,6 +70,19 @@ class SelfTest:
 
 
 @dataclass(frozen=True, slots=True)
+class Resource:
+    """A file that a release names by its content.
+
+    Attributes:
+        sha256: 64 lower-case hex digits.
+        size: bytes.
+    """
+
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
 class Release:
     """The head of a signed configuration: what the policy role promises.
 
@@ -78,6 +93,8 @@ class Release:
         seal_after_seconds: age of the newest timestamp after which the outpost seals itself; None = never.
         max_body_bytes: largest accepted chat body.
         self_tests: run before activation and by the canary.
+        fail_mode: what happens when a required tier cannot run; "closed" is the only one.
+        resources: target path to the content that it must have.
     """
 
     org: str
@@ -86,3 +103,5 @@ class Release:
     seal_after_seconds: int | None
     max_body_bytes: int
     self_tests: tuple[SelfTest, ...]
+    fail_mode: str = "closed"
+    resources: Mapping[str, Resource] = field(default_factory=dict)

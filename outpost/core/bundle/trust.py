@@ -1,0 +1,179 @@
+"""What may replace what, and what an org may still do with what it has: rules over plain facts.
+
+Theory. Three things move forwards only: the version of each role, the release, and the time floor (the highest signed
+time ever accepted). The high water holds them apart from the cache, so that deleting or restoring the cache does not
+bring an older set back. The state is never
+stored: it follows, at each request, from signed facts and the clock, so that an outpost needs neither agent nor
+    network to seal itself.
+
+States, first rule that applies:
+
+1. no identity → UNREGISTERED
+2. the active slot was tampered with → SEALED
+3. no verified set → ENROLLED
+4. the clock is more than 10 min below the time floor → SEALED
+5. inspection failed its own test → SEALED
+6. ``seal_after_seconds`` have passed since the timestamp was signed → SEALED
+7. the timestamp has expired → STALE: the last good set is enforced. Nothing can loosen it, because no set is accepted
+   without a fresh timestamp
+8. 30 s without contact → OFFLINE: full enforcement
+9. ACTIVE
+
+A clock that runs a little behind cannot make old things young: time is judged as the later of clock and floor.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from outpost.core.bundle.errors import RollbackError
+from outpost.core.bundle.release import HighWater, VerifiedSet
+
+OFFLINE_AFTER_MS = 30_000  # milliseconds without contact; three missed heartbeats
+CLOCK_TOLERANCE_MS = 600_000  # milliseconds that a clock may be below the floor
+FLOOR_AHEAD_MS = 300_000  # milliseconds that signed time may lift the floor above the local clock
+
+
+class State(StrEnum):
+    """What an outpost is to an org."""
+
+    UNREGISTERED = "UNREGISTERED"
+    ENROLLED = "ENROLLED"
+    ACTIVE = "ACTIVE"
+    OFFLINE = "OFFLINE"
+    STALE = "STALE"
+    SEALED = "SEALED"
+
+    @property
+    def serves(self) -> bool:
+        """Model traffic is let through to inspection."""
+        return self in (State.ACTIVE, State.OFFLINE, State.STALE)
+
+
+@dataclass(frozen=True, slots=True)
+class OrgFacts:
+    """All that the state depends on.
+
+    Attributes:
+        enrolled: there is an identity.
+        configured: a verified set is active.
+        signed_at_ms: when the active set's timestamp was signed.
+        timestamp_expires_ms: end of that timestamp's validity.
+        seal_after_seconds: of the active release; None = never.
+        last_contact_ms: last word of the control plane, 0 = none since the start.
+        time_floor_ms: of the high water.
+        tamper_code: code of the error that the active slot gave ("cache.tampered"), or empty.
+        inspection_code: code of what inspection failed with ("canary.failed"), or empty.
+    """
+
+    enrolled: bool
+    configured: bool = False
+    signed_at_ms: int = 0
+    timestamp_expires_ms: int = 0
+    seal_after_seconds: int | None = None
+    last_contact_ms: int = 0
+    time_floor_ms: int = 0
+    tamper_code: str = ""
+    inspection_code: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class OrgState:
+    """A state and why.
+
+    Attributes:
+        state: the state.
+        code: stable reason, empty when ACTIVE.
+        reason: one sentence for people, with the next step where there is one.
+    """
+
+    state: State
+    code: str = ""
+    reason: str = ""
+
+
+def org_state(facts: OrgFacts, now_ms: int) -> OrgState:
+    """Judge an org.
+
+    Args:
+        facts: see OrgFacts.
+        now_ms: local clock, Unix milliseconds.
+
+    Returns:
+        The first state whose rule applies (module docstring).
+    """
+    if not facts.enrolled:
+        return OrgState(State.UNREGISTERED, "identity.none", "There is no identity: run `outpost enroll`.")
+    if facts.tamper_code:
+        return OrgState(State.SEALED, facts.tamper_code, "The active configuration on disk was altered.")
+    if not facts.configured:
+        return OrgState(State.ENROLLED, "bundle.none", "No configuration has arrived yet.")
+    if facts.time_floor_ms - now_ms > CLOCK_TOLERANCE_MS:
+        return OrgState(State.SEALED, "clock.below_floor", "The local clock is behind signed time: set the clock.")
+    if facts.inspection_code:
+        return OrgState(State.SEALED, facts.inspection_code, "Inspection failed its own test.")
+    return _by_freshness(facts, now_ms)
+
+
+def _by_freshness(facts: OrgFacts, now_ms: int) -> OrgState:
+    judged_ms = reference_time(facts.time_floor_ms, now_ms)
+    if facts.seal_after_seconds is not None and judged_ms >= facts.signed_at_ms + facts.seal_after_seconds * 1000:
+        return OrgState(
+            State.SEALED,
+            "bundle.seal_bound",
+            "The configuration is older than the policy allows: restore the link to the control plane.",
+        )
+    if judged_ms >= facts.timestamp_expires_ms:
+        return OrgState(
+            State.STALE, "bundle.stale", "The configuration's timestamp has expired; the last good set is enforced."
+        )
+    if facts.last_contact_ms == 0 or now_ms - facts.last_contact_ms >= OFFLINE_AFTER_MS:
+        return OrgState(State.OFFLINE, "control.no_contact", "The control plane has not answered for 30 s.")
+    return OrgState(State.ACTIVE)
+
+
+def reference_time(time_floor_ms: int, now_ms: int) -> int:
+    """Moment against which expiry is judged: turning the clock back must not revive an expired set."""
+    return max(time_floor_ms, now_ms)
+
+
+def next_time_floor(time_floor_ms: int, signed_at_ms: int, now_ms: int) -> int:
+    """Lift the floor to a signed time, but never far beyond the local clock: a signer's wrong clock must not seal us.
+
+    Returns:
+        Unix milliseconds, never below ``time_floor_ms``.
+    """
+    return max(time_floor_ms, min(signed_at_ms, now_ms + FLOOR_AHEAD_MS))
+
+
+def next_high_water(high_water: HighWater, verified: VerifiedSet, now_ms: int) -> HighWater:
+    """High water once a set is active. Write it after the pointer: written before, a crash between would condemn the
+    last good set.
+
+    The versions are those of the set. Verification has compared them with ``high_water`` and lets a version fall only
+    where the root has replaced the keys of the role (recovery from a version that a stolen key drove up).
+
+    Args:
+        high_water: the one that the set was verified against.
+        verified: the set that became active.
+        now_ms: local clock, Unix milliseconds.
+
+    Source: TUF 1.0.34 §5.3.11.
+    """
+    floor = next_time_floor(high_water.time_floor_ms, verified.signed_at_ms, now_ms)
+    return HighWater(versions=dict(verified.versions), time_floor_ms=floor)
+
+
+def require_not_older(role: str, version: int, floors: Mapping[str, int]) -> None:
+    """Refuse a version below what was accepted before; the same version is no step back.
+
+    Raises:
+        RollbackError: older.
+    """
+    floor = floors.get(role, 0)
+    if version < floor:
+        raise RollbackError(
+            f"{role} has version {version}, but version {floor} was accepted before.",
+            field=role,
+            next_step="To go back, publish the old content under a new, higher version.",
+        )
