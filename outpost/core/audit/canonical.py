@@ -191,9 +191,7 @@ def read(data: bytes) -> Record:
     if _EVENT.fullmatch(event) is None:
         raise RecordError("the name of the event is malformed", field="event")
     sequence = _count(fields, "_seq")
-    return Record(
-        sequence, event, _count(fields, "time_ms"), _text(fields, "org"), _text(fields, "outpost"), fields
-    )
+    return Record(sequence, event, _count(fields, "time_ms"), _text(fields, "org"), _text(fields, "outpost"), fields)
 
 
 def _text(fields: Mapping[str, Value], name: str) -> str:

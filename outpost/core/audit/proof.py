@@ -17,9 +17,7 @@ class ProofError(StoreError):
     code = "audit.proof_invalid"
 
 
-def verify_inclusion(
-    leaf_hash: bytes, index: int, size: int, proof: Sequence[bytes], expected_root: bytes
-) -> None:
+def verify_inclusion(leaf_hash: bytes, index: int, size: int, proof: Sequence[bytes], expected_root: bytes) -> None:
     """Prove that a leaf stands in a tree.
 
     Args:
@@ -54,9 +52,7 @@ def verify_inclusion(
         raise ProofError(f"leaf {index} does not stand in the tree of {size}", field="proof")
 
 
-def verify_consistency(
-    old_size: int, old_root: bytes, new_size: int, new_root: bytes, proof: Sequence[bytes]
-) -> None:
+def verify_consistency(old_size: int, old_root: bytes, new_size: int, new_root: bytes, proof: Sequence[bytes]) -> None:
     """Prove that an older tree is the beginning of a newer one.
 
     Args:
