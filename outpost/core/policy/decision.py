@@ -1,4 +1,4 @@
-"""What policy looks at and what it says: plain data, the same at the edge, in replay and in the control plane."""
+"""What policy looks at and what it says: plain data, the same at the edge, in replay and upstream."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
