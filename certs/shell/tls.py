@@ -1,0 +1,206 @@
+"""TLS for gRPC and for HTTP listeners, and how an outpost fetches a chain that it can only judge by a pin.
+
+gRPC speaks TLS 1.2 and 1.3 and offers no way to look at a chain before it is believed. Therefore enrollment
+goes in two steps: ``fetch_server_chain`` takes the chain from a handshake that believes nobody and says
+nothing; ``certs.verify.root_by_pin`` and ``verify_server_chain`` judge it; the call itself then goes through
+a channel that believes only that root.
+"""
+
+import ipaddress
+import ssl
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from socket import create_connection, socket
+
+import grpc
+from OpenSSL import SSL
+
+from certs import keys
+from certs.errors import ChainError, TrustError
+from certs.verify import MAX_CHAIN_CERTIFICATES, ChainFormatError
+
+MAX_HANDSHAKE_BYTES = 65536  # a server's flight with the largest chain has less than 20 KiB
+_RECEIVE_BYTES = 16384  # one TLS record, RFC 8446 §5.1
+_ALPN = b"h2"  # gRPC servers refuse a client that does not offer it
+
+
+class ServerUnreachableError(TrustError):
+    """A server did not complete a TLS handshake in time."""
+
+    code = "tls.unreachable"
+    fatal = False
+
+
+@dataclass(frozen=True, slots=True)
+class TLSIdentity:
+    """A private key with its chain, both PEM.
+
+    Args:
+        key_pem: unencrypted PKCS#8, never shown.
+        chain_pem: leaf first, then its issuers; the root too on the enrollment listener.
+    """
+
+    key_pem: bytes = field(repr=False)
+    chain_pem: bytes
+
+
+def server_credentials(identity: TLSIdentity) -> grpc.ServerCredentials:
+    """For a listener whose callers have no certificate yet."""
+    return grpc.ssl_server_credentials([(identity.key_pem, identity.chain_pem)])
+
+
+def server_mtls_credentials(identity: TLSIdentity, client_roots_pem: bytes) -> grpc.ServerCredentials:
+    """For a listener whose callers must show a certificate under the given roots.
+
+    The handshake does not check what the certificate is for: pass ``peer_chain`` to
+    ``verify_outpost_chain`` before anything is believed.
+    """
+    return grpc.ssl_server_credentials(
+        [(identity.key_pem, identity.chain_pem)], root_certificates=client_roots_pem, require_client_auth=True
+    )
+
+
+def channel_credentials(roots_pem: bytes, identity: TLSIdentity | None = None) -> grpc.ChannelCredentials:
+    """For a client that believes only the given roots, with its own certificate or without."""
+    if not roots_pem:  # gRPC would silently fall back to the public roots
+        raise ChainFormatError("A channel needs at least one root.", field="trust_bundle")
+    if identity is None:
+        return grpc.ssl_channel_credentials(roots_pem)
+    return grpc.ssl_channel_credentials(roots_pem, identity.key_pem, identity.chain_pem)
+
+
+def peer_chain(auth_context: Mapping[str, Sequence[bytes]]) -> tuple[bytes, ...]:
+    """The chain that a gRPC client presented, as DER, leaf first: untrusted until ``verify_outpost_chain`` accepts it.
+
+    Args:
+        auth_context: of the servicer's context.
+
+    Raises:
+        ChainFormatError: no certificate, or too many.
+        CertificateFormatError: unreadable.
+    """
+    pems = [*auth_context.get("x509_pem_cert", ()), *auth_context.get("x509_pem_cert_chain", ())]
+    if not pems:
+        raise ChainFormatError("The peer showed no certificate.", field="chain")
+    found: list[bytes] = []
+    for certificate in keys.certificates_from_pem(b"\n".join(pems)):
+        der = keys.certificate_der(certificate)
+        if der not in found:  # whether the chain repeats the leaf differs between versions of gRPC
+            found.append(der)
+    if len(found) > MAX_CHAIN_CERTIFICATES:
+        raise ChainFormatError(f"A chain has at most {MAX_CHAIN_CERTIFICATES} certificates.", field="chain")
+    return tuple(found)
+
+
+def server_context(chain_file: Path, key_file: Path) -> ssl.SSLContext:
+    """For an HTTP listener: TLS 1.2 or newer.
+
+    Raises:
+        ChainError: the files are unreadable or do not belong together.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(chain_file, key_file)
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        raise ChainError(
+            f"The listener's certificate and key cannot be used ({type(error).__name__}).",
+            field=str(chain_file),
+            next_step="Check that both files exist, are PEM and belong together.",
+        ) from error
+    return context
+
+
+def client_context(roots_pem: bytes) -> ssl.SSLContext:
+    """For an HTTP client that believes only the given roots: TLS 1.2 or newer, host names checked.
+
+    Raises:
+        ChainFormatError: no readable root.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_verify_locations(cadata=roots_pem.decode("ascii"))
+    except (OSError, ValueError):
+        raise ChainFormatError("The trust bundle holds no readable root.", field="trust_bundle") from None
+    return context
+
+
+def fetch_server_chain(host: str, port: int, timeout_seconds: float) -> tuple[bytes, ...]:
+    """Take the chain that a server presents, without believing it and without sending anything but a handshake.
+
+    Blocks; call it from a thread. The result is untrusted.
+
+    Args:
+        host: DNS name or address.
+        port: TCP port.
+        timeout_seconds: for connection and handshake together.
+
+    Returns:
+        DER, leaf first, as sent.
+
+    Raises:
+        ServerUnreachableError: refused, timed out, or no TLS server.
+        ChainFormatError: no chain, or more than four certificates.
+    """
+    deadline = time.monotonic() + timeout_seconds
+    context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+    context.set_min_proto_version(SSL.TLS1_2_VERSION)
+    context.set_alpn_protos([_ALPN])
+    # Nobody is believed here, on purpose: the caller judges the chain by its pin.
+    context.set_verify(SSL.VERIFY_NONE)
+    connection = SSL.Connection(context)
+    connection.set_connect_state()
+    if not _is_address(host):
+        connection.set_tlsext_host_name(host.encode("idna"))
+    try:
+        with closing(create_connection((host, port), timeout_seconds)) as transport:
+            _handshake(connection, transport, deadline)
+    except (OSError, SSL.Error, UnicodeError) as error:
+        raise ServerUnreachableError(
+            f"No TLS handshake with the server ({type(error).__name__}).",
+            field="endpoint",
+            next_step="Check host, port and firewall; the listener must be the control plane's enrollment port.",
+        ) from error
+    chain = connection.get_peer_cert_chain(as_cryptography=True) or []
+    if not 0 < len(chain) <= MAX_CHAIN_CERTIFICATES:
+        raise ChainFormatError(f"A chain has 1 to {MAX_CHAIN_CERTIFICATES} certificates.", field="chain")
+    return tuple(keys.certificate_der(certificate) for certificate in chain)
+
+
+def _handshake(connection: SSL.Connection, transport: socket, deadline: float) -> None:
+    """Carry a handshake between OpenSSL's memory and a socket, within bounds of time and size."""
+    received = 0
+    while True:
+        try:
+            connection.do_handshake()
+            return
+        except SSL.WantReadError:
+            _send_pending(connection, transport)
+        remaining = deadline - time.monotonic()
+        if remaining <= 0 or received > MAX_HANDSHAKE_BYTES:
+            raise TimeoutError
+        transport.settimeout(remaining)
+        data = transport.recv(_RECEIVE_BYTES)
+        if not data:
+            raise ConnectionResetError
+        received += len(data)
+        connection.bio_write(data)
+
+
+def _send_pending(connection: SSL.Connection, transport: socket) -> None:
+    try:
+        transport.sendall(connection.bio_read(_RECEIVE_BYTES))
+    except SSL.WantReadError:
+        return  # nothing to send
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
