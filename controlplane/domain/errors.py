@@ -9,8 +9,8 @@ ControlPlaneError
 ├── StateError          our files or database failed
 └── ConfigurationError  settings or the state directory are not usable
 
-Rooms define their own leaves below these families, each with a stable dotted ``code``. Classes know neither gRPC nor exit
-codes; tables at the edges map families. Messages never hold a secret, key material or a token.
+Rooms define their own leaves below these families, each with a stable dotted ``code``. Classes know neither
+gRPC nor exit codes; tables at the edges map families. Messages never hold a secret, key material or a token.
 """
 
 from typing import ClassVar

@@ -1,0 +1,161 @@
+"""Rules of join tokens.
+
+- 256-bit secret, stored as a keyed hash only, shown once, bound to one outpost of one org; lives 15 minutes
+  by default.
+- Spent once, by compare-and-set in the transaction that records the issuance. The same CSR may retry for 10
+  minutes and gets the same leaf; any other CSR finds the token used.
+- Only a caller whose secret matches a stored row learns the cause (expired, used, clock). Everyone else gets
+  one answer: unknown org, unknown secret and other org's secret cannot be told apart.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from controlplane.domain.errors import InputError, RefusedError
+
+DEFAULT_TTL_MS = 15 * 60 * 1000
+MAX_TTL_MS = 24 * 3600 * 1000  # longer than a day is a password, not a token
+MIN_TTL_MS = 60 * 1000
+RETRY_MS = 10 * 60 * 1000  # the same CSR may ask again this long after the first time
+MAX_SKEW_MS = 5 * 60 * 1000  # leaf certificates are backdated by as much (design 4)
+
+
+class TokenRefusedError(RefusedError):
+    """No such token: the one answer for every secret that matches no row."""
+
+    code = "token.refused"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this join token is not known here",
+            field="token",
+            next_step="ask for a new one: controlplane outpost register NAME --org ORG",
+        )
+
+
+class TokenExpiredError(RefusedError):
+    """The token's time is over."""
+
+    code = "token.expired"
+
+
+class TokenUsedError(RefusedError):
+    """The token was spent by another certificate request."""
+
+    code = "token.used"
+
+
+class ClockSkewError(RefusedError):
+    """The caller's clock is too far from ours."""
+
+    code = "token.clock"
+    fatal = False
+
+
+class TokenLifeError(InputError):
+    """A time to live outside the bounds."""
+
+    code = "token.ttl"
+
+
+class Redemption(StrEnum):
+    """What a caller with a matching secret gets."""
+
+    FIRST = "first"
+    RETRY = "retry"
+
+
+@dataclass(frozen=True, slots=True)
+class JoinToken:
+    """A stored join token; the secret itself is nowhere.
+
+    Attributes:
+        digest: HMAC-SHA256 of the secret under the pepper, 64 hex digits.
+        outpost_id: whom it enrolls.
+        created_ms: Unix milliseconds, as the other times; 0 = never.
+        csr_sha256: digest of the request that spent it, 64 hex digits, empty while unspent.
+        serial: certificate recorded for it, empty while unspent.
+    """
+
+    digest: str
+    outpost_id: str
+    created_ms: int
+    expires_ms: int
+    spent_ms: int = 0
+    csr_sha256: str = ""
+    serial: str = ""
+
+
+def checked_ttl_ms(ttl_ms: int) -> int:
+    """A time to live within 1 minute and 24 hours, or TokenLifeError."""
+    if not MIN_TTL_MS <= ttl_ms <= MAX_TTL_MS:
+        raise TokenLifeError(
+            "a join token lives between 1 minute and 24 hours",
+            field="ttl",
+            next_step="use --ttl 15m, the default",
+        )
+    return ttl_ms
+
+
+def judge(token: JoinToken, csr_sha256: str, caller_ms: int, now_ms: int) -> Redemption:
+    """What the holder of a matching secret gets.
+
+    Args:
+        token: the stored row that the secret matched.
+        csr_sha256: digest of the certificate request, 64 hex digits.
+        caller_ms: the caller's clock, untrusted; it only names a skew.
+        now_ms: our clock.
+
+    Raises:
+        TokenUsedError: another request spent it, or the same one longer than 10 minutes ago.
+        TokenExpiredError: too late; a retry of the request that spent it in time is not.
+        ClockSkewError: more than 5 minutes between the two clocks; nothing is spent.
+    """
+    if token.spent_ms:
+        if token.csr_sha256 != csr_sha256:
+            raise TokenUsedError(
+                f"this join token was used {_ago(now_ms - token.spent_ms)} ago by another certificate request",
+                field="token",
+                next_step=("if that was not you, revoke the outpost: controlplane outpost revoke NAME --org ORG"),
+            )
+        if now_ms - token.spent_ms > RETRY_MS:
+            raise TokenUsedError(
+                f"this join token was used {_ago(now_ms - token.spent_ms)} ago; the same request may retry "
+                f"for 10 minutes",
+                field="token",
+                next_step="ask for a new one: controlplane outpost register NAME --org ORG",
+            )
+    elif now_ms >= token.expires_ms:
+        raise TokenExpiredError(
+            f"this join token expired {_ago(now_ms - token.expires_ms)} ago; the network and the CA pin are fine",
+            field="token",
+            next_step="ask for a new one: controlplane outpost register NAME --org ORG",
+        )
+    _check_clock(token, caller_ms, now_ms)
+    return Redemption.RETRY if token.spent_ms else Redemption.FIRST
+
+
+def _check_clock(token: JoinToken, caller_ms: int, now_ms: int) -> None:
+    skew_ms = caller_ms - now_ms
+    if abs(skew_ms) <= MAX_SKEW_MS:
+        return
+    side = "ahead of" if skew_ms > 0 else "behind"
+    left_ms = max(0, token.expires_ms - now_ms)
+    raise ClockSkewError(
+        f"this machine's clock is {_ago(abs(skew_ms))} {side} the control plane; the limit is 5 min",
+        field="now_ms",
+        next_step=f"fix time sync, then run the command again; the token is still valid for {_ago(left_ms)}",
+    )
+
+
+def _ago(milliseconds: int) -> str:
+    """A span of time for people: the two largest units."""
+    seconds = max(0, milliseconds) // 1000
+    for unit, size, lower, lower_size in (
+        ("d", 86400, "h", 3600),
+        ("h", 3600, "min", 60),
+        ("min", 60, "s", 1),
+    ):
+        if seconds >= size:
+            return f"{seconds // size} {unit} {seconds % size // lower_size} {lower}"
+    return f"{seconds} s"

@@ -1,0 +1,106 @@
+"""Plain rows that services write and stores keep: issuance, client keys, deliveries, the audit log of an
+outpost.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateRecord:
+    """An issuance: recorded as an intent before anything is signed, completed with the leaf.
+
+    Attributes:
+        serial: hex.
+        outpost_id: whose.
+        csr_sha256: the request behind it, 64 hex digits.
+        spki_sha256: key id, 64 hex digits.
+        tbs_sha256: the exact to-be-signed certificate, 64 hex digits.
+        issued_s: moment of issuance, Unix seconds; with the serial it makes the same certificate again.
+        not_after_s: Unix seconds.
+        leaf_der: the signed leaf, empty while it is only intended.
+    """
+
+    serial: str
+    outpost_id: str
+    csr_sha256: str
+    spki_sha256: str
+    tbs_sha256: str
+    issued_s: int
+    not_after_s: int
+    leaf_der: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRecord:
+    """A client key; only its hash exists here.
+
+    Attributes:
+        id: "key-" and 12 hex digits.
+        sha256: of the whole key text, 64 hex digits.
+        name: for people, unique among live keys of the org.
+        groups: groups of the user, in order.
+        models: globs of models that the key may use.
+        not_before_s: Unix seconds, as expires_s.
+    """
+
+    id: str
+    sha256: str
+    name: str
+    user: str
+    groups: tuple[str, ...]
+    agent: str
+    channel: str
+    data_class: str
+    models: tuple[str, ...]
+    not_before_s: int
+    expires_s: int
+    revoked: bool = False
+
+
+class DeliveryState(StrEnum):
+    """How far an outpost got with a signed set."""
+
+    OFFERED = "offered"
+    ACTIVE = "active"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What an outpost said about the newest set that it was offered.
+
+    Attributes:
+        number: of the signed set.
+        code: error code of a refusal, else empty; so are message and resource.
+    """
+
+    outpost_id: str
+    number: int
+    revision: str
+    state: DeliveryState
+    at_ms: int
+    code: str = ""
+    message: str = ""
+    resource: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LogHead:
+    """What the control plane holds of one outpost's audit log.
+
+    Attributes:
+        origin: "<trust-domain>/org/<org>/outpost/<id>".
+        size: leaves held durably.
+        frontier: roots of the full subtrees of the held leaves, largest first: enough to go on and to know
+        the root.
+        cosigned_size: leaves under the newest cosigned checkpoint.
+        cosigned: that checkpoint with all its signature lines, exact bytes.
+    """
+
+    outpost_id: str
+    origin: str
+    size: int
+    frontier: tuple[bytes, ...]
+    cosigned_size: int = 0
+    cosigned: bytes = b""

@@ -1,0 +1,100 @@
+"""Join tokens and issuances."""
+# ruff: noqa: S608 -- only constants of this file are put into SQL text; values are always bound
+
+from controlplane.domain.join import JoinToken
+from controlplane.domain.records import CertificateRecord
+from controlplane.store.engine import Row, Session
+
+
+class TokenTable:
+    """Adapter of ``ports.Tokens``: rows hold keyed hashes of secrets, never a secret."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    async def add(self, token: JoinToken) -> None:
+        """Insert."""
+        await self._session.execute(
+            "INSERT INTO tokens (digest, outpost_id, created_ms, expires_ms, spent_ms, csr_sha256, serial)"
+            " VALUES ($1, $2, $3, $4, $5, $6, $7)",
+            token.digest,
+            token.outpost_id,
+            token.created_ms,
+            token.expires_ms,
+            token.spent_ms,
+            token.csr_sha256,
+            token.serial,
+        )
+
+    async def match(self, digest: str) -> JoinToken | None:
+        """The row with this keyed hash."""
+        row = await self._session.fetch_one(
+            "SELECT digest, outpost_id, created_ms, expires_ms, spent_ms, csr_sha256, serial"
+            " FROM tokens WHERE digest = $1",
+            digest,
+        )
+        return JoinToken(*row) if row else None  # type: ignore[arg-type]
+
+    async def spend(self, token: JoinToken, csr_sha256: str, serial: str, now_ms: int) -> bool:
+        """Compare-and-set."""
+        changed = await self._session.execute(
+            "UPDATE tokens SET spent_ms = $1, csr_sha256 = $2, serial = $3 WHERE digest = $4 AND spent_ms = 0",
+            now_ms,
+            csr_sha256,
+            serial,
+            token.digest,
+        )
+        return changed == 1
+
+
+class CertificateTable:
+    """Adapter of ``ports.Certificates``."""
+
+    COLUMNS = "serial, outpost_id, csr_sha256, spki_sha256, tbs_sha256, issued_s, not_after_s, leaf_der"
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    async def intend(self, record: CertificateRecord) -> None:
+        """Record what is about to be signed."""
+        await self._session.execute(
+            f"INSERT INTO certificates ({self.COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+            record.serial,
+            record.outpost_id,
+            record.csr_sha256,
+            record.spki_sha256,
+            record.tbs_sha256,
+            record.issued_s,
+            record.not_after_s,
+            record.leaf_der,
+        )
+
+    async def complete(self, serial: str, leaf_der: bytes) -> bytes:
+        """Keep the leaf unless one is there already."""
+        await self._session.execute(
+            "UPDATE certificates SET leaf_der = $1 WHERE serial = $2 AND length(leaf_der) = 0", leaf_der, serial
+        )
+        row = await self._session.fetch_one("SELECT leaf_der FROM certificates WHERE serial = $1", serial)
+        if row is None or not isinstance(row[0], bytes):
+            raise LookupError("the issuance was not recorded before it was signed")
+        return row[0]
+
+    async def get(self, serial: str) -> CertificateRecord | None:
+        """By serial."""
+        row = await self._session.fetch_one(
+            f"SELECT {self.COLUMNS} FROM certificates WHERE serial = $1",
+            serial,
+        )
+        return _record(row) if row else None
+
+    async def of_outpost(self, outpost_id: str) -> tuple[CertificateRecord, ...]:
+        """Newest first."""
+        rows = await self._session.fetch(
+            f"SELECT {self.COLUMNS} FROM certificates WHERE outpost_id = $1 ORDER BY issued_s DESC, serial",
+            outpost_id,
+        )
+        return tuple(_record(row) for row in rows)
+
+
+def _record(row: Row) -> CertificateRecord:
+    return CertificateRecord(*row)  # type: ignore[arg-type]

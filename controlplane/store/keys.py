@@ -1,0 +1,69 @@
+"""Client keys."""
+# ruff: noqa: S608 -- only constants of this file are put into SQL text; values are always bound
+
+import json
+
+from controlplane.domain.keys import KeyExistsError, KeyUnknownError
+from controlplane.domain.records import KeyRecord
+from controlplane.store.engine import Row, Session
+
+COLUMNS = "id, sha256, name, user, groups, agent, channel, data_class, models, not_before_s, expires_s, revoked"
+
+
+class KeyTable:
+    """Adapter of ``ports.ClientKeys``."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    async def add(self, key: KeyRecord) -> None:
+        """Insert, unless a live key has the name."""
+        if await self._session.fetch("SELECT id FROM keys WHERE name = $1 AND revoked = 0", key.name):
+            raise KeyExistsError(
+                f"a live key is named {key.name} already",
+                field="name",
+                next_step="choose another name, or revoke it: controlplane key revoke NAME --org ORG",
+            )
+        await self._session.execute(
+            f"INSERT INTO keys ({COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+            key.id,
+            key.sha256,
+            key.name,
+            key.user,
+            json.dumps(key.groups),
+            key.agent,
+            key.channel,
+            key.data_class,
+            json.dumps(key.models),
+            key.not_before_s,
+            key.expires_s,
+            int(key.revoked),
+        )
+
+    async def revoke(self, name_or_id: str) -> KeyRecord:
+        """Mark a live key as revoked."""
+        row = await self._session.fetch_one(
+            f"SELECT {COLUMNS} FROM keys WHERE (name = $1 OR id = $1) AND revoked = 0",
+            name_or_id,
+        )
+        if row is None:
+            raise KeyUnknownError(
+                "this org has no such live key",
+                field="key",
+                next_step="list them: controlplane key list --org ORG",
+            )
+        await self._session.execute("UPDATE keys SET revoked = 1 WHERE id = $1", row[0])
+        return _record((*row[:-1], 1))
+
+    async def all(self) -> tuple[KeyRecord, ...]:
+        """In order of creation."""
+        rows = await self._session.fetch(f"SELECT {COLUMNS} FROM keys ORDER BY position")
+        return tuple(_record(row) for row in rows)
+
+
+def _record(row: Row) -> KeyRecord:
+    values = dict(zip(COLUMNS.split(", "), row, strict=True))
+    values["groups"] = tuple(json.loads(str(values["groups"])))  # type: ignore[assignment]
+    values["models"] = tuple(json.loads(str(values["models"])))  # type: ignore[assignment]
+    values["revoked"] = bool(values["revoked"])
+    return KeyRecord(**values)  # type: ignore[arg-type]
