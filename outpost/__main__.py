@@ -1,2 +1,12 @@
+"""Entry of the `outpost` program."""
+
+from outpost.cli.main import run
+
+
 def main() -> None:
-    """Run."""
+    """Run the command line."""
+    run()
+
+
+if __name__ == "__main__":
+    main()

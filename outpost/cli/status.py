@@ -1,0 +1,115 @@
+"""`outpost status` and `outpost health`: what a running outpost says of itself."""
+
+import asyncio
+import http.client
+import json
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from outpost import settings
+from outpost.cli import output
+from outpost.cli.main import settings_options
+from outpost.core.errors import StoreError
+from outpost.ipc import sockets
+from outpost.paths import StatePaths
+
+ASK_TIMEOUT_SECONDS = 5.0
+
+
+class AdminUnreachableError(StoreError):
+    """No outpost runs on this state folder."""
+
+    code = "admin.unreachable"
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=ASK_TIMEOUT_SECONDS)
+        self._path = path
+
+    def connect(self) -> None:
+        """Connect to the admin socket instead of a host."""
+        self.sock = sockets.connect(self._path)
+        self.sock.settimeout(ASK_TIMEOUT_SECONDS)
+
+
+def ask(state: Path) -> dict[str, Any]:
+    """The status of the outpost that runs on a state folder.
+
+    Raises:
+        AdminUnreachableError: none runs there.
+    """
+    connection = _UnixConnection(StatePaths(state).admin_socket)
+    try:
+        connection.request("GET", "/status")
+        answer: dict[str, Any] = json.loads(connection.getresponse().read())
+    except (OSError, http.client.HTTPException) as error:
+        raise AdminUnreachableError(
+            "no outpost runs on this state folder", field=str(state), next_step="outpost run"
+        ) from error
+    finally:
+        connection.close()
+    return answer
+
+
+@click.command()
+@settings_options
+@output.output_option
+def status(state: Path | None, config_file: Path | None, **options: str) -> None:
+    """Show state per org, certificate, audit backlog and processes. Example: outpost status --output json
+
+    Ends with 7 when an org is not ACTIVE or a process is down.
+    """
+    answer = ask(settings.load(config_file, {"state": state}).state)
+    if options["output"] == "json":
+        output.emit_json(answer)
+    else:
+        _tables(answer)
+    fine = all(org["state"] == "ACTIVE" for org in answer["orgs"].values()) and answer["orgs"]
+    sys.exit(output.OK if fine and all(process["ready"] for process in answer["processes"]) else output.DEGRADED)
+
+
+def _tables(answer: dict[str, Any]) -> None:
+    rows = []
+    for name, org in sorted(answer["orgs"].items()):
+        failed = [f"{function}: {code}" for function, code in sorted(org["functions"].items()) if code != "ok"]
+        days = (org["certificate_expires_ms"] / 1000 - time.time()) / 86400
+        audit = f"{org['audit_cosigned']}/{org['audit_size']}"
+        rows.append((name, org["state"], org["revision"] or "-", f"{days:.1f} d", audit, "; ".join(failed) or "ok"))
+    output.emit_table(("ORG", "STATE", "REVISION", "CERTIFICATE", "AUDIT COSIGNED", "HEALTH"), rows)
+    click.echo()
+    processes = [(p["role"], p["index"], p["pid"], "ready" if p["ready"] else "down") for p in answer["processes"]]
+    output.emit_table(("PROCESS", "INDEX", "PID", "STATE"), processes)
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="address of the listener")
+@click.option("--port", default=8300, show_default=True, help="port of the listener")
+@click.option("--ready", is_flag=True, help="ask for readiness, not only for life")
+def health(host: str, port: int, *, ready: bool) -> None:
+    """Ask a running outpost whether it lives; made for container health checks. Example: outpost health --ready"""
+    sys.exit(asyncio.run(_probe(host, port, "/readyz" if ready else "/healthz")))
+
+
+async def _probe(host: str, port: int, path: str) -> int:
+    import aiohttp
+
+    # The listener's certificate may be of a CA that this machine does not know; a probe reads no secret and sends none.
+    for scheme in ("http", "https"):
+        try:
+            timeout = aiohttp.ClientTimeout(total=ASK_TIMEOUT_SECONDS)
+            async with (
+                aiohttp.ClientSession(timeout=timeout) as session,
+                session.get(f"{scheme}://{host}:{port}{path}", ssl=False) as answer,
+            ):
+                click.echo(await answer.text())
+                return output.OK if answer.status == 200 else output.DEGRADED
+        except (aiohttp.ClientError, TimeoutError, socket.gaierror):
+            continue
+    click.echo(f"nothing answers on {host}:{port}", err=True)
+    return output.UNREACHABLE

@@ -1,0 +1,266 @@
+"""The agent of one org: keeps the sync stream, installs what is offered, renews the certificate, delivers the audit log.
+
+Four loops share one connection; when one fails, all end, and the agent connects anew after a wait with full jitter, kept at the
+cap. Nothing here is needed for enforcement: workers judge with what is on disk.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from certs import csr, keys, rotation
+from certs.errors import TrustError
+from outpost import ports
+from outpost.core.audit import record
+from outpost.core.bundle.errors import BundleError
+from outpost.core.bundle.release import SignedSet, VerifiedSet
+from outpost.core.errors import OutpostError, PeerError
+from outpost.sync import identity as identities
+from outpost.sync.install import Installer, held_names
+from outpost.telemetry import Event, emit
+
+RECONNECT_BASE_SECONDS = 0.5
+RENEW_CHECK_SECONDS = 5.0
+OK = "ok"
+
+
+class StreamEndedError(PeerError):
+    """The control plane ended the stream, or asked us to come back with another identity."""
+
+    code = "controlplane.closed"
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Everything that the agent of one org works with.
+
+    Attributes:
+        load_identity: reads the identity; asked again at each connection.
+        save_identity: stores a renewed one.
+        connect: identity -> control plane.
+        installer: makes offers active.
+        deliver: (control plane, report) runs the audit delivery until cancelled.
+        ledger: where the agent records its own acts.
+        heartbeat: health functions, state ... -> Heartbeat.
+        changed: called whenever what the agent knows changes.
+    """
+
+    load_identity: Callable[[], identities.Identity]
+    save_identity: Callable[[identities.Identity], None]
+    connect: Callable[[identities.Identity], ports.ControlPlane]
+    installer: Installer
+    deliver: Callable[[ports.ControlPlane, "Knowledge"], Awaitable[None]]
+    ledger: ports.Ledger
+    heartbeat: Callable[["Knowledge"], ports.Heartbeat]
+    changed: Callable[["Knowledge"], None]
+    clock: ports.Clock
+    chance: ports.Chance
+    settings: "Timing"
+
+
+class Recordable(Protocol):
+    """An audit record that can be written."""
+
+    def to_bytes(self) -> bytes:
+        """Body without a sequence number."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Waits, seconds."""
+
+    heartbeat_seconds: float
+    reconnect_cap_seconds: float
+
+
+@dataclass(slots=True)
+class Knowledge:
+    """What the agent knows; shown in health and status."""
+
+    org: str
+    outpost: str = ""
+    revision: str = ""
+    last_contact_ms: int = 0
+    certificate_expires_ms: int = 0
+    audit_size: int = 0
+    audit_cosigned: int = 0
+    attempts: int = 0
+    active: SignedSet | None = None
+    functions: dict[str, str] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)  # function -> sentence for people
+
+
+class OrgAgent:
+    """See the module docstring."""
+
+    def __init__(self, org: str, parts: Parts, boot_id: str, version: str) -> None:
+        self._org = org
+        self._parts = parts
+        self._boot_id = boot_id
+        self._version = version
+        self.knowledge = Knowledge(org=org)
+        self._set("control_link", "controlplane.connecting")
+
+    async def run(self) -> None:
+        """Stay connected until cancelled."""
+        while True:
+            try:
+                await self._session()
+            except (OutpostError, TrustError) as error:
+                self._lost(error)
+            wait = rotation.backoff_seconds(
+                self.knowledge.attempts,
+                RECONNECT_BASE_SECONDS,
+                self._parts.settings.reconnect_cap_seconds,
+                self._parts.chance.uniform(),
+            )
+            self.knowledge.attempts += 1
+            await asyncio.sleep(wait)
+
+    async def _session(self) -> None:
+        identity = self._parts.load_identity()
+        peer = identity.verify(self._parts.clock.now_ms() // 1000)
+        self.knowledge.outpost = identity.enrollment.outpost_id
+        self.knowledge.certificate_expires_ms = peer.not_after * 1000
+        self._set("certificate", OK)
+        plane = self._parts.connect(identity)
+        try:
+            session = await plane.open(self._hello(identity))
+            renew_at = rotation.renew_at(peer.not_before, peer.not_after, self._parts.chance.uniform())
+            await first_of(
+                self._receive(plane, session),
+                self._beat(session),
+                self._renew(plane, identity, renew_at),
+                self._parts.deliver(plane, self.knowledge),
+            )
+        finally:
+            await plane.close()
+
+    def _hello(self, identity: identities.Identity) -> ports.Hello:
+        return ports.Hello(
+            boot_id=self._boot_id,
+            join_sequence=identity.enrollment.join_sequence,
+            software_version=self._version,
+            active_revision=self.knowledge.revision,
+            held=held_names(self.knowledge.active),
+        )
+
+    async def _receive(self, plane: ports.ControlPlane, session: ports.SyncSession) -> None:
+        while True:
+            message = await session.receive()
+            if message is None:
+                raise StreamEndedError("the control plane ended the stream")
+            self._contact()
+            if isinstance(message, ports.Offer):
+                await self._offer(plane, session, message)
+            elif isinstance(message, ports.Locked):
+                self._set("control_link", "identity.revoked")
+            elif isinstance(message, ports.RotateNow):
+                await self._rotate(plane, self._parts.load_identity())
+            else:
+                await asyncio.sleep(message.spread_seconds * self._parts.chance.uniform())
+                raise StreamEndedError("the control plane asked us to connect again")
+
+    def _contact(self) -> None:
+        if self.knowledge.functions.get("control_link") != OK:
+            emit(Event.SYNC_CONNECTED, org=self._org)
+        self.knowledge.attempts = 0
+        self.knowledge.last_contact_ms = self._parts.clock.now_ms()
+        self._set("control_link", OK)
+
+    async def _offer(self, plane: ports.ControlPlane, session: ports.SyncSession, offer: ports.Offer) -> None:
+        known = self.knowledge
+        if known.active is not None and {item.name: item.sha256 for item in offer.files} == held_names(known.active):
+            await session.ack(offer.nonce, known.revision, self._parts.clock.now_ms())
+            return
+        try:
+            verified = await self._parts.installer.install(offer, known.active, plane.fetch)
+        except BundleError as error:
+            await self._refuse(session, offer, error)
+            return
+        except PeerError:
+            raise
+        except OutpostError as error:
+            await self._refuse(session, offer, error)
+            return
+        previous = known.revision
+        self.adopt(verified)
+        now_ms = self._parts.clock.now_ms()
+        await self._record(record.BundleActivated(self._head(now_ms), verified.revision, previous))
+        emit(Event.BUNDLE_ACTIVATED, org=self._org, revision=verified.revision)
+        await session.ack(offer.nonce, verified.revision, now_ms)
+
+    def adopt(self, verified: VerifiedSet) -> None:
+        """Take note of the set that is active."""
+        self.knowledge.active = verified.signed
+        self.knowledge.revision = verified.revision
+        self._set("policy", OK)
+
+    async def _refuse(self, session: ports.SyncSession, offer: ports.Offer, error: OutpostError) -> None:
+        emit(Event.BUNDLE_REFUSED, 30, org=self._org, code=error.code, message=error.message)
+        self._set("policy", error.code, error.message)
+        now_ms = self._parts.clock.now_ms()
+        await self._record(record.BundleRefused(self._head(now_ms), offer.revision[:32], error.code, error.message))
+        await session.nack(offer.nonce, error.as_dict(), error.field)
+
+    async def _beat(self, session: ports.SyncSession) -> None:
+        while True:
+            await asyncio.sleep(self._parts.settings.heartbeat_seconds)
+            # The stream is open and keepalive pings are answered, else the transport would have ended it.
+            self.knowledge.last_contact_ms = self._parts.clock.now_ms()
+            await session.status(self._parts.heartbeat(self.knowledge))
+            self._parts.changed(self.knowledge)
+
+    async def _renew(self, plane: ports.ControlPlane, identity: identities.Identity, renew_at: int) -> None:
+        while self._parts.clock.now_ms() // 1000 < renew_at:
+            await asyncio.sleep(RENEW_CHECK_SECONDS)
+        await self._rotate(plane, identity)
+
+    async def _rotate(self, plane: ports.ControlPlane, identity: identities.Identity) -> None:
+        """Fresh key, fresh leaf, stored before it is used; then connect again with it."""
+        key, key_pem = identities.new_key()
+        chain, bundle, sequence = await plane.renew(csr.build_request(key), identity.enrollment.join_sequence)
+        certificates = (
+            keys.certificates_pem([keys.certificate_from_der(der) for der in chain]),
+            keys.certificates_pem([keys.certificate_from_der(der) for der in bundle]),
+        )
+        renewed = identities.with_renewed(identity, key_pem, certificates, sequence)
+        now_ms = self._parts.clock.now_ms()
+        peer = renewed.verify(now_ms // 1000)
+        self._parts.save_identity(renewed)
+        await self._record(record.CertificateRenewed(self._head(now_ms), f"{peer.serial:x}", peer.not_after))
+        emit(Event.CERTIFICATE_RENEWED, org=self._org, expires_ms=peer.not_after * 1000)
+        raise StreamEndedError("connecting again with the renewed certificate")
+
+    def _lost(self, error: OutpostError | TrustError) -> None:
+        fields: Mapping[str, Any] = error.as_dict()
+        code = str(fields["code"])
+        if code != self.knowledge.functions.get("control_link"):
+            emit(Event.SYNC_LOST, 30, org=self._org, code=code, message=str(fields["message"]))
+        self._set("certificate" if isinstance(error, TrustError) else "control_link", code, str(fields["message"]))
+
+    def _head(self, now_ms: int) -> record.RecordHead:
+        return record.RecordHead(now_ms, self._org, self.knowledge.outpost)
+
+    async def _record(self, event: "Recordable") -> None:
+        await self._parts.ledger.append(self._org, [event.to_bytes()])
+
+    def _set(self, function: str, code: str, note: str = "") -> None:
+        self.knowledge.functions[function] = code
+        self.knowledge.notes[function] = note
+        self._parts.changed(self.knowledge)
+
+
+async def first_of(*jobs: Coroutine[Any, Any, None] | Awaitable[None]) -> None:
+    """Run jobs side by side until one ends; the others are cancelled, and the first error is raised."""
+    tasks = [asyncio.ensure_future(job) for job in jobs]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in done:
+        await task

@@ -1,0 +1,139 @@
+"""Enrollment: a join token becomes an identity. The keys are born here; only a CSR and a public key travel.
+
+A retry sends the same CSR, so that a lost answer does not cost the token. Once there is an identity the token is not
+read again.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ed25519
+
+from certs import csr, join_token, keys
+from certs.verify import root_by_pin
+from outpost import ports
+from outpost.core.errors import PeerError
+from outpost.paths import StatePaths
+from outpost.sync import identity as identities
+
+PENDING = "pending.pem"
+PENDING_CSR = "pending.csr"
+LOG_KEY = "log.key"
+LOG_ORIGIN = "origin"
+
+
+class EnrollmentAnswerError(PeerError):
+    """The control plane's answer is not for this request."""
+
+    code = "enrollment.answer"
+    fatal = True
+
+
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """How to reach the control plane before there is an identity.
+
+    Attributes:
+        presented_chain: (host, port) -> DER certificates that the server shows, not verified.
+        enroll: (endpoint, pinned root as PEM, request) -> answer, over TLS that ends at a server of that root.
+    """
+
+    presented_chain: Callable[[str, int], Awaitable[tuple[bytes, ...]]]
+    enroll: Callable[[str, bytes, ports.EnrollmentRequest], Awaitable[ports.EnrollmentAnswer]]
+
+
+async def enroll(
+    paths: StatePaths, token_text: str, calls: Calls, clock: ports.Clock, version: str
+) -> identities.Identity:
+    """Spend a join token, or return the identity that is already there.
+
+    Args:
+        paths: state folder.
+        token_text: the line that `controlplane outpost register` printed; untrusted.
+        calls: the network.
+        clock: for the skew check of the control plane and for our own check of the certificate.
+        version: of this software.
+
+    Raises:
+        JoinTokenFormatError: not a token.
+        PinError: the server is not the control plane of this token.
+        ControlPlaneRefusedError: expired, used, clock.
+        EnrollmentAnswerError: the answer names another org or holds other certificates.
+    """
+    token = join_token.parse(token_text)
+    org = paths.org(token.org)
+    if (org.identity / identities.ENROLLMENT).exists():
+        return identities.load(org.identity)
+    key_pem, csr_der = _pending(org.identity)
+    log_key = _log_key(org.audit)
+    host, port = join_token.split_endpoint(token.endpoint)
+    root = root_by_pin(await calls.presented_chain(host, port), token.pin)
+    request = ports.EnrollmentRequest(
+        token_org=token.org,
+        token_secret=token.secret,
+        csr_der=csr_der,
+        audit_log_public_key=log_key.public_key().public_bytes_raw(),
+        now_ms=clock.now_ms(),
+        software_version=version,
+    )
+    answer = await calls.enroll(token.endpoint, keys.certificates_pem([root]), request)
+    identity = _accept(token, answer, key_pem, clock.now_ms())
+    identities.write_private(org.tuf_root, answer.tuf_root)
+    identities.write_private(org.audit / LOG_ORIGIN, identity.origin.encode() + b"\n")
+    identities.save(org.identity, identity)
+    for name in (PENDING, PENDING_CSR):
+        (org.identity / name).unlink(missing_ok=True)
+    return identity
+
+
+def _accept(
+    token: join_token.JoinToken, answer: ports.EnrollmentAnswer, key_pem: bytes, now_ms: int
+) -> identities.Identity:
+    if answer.org != token.org or answer.name != token.name:
+        raise EnrollmentAnswerError("the answer is for another org or name than the join token")
+    bundle = [keys.certificate_from_der(der, field="trust_bundle") for der in answer.trust_bundle]
+    pins = {keys.key_id(keys.require_tls_key(root.public_key())) for root in bundle}
+    if token.pin not in pins:
+        raise EnrollmentAnswerError("the trust bundle does not hold the pinned root CA")
+    enrollment = identities.Enrollment(
+        org=answer.org,
+        outpost_id=answer.outpost_id,
+        name=answer.name,
+        trust_domain=answer.trust_domain,
+        sync_endpoint=answer.sync_endpoint,
+        witness_name=answer.witness_name,
+        witness_public_key=answer.witness_public_key.hex(),
+        join_sequence=answer.join_sequence,
+        enrolled_ms=now_ms,
+    )
+    chain = keys.certificates_pem([keys.certificate_from_der(der) for der in answer.chain])
+    identity = identities.Identity(enrollment, key_pem, chain, keys.certificates_pem(bundle))
+    identity.verify(now_ms // 1000)
+    return identity
+
+
+def _pending(folder: Path) -> tuple[bytes, bytes]:
+    """Key and CSR of this enrollment: made once, sent until answered."""
+    key_file, csr_file = folder / PENDING, folder / PENDING_CSR
+    if key_file.exists() and csr_file.exists():
+        return key_file.read_bytes(), csr_file.read_bytes()
+    key, key_pem = identities.new_key()
+    identities.write_private(key_file, key_pem)
+    identities.write_private(csr_file, csr.build_request(key))
+    return key_pem, csr_file.read_bytes()
+
+
+def _log_key(folder: Path) -> ed25519.Ed25519PrivateKey:
+    """Key that signs the audit log's checkpoints: born here, never leaves."""
+    path = folder / LOG_KEY
+    if not path.exists():
+        key = ed25519.Ed25519PrivateKey.generate()
+        pem = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        identities.write_private(path, pem)
+    loaded = serialization.load_pem_private_key(path.read_bytes(), password=None)
+    assert isinstance(loaded, ed25519.Ed25519PrivateKey)
+    return loaded

@@ -1,0 +1,148 @@
+"""The identity of an outpost on disk: written whole or not at all, readable by its owner only."""
+
+import os
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import orjson
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from certs import keys
+from certs.verify import TrustAnchors, VerifiedOutpost, verify_outpost_chain
+from outpost.core.errors import StoreError
+
+SCHEMA = "outpost.enrollment/1"
+ENROLLMENT = "enrollment.json"
+LEAF = "leaf.pem"
+TRUST_BUNDLE = "trust-bundle.pem"
+MAX_FILE_BYTES = 64 * 1024  # a chain of three certificates of 4 KiB, and room
+
+
+class IdentityUnreadableError(StoreError):
+    """The identity on disk is missing or damaged."""
+
+    code = "identity.unreadable"
+
+
+@dataclass(frozen=True, slots=True)
+class Enrollment:
+    """What the control plane told at enrollment and renewal; nothing secret."""
+
+    org: str
+    outpost_id: str
+    name: str
+    trust_domain: str
+    sync_endpoint: str
+    witness_name: str
+    witness_public_key: str  # hex of 32 bytes
+    join_sequence: int
+    enrolled_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """An enrollment with its key and certificates."""
+
+    enrollment: Enrollment
+    key_pem: bytes = field(repr=False)
+    chain_pem: bytes
+    trust_bundle_pem: bytes
+
+    @property
+    def origin(self) -> str:
+        """Origin of the audit log."""
+        return f"{self.enrollment.trust_domain}/org/{self.enrollment.org}/outpost/{self.enrollment.outpost_id}"
+
+    def verify(self, now: int) -> VerifiedOutpost:
+        """Our own certificate, judged as the control plane judges it.
+
+        Raises:
+            ChainError: expired, other key, other name.
+        """
+        peer = verify_chain(self.chain_pem, self.trust_bundle_pem, self.enrollment, now)
+        key = keys.private_key_from_pem(self.key_pem)
+        if keys.key_id(key.public_key()) != peer.spki_sha256:
+            raise IdentityUnreadableError("key and certificate do not belong together", field=LEAF)
+        return peer
+
+
+def verify_chain(chain_pem: bytes, trust_bundle_pem: bytes, enrollment: Enrollment, now: int) -> VerifiedOutpost:
+    """Check that a chain names exactly this outpost.
+
+    Raises:
+        ChainError: the chain proves another identity or none.
+        IdentityUnreadableError: it proves another outpost's.
+    """
+    anchors = TrustAnchors(enrollment.trust_domain, keys.certificates_from_pem(trust_bundle_pem, field=TRUST_BUNDLE))
+    chain = tuple(keys.certificate_der(item) for item in keys.certificates_from_pem(chain_pem, field=LEAF))
+    peer = verify_outpost_chain(chain, anchors, now)
+    if (peer.spiffe_id.org, peer.spiffe_id.outpost) != (enrollment.org, enrollment.outpost_id):
+        raise IdentityUnreadableError("the certificate names another outpost", field=LEAF)
+    return peer
+
+
+def new_key() -> tuple[ec.EllipticCurvePrivateKey, bytes]:
+    """A fresh P-256 key and its PEM."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    return key, keys.private_key_pem(key)
+
+
+def load(folder: Path) -> Identity:
+    """Read the identity of one org.
+
+    Raises:
+        IdentityUnreadableError: missing, damaged or of another version.
+    """
+    try:
+        document = orjson.loads(_read(folder / ENROLLMENT))
+        leaf = _read(folder / LEAF)
+        bundle = _read(folder / TRUST_BUNDLE)
+        if document.pop("schema") != SCHEMA:
+            raise IdentityUnreadableError("written by another version", field=str(folder / ENROLLMENT))
+        enrollment = Enrollment(**document)
+        split = leaf.index(b"-----BEGIN CERTIFICATE-----")
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise IdentityUnreadableError(
+            "the identity cannot be read", field=str(folder), next_step="outpost doctor"
+        ) from error
+    return Identity(enrollment, leaf[:split], leaf[split:], bundle)
+
+
+def save(folder: Path, identity: Identity) -> None:
+    """Write an identity: key and chain in one file, so that they change together; the enrollment last."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_private(folder / TRUST_BUNDLE, identity.trust_bundle_pem)
+    write_private(folder / LEAF, identity.key_pem + identity.chain_pem)
+    document = {"schema": SCHEMA, **asdict(identity.enrollment)}
+    write_private(folder / ENROLLMENT, orjson.dumps(document, option=orjson.OPT_SORT_KEYS | orjson.OPT_INDENT_2))
+
+
+def with_renewed(identity: Identity, key_pem: bytes, certificates: tuple[bytes, bytes], join_sequence: int) -> Identity:
+    """The identity after a renewal; ``certificates`` are chain and trust bundle as PEM."""
+    enrollment = replace(identity.enrollment, join_sequence=join_sequence)
+    return Identity(enrollment, key_pem, certificates[0], certificates[1])
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Replace a file durably: temporary name, fsync, rename, fsync of the folder; mode 0600."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".new")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.rename(path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _read(path: Path) -> bytes:
+    with path.open("rb") as file:
+        data = file.read(MAX_FILE_BYTES + 1)
+    if len(data) > MAX_FILE_BYTES:
+        raise IdentityUnreadableError("a file of the identity is too large", field=str(path))
+    return data

@@ -1,0 +1,157 @@
+"""From an offer to an active configuration (B5 to B9): fetch, verify, try, write the idle slot, prepare all workers, switch, commit.
+
+Nothing of an offer takes effect before every step before the switch has passed; the last good set serves until then.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from outpost import ports
+from outpost.core.bundle import limits, trust
+from outpost.core.bundle.errors import OversizedError
+from outpost.core.bundle.release import HighWater, SignedSet, VerifiedSet
+
+PARALLEL_FETCHES = 4  # large resources at a time; more would only share the same line
+
+
+class Cache(Protocol):
+    """Two slots of one org and the high water beside them."""
+
+    def load_active(self) -> SignedSet:
+        """The set that the pointer names; raises cache.missing or cache.tampered."""
+        ...
+
+    def write_idle(self, signed: SignedSet) -> str:
+        """Seal a set into the other slot; returns the slot's name."""
+        ...
+
+    def activate(self, slot: str) -> None:
+        """Let the pointer name a slot."""
+        ...
+
+    def high_water(self) -> HighWater:
+        """Highest versions and signed time ever accepted."""
+        ...
+
+    def save_high_water(self, high_water: HighWater) -> None:
+        """Store them durably."""
+        ...
+
+
+class Activator(Protocol):
+    """The workers, all of them."""
+
+    async def prepare(self, org: str, slot: str) -> None:
+        """Every worker loads the slot and tries it; raises when one refuses."""
+        ...
+
+    async def commit(self, org: str) -> None:
+        """Every worker uses what it prepared."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Installer:
+    """Installs offers of one org.
+
+    Attributes:
+        org: the org.
+        root: TUF root of the enrollment, exact bytes.
+        cache: slots and high water.
+        activator: the workers.
+        verify: (root, set, high water, now_ms, org) -> VerifiedSet, raises BundleError.
+        attempt: builds the program and runs its self-tests; raises BundleError.
+        clock: for expiry.
+    """
+
+    org: str
+    root: bytes
+    cache: Cache
+    activator: Activator
+    verify: Callable[[bytes, SignedSet, HighWater, int, str], VerifiedSet]
+    attempt: Callable[[VerifiedSet], object]
+    clock: ports.Clock
+
+    async def install(self, offer: ports.Offer, held: SignedSet | None, fetch: "Fetch") -> VerifiedSet:
+        """Make an offer the active configuration.
+
+        Args:
+            offer: names, sizes and hashes; untrusted.
+            held: the active set, whose files need not travel again.
+            fetch: bytes by hash and size.
+
+        Raises:
+            BundleError: refused; the active set is untouched.
+            PeerError: a file could not be fetched.
+        """
+        signed = await collect(offer, held, fetch)
+        now_ms = self.clock.now_ms()
+        high_water = self.cache.high_water()
+        verified = await asyncio.to_thread(self.verify, self.root, signed, high_water, now_ms, self.org)
+        await asyncio.to_thread(self.attempt, verified)
+        slot = await asyncio.to_thread(self.cache.write_idle, signed)
+        await self.activator.prepare(self.org, slot)
+        await asyncio.to_thread(self.cache.activate, slot)
+        await self.activator.commit(self.org)
+        await asyncio.to_thread(self.cache.save_high_water, trust.next_high_water(high_water, verified, now_ms))
+        return verified
+
+
+class Fetch(Protocol):
+    """How to get bytes that an offer only names."""
+
+    async def __call__(self, sha256: bytes, size: int) -> bytes:
+        """Exactly ``size`` bytes with that hash."""
+        ...
+
+
+async def collect(offer: ports.Offer, held: SignedSet | None, fetch: Fetch) -> SignedSet:
+    """Bring the files of an offer together; bounds first, so that a hostile offer costs nothing.
+
+    Raises:
+        OversizedError: too many files, or one or all too large.
+        PeerError: a fetch failed.
+    """
+    if len(offer.files) > limits.MAX_SET_FILES:
+        raise OversizedError(f"the offer has more than {limits.MAX_SET_FILES} files", field="offer")
+    for item in offer.files:
+        bound = limits.MAX_METADATA_BYTES if item.metadata else limits.MAX_TARGET_BYTES
+        if max(item.size, len(item.inline)) > bound or len(item.name) > limits.MAX_NAME_BYTES:
+            raise OversizedError("a file of the offer is over its bound", field=item.name[: limits.MAX_NAME_BYTES])
+    if sum(item.size for item in offer.files) > limits.MAX_SET_BYTES:
+        raise OversizedError("the files of the offer together are over the bound", field="offer")
+    known = held_files(held)
+    gate = asyncio.Semaphore(PARALLEL_FETCHES)
+
+    async def bytes_of(item: ports.OfferedFile) -> bytes:
+        if item.inline or item.size == 0:
+            return item.inline
+        if item.sha256 in known:
+            return known[item.sha256]
+        async with gate:
+            return await fetch(item.sha256, item.size)
+
+    bodies = await asyncio.gather(*(bytes_of(item) for item in offer.files))
+    pairs = list(zip(offer.files, bodies, strict=True))
+    return SignedSet(
+        metadata={item.name: body for item, body in pairs if item.metadata},
+        targets={item.name: body for item, body in pairs if not item.metadata},
+    )
+
+
+def held_files(held: SignedSet | None) -> Mapping[bytes, bytes]:
+    """Files of a set by SHA-256."""
+    if held is None:
+        return {}
+    bodies = [*held.metadata.values(), *held.targets.values()]
+    return {hashlib.sha256(body).digest(): body for body in bodies}
+
+
+def held_names(held: SignedSet | None) -> dict[str, bytes]:
+    """SHA-256 of each file of a set by name, as Hello tells it."""
+    if held is None:
+        return {}
+    return {name: hashlib.sha256(body).digest() for name, body in {**held.metadata, **held.targets}.items()}
