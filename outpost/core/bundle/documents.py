@@ -94,8 +94,7 @@ def open_document(data: bytes, path: str, schema: str, org: str) -> Fields:
         raise OversizedError(f"{path} has more than {limits.MAX_TARGET_BYTES} bytes.", field=path)
     fields = Fields(decode(data, path), path)
     if fields.text("schema") != schema:
-        raise SchemaError(f"{path} is not of schema {schema}.", field=f"{path}/schema", next_step="Update the
-        outpost.")
+        raise SchemaError(f"{path} is not of schema {schema}.", field=f"{path}/schema", next_step="Update the outpost.")
     require_org(fields.text("org"), org, path)
     return fields
 

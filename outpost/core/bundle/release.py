@@ -14,8 +14,7 @@ class SignedSet:
 
     Attributes:
         metadata: file name ("1.root.json", "timestamp.json", "snapshot.json", "targets.json", "policy.json",
-            "vendor.json",
-            "access.json", "rollout.json") to bytes.
+            "vendor.json", "access.json", "rollout.json") to bytes.
         targets: target path ("policy/release.json") to bytes.
     """
 

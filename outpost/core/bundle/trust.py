@@ -2,9 +2,8 @@
 
 Theory. Three things move forwards only: the version of each role, the release, and the time floor (the highest signed
 time ever accepted). The high water holds them apart from the cache, so that deleting or restoring the cache does not
-bring an older set back. The state is never
-stored: it follows, at each request, from signed facts and the clock, so that an outpost needs neither agent nor
-    network to seal itself.
+bring an older set back. The state is never stored: it follows, at each request, from signed facts and the clock, so
+that an outpost needs neither agent nor network to seal itself.
 
 States, first rule that applies:
 
