@@ -4,11 +4,14 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
+from certs.issue import IssuanceIntent
+from certs.signer import Signer
 from controlplane.domain.join import JoinToken
 from controlplane.domain.offers import SignedRelease
 from controlplane.domain.orgs import Org
 from controlplane.domain.outposts import Outpost
-from controlplane.domain.records import CertificateRecord, Delivery, KeyRecord, LogHead
+from controlplane.domain.records import CertificateRecord, Delivery, LogHead
+from outpost.core.bundle.access import ClientKey
 
 
 class Clock(Protocol):
@@ -106,15 +109,15 @@ class Certificates(Protocol):
 class ClientKeys(Protocol):
     """Client keys of one org."""
 
-    async def add(self, key: KeyRecord) -> None:
+    async def add(self, key: ClientKey) -> None:
         """Insert. Raises KeyExistsError: a live key has the name."""
         ...
 
-    async def revoke(self, name_or_id: str) -> KeyRecord:
+    async def revoke(self, name_or_id: str) -> ClientKey:
         """Mark as revoked. Raises KeyUnknownError."""
         ...
 
-    async def all(self) -> tuple[KeyRecord, ...]:
+    async def all(self) -> tuple[ClientKey, ...]:
         """In order of creation."""
         ...
 
@@ -273,6 +276,22 @@ class Store(Protocol):
         """The org's signed configuration exists."""
         ...
 
+    async def record_issuance(self, intent: IssuanceIntent) -> None:
+        """Record a CA or server certificate that is about to be signed."""
+        ...
+
     async def close(self) -> None:
         """Close every file."""
+        ...
+
+
+class RoleKeys(Protocol):
+    """Signing keys of an org's roles; private halves never leave the adapter."""
+
+    def create(self, org: str, role: str, number: int) -> Signer:
+        """Make one more Ed25519 key of a role; the one that is there when it was made before."""
+        ...
+
+    def of_role(self, org: str, role: str) -> tuple[Signer, ...]:
+        """Keys of a role that are at hand, by number."""
         ...

@@ -5,7 +5,8 @@ import hashlib
 import re
 
 from controlplane.domain.errors import ConflictError, InputError, NotFoundError
-from controlplane.domain.records import KeyRecord
+from outpost.core.bundle import limits
+from outpost.core.bundle.access import CHANNELS, DATA_CLASSES, ClientKey
 
 KEY_BYTES = 32  # 256 bit; 43 characters of base64url
 KEY_ID_BYTES = 6  # 12 hex digits behind "key-"
@@ -13,10 +14,6 @@ DEFAULT_LIFE_DAYS = 90
 MAX_LIFE_DAYS = 366  # a key that lives longer is never looked at again
 DAY_SECONDS = 86_400
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")  # names of keys, users, groups, agents
-CHANNELS = ("interactive", "api")
-DATA_CLASSES = ("public", "internal", "confidential", "phi")
-MAX_GROUPS = 32  # of one key
-MAX_MODELS = 32  # globs of one key
 
 
 class KeyInvalidError(InputError):
@@ -57,20 +54,20 @@ def key_hash(text: str) -> str:
     return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
-def checked(key: KeyRecord) -> KeyRecord:
+def checked(key: ClientKey) -> ClientKey:
     """The record, or KeyInvalidError that names the field."""
     for field, value in (("name", key.name), ("user", key.user), ("agent", key.agent)):
         if (value or field == "name") and NAME.fullmatch(value) is None:
             raise _invalid(field, "is 1 to 64 letters, digits, dots, hyphens, underscores or @")
-    if len(key.groups) > MAX_GROUPS or any(NAME.fullmatch(group) is None for group in key.groups):
-        raise _invalid("group", f"is a plain name, at most {MAX_GROUPS} of them")
-    if not 0 < len(key.models) <= MAX_MODELS or any(not 0 < len(glob) <= 128 for glob in key.models):
-        raise _invalid("model", f"is a glob of at most 128 characters, 1 to {MAX_MODELS} of them")
+    if len(key.groups) > limits.MAX_GROUPS or any(NAME.fullmatch(group) is None for group in key.groups):
+        raise _invalid("group", f"is a plain name, at most {limits.MAX_GROUPS} of them")
+    if len(key.models) > limits.MAX_MODELS or any(not 0 < len(glob) <= 128 for glob in key.models):
+        raise _invalid("model", f"is a glob of at most 128 characters, at most {limits.MAX_MODELS} of them")
     if key.channel not in CHANNELS:
         raise _invalid("channel", "is one of " + ", ".join(CHANNELS))
     if key.data_class not in DATA_CLASSES:
         raise _invalid("data_class", "is one of " + ", ".join(DATA_CLASSES))
-    if not 0 < key.expires_s - key.not_before_s <= MAX_LIFE_DAYS * DAY_SECONDS:
+    if not 0 < key.expires - key.not_before <= MAX_LIFE_DAYS * DAY_SECONDS:
         raise _invalid("expires_days", f"is between 1 and {MAX_LIFE_DAYS}")
     return key
 

@@ -1,4 +1,4 @@
-"""Plain rows that services write and stores keep: issuance, client keys, deliveries, the audit log of an
+"""Plain rows that services write and stores keep: issuance, deliveries, the audit log of an
 outpost.
 """
 
@@ -29,33 +29,6 @@ class CertificateRecord:
     issued_s: int
     not_after_s: int
     leaf_der: bytes = b""
-
-
-@dataclass(frozen=True, slots=True)
-class KeyRecord:
-    """A client key; only its hash exists here.
-
-    Attributes:
-        id: "key-" and 12 hex digits.
-        sha256: of the whole key text, 64 hex digits.
-        name: for people, unique among live keys of the org.
-        groups: groups of the user, in order.
-        models: globs of models that the key may use.
-        not_before_s: Unix seconds, as expires_s.
-    """
-
-    id: str
-    sha256: str
-    name: str
-    user: str
-    groups: tuple[str, ...]
-    agent: str
-    channel: str
-    data_class: str
-    models: tuple[str, ...]
-    not_before_s: int
-    expires_s: int
-    revoked: bool = False
 
 
 class DeliveryState(StrEnum):

@@ -4,10 +4,10 @@
 import json
 
 from controlplane.domain.keys import KeyExistsError, KeyUnknownError
-from controlplane.domain.records import KeyRecord
 from controlplane.store.engine import Row, Session
+from outpost.core.bundle.access import ClientKey
 
-COLUMNS = "id, sha256, name, user, groups, agent, channel, data_class, models, not_before_s, expires_s, revoked"
+COLUMNS = "id, sha256, name, user, groups, agent, channel, data_class, models, not_before, expires, revoked"
 
 
 class KeyTable:
@@ -16,7 +16,7 @@ class KeyTable:
     def __init__(self, session: Session) -> None:
         self._session = session
 
-    async def add(self, key: KeyRecord) -> None:
+    async def add(self, key: ClientKey) -> None:
         """Insert, unless a live key has the name."""
         if await self._session.fetch("SELECT id FROM keys WHERE name = $1 AND revoked = 0", key.name):
             raise KeyExistsError(
@@ -35,12 +35,12 @@ class KeyTable:
             key.channel,
             key.data_class,
             json.dumps(key.models),
-            key.not_before_s,
-            key.expires_s,
+            key.not_before,
+            key.expires,
             int(key.revoked),
         )
 
-    async def revoke(self, name_or_id: str) -> KeyRecord:
+    async def revoke(self, name_or_id: str) -> ClientKey:
         """Mark a live key as revoked."""
         row = await self._session.fetch_one(
             f"SELECT {COLUMNS} FROM keys WHERE (name = $1 OR id = $1) AND revoked = 0",
@@ -55,15 +55,15 @@ class KeyTable:
         await self._session.execute("UPDATE keys SET revoked = 1 WHERE id = $1", row[0])
         return _record((*row[:-1], 1))
 
-    async def all(self) -> tuple[KeyRecord, ...]:
+    async def all(self) -> tuple[ClientKey, ...]:
         """In order of creation."""
         rows = await self._session.fetch(f"SELECT {COLUMNS} FROM keys ORDER BY position")
         return tuple(_record(row) for row in rows)
 
 
-def _record(row: Row) -> KeyRecord:
+def _record(row: Row) -> ClientKey:
     values = dict(zip(COLUMNS.split(", "), row, strict=True))
     values["groups"] = tuple(json.loads(str(values["groups"])))  # type: ignore[assignment]
     values["models"] = tuple(json.loads(str(values["models"])))  # type: ignore[assignment]
     values["revoked"] = bool(values["revoked"])
-    return KeyRecord(**values)  # type: ignore[arg-type]
+    return ClientKey(**values)  # type: ignore[arg-type]

@@ -48,7 +48,6 @@ class ReleaseTable:
             " JOIN blobs b ON b.sha256 = f.sha256 WHERE f.number = $1 ORDER BY f.name",
             row[0],
         )
-        # type: ignore[arg-type]
         listed = tuple(SetFile(str(f[0]), blob(f[1]), integer(f[2]), bool(f[3])) for f in files)
         return SignedRelease(integer(row[0]), str(row[1]), integer(row[2]), integer(row[3]), listed)
 

@@ -6,6 +6,16 @@ REGISTRY = (
       id TEXT PRIMARY KEY,
       created_ms INTEGER NOT NULL,
       ready INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE issuances (
+      serial TEXT PRIMARY KEY,
+      kind TEXT NOT NULL,
+      spiffe_id TEXT NOT NULL,
+      spki_sha256 TEXT NOT NULL,
+      issuer_spki_sha256 TEXT NOT NULL,
+      not_before_s INTEGER NOT NULL,
+      not_after_s INTEGER NOT NULL,
+      tbs_sha256 TEXT NOT NULL
     ) STRICT
     """,
 )
@@ -67,8 +77,8 @@ ORG = (
       channel TEXT NOT NULL,
       data_class TEXT NOT NULL,
       models TEXT NOT NULL,
-      not_before_s INTEGER NOT NULL,
-      expires_s INTEGER NOT NULL,
+      not_before INTEGER NOT NULL,
+      expires INTEGER NOT NULL,
       revoked INTEGER NOT NULL
     ) STRICT;
     CREATE UNIQUE INDEX keys_live_name ON keys(name) WHERE revoked = 0;

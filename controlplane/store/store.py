@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from certs.issue import IssuanceIntent
 from controlplane.domain.orgs import Org, OrgExistsError, OrgUnknownError, checked_id
 from controlplane.store import schema
 from controlplane.store.audit import AuditTable
@@ -109,6 +110,22 @@ class SqliteStore:
         """The org's signed configuration exists."""
         async with self._registry.transaction(write=True) as session:
             await session.execute("UPDATE orgs SET ready = 1 WHERE id = $1", org)
+
+    async def record_issuance(self, intent: IssuanceIntent) -> None:
+        """Record a CA or server certificate that is about to be signed."""
+        async with self._registry.transaction(write=True) as session:
+            await session.execute(
+                "INSERT INTO issuances (serial, kind, spiffe_id, spki_sha256, issuer_spki_sha256,"
+                " not_before_s, not_after_s, tbs_sha256) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+                f"{intent.serial:x}",
+                intent.kind.value,
+                intent.spiffe_id,
+                intent.spki_sha256,
+                intent.issuer_spki_sha256,
+                intent.not_before,
+                intent.not_after,
+                intent.tbs_sha256,
+            )
 
     async def close(self) -> None:
         """Close every file."""

@@ -1,0 +1,84 @@
+"""Every log event and field name of the control plane. One JSON object for each line, on stderr.
+
+No field can hold a prompt, a token, a key or a client's payload: only the fields below exist.
+"""
+
+import logging
+import sys
+from enum import StrEnum
+from typing import TypedDict, Unpack
+
+import orjson
+
+LOGGER = logging.getLogger("controlplane")
+
+
+class Event(StrEnum):
+    """Names of log events."""
+
+    STARTED = "controlplane.started"
+    STOPPING = "controlplane.stopping"
+    STOPPED = "controlplane.stopped"
+    ENROLLED = "outpost.enrolled"
+    ENROLL_REFUSED = "outpost.enroll_refused"
+    CONNECTED = "sync.connected"
+    DISCONNECTED = "sync.disconnected"
+    OFFERED = "sync.offered"
+    ACKNOWLEDGED = "sync.acknowledged"
+    NOT_ACKNOWLEDGED = "sync.refused"
+    RENEWED = "certificate.renewed"
+    FIRST_USE = "certificate.first_use"
+    AUDIT_COSIGNED = "audit.cosigned"
+    AUDIT_REFUSED = "audit.refused"
+    RPC_FAILED = "rpc.failed"
+    MAINTAINED = "maintenance.done"
+    MAINTENANCE_FAILED = "maintenance.failed"
+
+
+class Fields(TypedDict, total=False):
+    """Names and types of log fields."""
+
+    org: str
+    outpost: str
+    revision: str
+    serial: str
+    source: str
+    code: str
+    message: str
+    method: str
+    kind: str
+    number: int
+    size: int
+    status: int
+    enroll_port: int
+    sync_port: int
+
+
+def log(event: Event, *, level: int = logging.INFO, **fields: Unpack[Fields]) -> None:
+    """Write one line."""
+    LOGGER.log(level, event.value, extra={"fields": fields})
+
+
+class JSONFormatter(logging.Formatter):
+    """One JSON object for a record: time, level, event, fields; an exception as its type only."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line."""
+        line: dict[str, object] = {
+            "time_ms": int(record.created * 1000),
+            "level": record.levelname.lower(),
+            "event": record.getMessage(),
+        }
+        line.update(getattr(record, "fields", {}))
+        if record.exc_info and record.exc_info[0]:
+            line["exception"] = record.exc_info[0].__name__
+        return orjson.dumps(line, default=str).decode()
+
+
+def start(level: str) -> None:
+    """Send our log to stderr as JSON lines."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JSONFormatter())
+    LOGGER.handlers[:] = [handler]
+    LOGGER.setLevel(level.upper())
+    LOGGER.propagate = False
