@@ -10,7 +10,6 @@ import os
 import socket
 import sys
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from outpost.admin import metrics
@@ -246,9 +245,3 @@ def reserve(host: str, port: int) -> socket.socket:
     reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     reserved.bind((host, port))
     return reserved
-
-
-def prepare_state(state: Path) -> None:
-    """Make the state folder with closed permissions."""
-    state.mkdir(mode=0o700, parents=True, exist_ok=True)
-    state.chmod(0o700)

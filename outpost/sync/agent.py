@@ -1,7 +1,7 @@
-"""The agent of one org: keeps the sync stream, installs what is offered, renews the certificate, delivers the audit log.
+"""The agent of one org: keeps the sync stream, installs offers, renews the certificate, delivers the audit log.
 
-Four loops share one connection; when one fails, all end, and the agent connects anew after a wait with full jitter, kept at the
-cap. Nothing here is needed for enforcement: workers judge with what is on disk.
+Four loops share one connection; when one fails, all end, and the agent connects anew after a wait with full jitter,
+kept at the cap. Nothing here is needed for enforcement: workers judge with what is on disk.
 """
 
 import asyncio
@@ -13,9 +13,8 @@ from certs import csr, keys, rotation
 from certs.errors import TrustError
 from outpost import ports
 from outpost.core.audit import record
-from outpost.core.bundle.errors import BundleError
 from outpost.core.bundle.release import SignedSet, VerifiedSet
-from outpost.core.errors import OutpostError, PeerError
+from outpost.core.errors import BundleError, OutpostError, PeerError
 from outpost.sync import identity as identities
 from outpost.sync.install import Installer, held_names
 from outpost.telemetry import Event, emit
@@ -214,7 +213,7 @@ class OrgAgent:
             self._parts.changed(self.knowledge)
 
     async def _renew(self, plane: ports.ControlPlane, identity: identities.Identity, renew_at: int) -> None:
-        while self._parts.clock.now_ms() // 1000 < renew_at:
+        while self._parts.clock.now_ms() // 1000 < renew_at:  # noqa: ASYNC110 - the wall clock may step; no event tells
             await asyncio.sleep(RENEW_CHECK_SECONDS)
         await self._rotate(plane, identity)
 

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from certs import csr, join_token, keys
+from certs.shell.private_files import read_private_file, replace_private_file
 from certs.verify import root_by_pin
 from outpost import ports
 from outpost.core.errors import PeerError
@@ -64,6 +65,8 @@ async def enroll(
     """
     token = join_token.parse(token_text)
     org = paths.org(token.org)
+    for folder in (org.identity, org.audit):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if (org.identity / identities.ENROLLMENT).exists():
         return identities.load(org.identity)
     key_pem, csr_der = _pending(org.identity)
@@ -80,8 +83,8 @@ async def enroll(
     )
     answer = await calls.enroll(token.endpoint, keys.certificates_pem([root]), request)
     identity = _accept(token, answer, key_pem, clock.now_ms())
-    identities.write_private(org.tuf_root, answer.tuf_root)
-    identities.write_private(org.audit / LOG_ORIGIN, identity.origin.encode() + b"\n")
+    replace_private_file(org.tuf_root, answer.tuf_root)
+    replace_private_file(org.audit / LOG_ORIGIN, identity.origin.encode() + b"\n")
     identities.save(org.identity, identity)
     for name in (PENDING, PENDING_CSR):
         (org.identity / name).unlink(missing_ok=True)
@@ -118,11 +121,11 @@ def _pending(folder: Path) -> tuple[bytes, bytes]:
     """Key and CSR of this enrollment: made once, sent until answered."""
     key_file, csr_file = folder / PENDING, folder / PENDING_CSR
     if key_file.exists() and csr_file.exists():
-        return key_file.read_bytes(), csr_file.read_bytes()
+        return read_private_file(key_file), read_private_file(csr_file)
     key, key_pem = identities.new_key()
-    identities.write_private(key_file, key_pem)
-    identities.write_private(csr_file, csr.build_request(key))
-    return key_pem, csr_file.read_bytes()
+    replace_private_file(key_file, key_pem)
+    replace_private_file(csr_file, csr.build_request(key))
+    return key_pem, read_private_file(csr_file)
 
 
 def _log_key(folder: Path) -> ed25519.Ed25519PrivateKey:
@@ -133,7 +136,7 @@ def _log_key(folder: Path) -> ed25519.Ed25519PrivateKey:
         pem = key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
-        identities.write_private(path, pem)
-    loaded = serialization.load_pem_private_key(path.read_bytes(), password=None)
+        replace_private_file(path, pem)
+    loaded = serialization.load_pem_private_key(read_private_file(path), password=None)
     assert isinstance(loaded, ed25519.Ed25519PrivateKey)
     return loaded

@@ -1,6 +1,5 @@
 """The identity of an outpost on disk: written whole or not at all, readable by its owner only."""
 
-import os
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -8,6 +7,8 @@ import orjson
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from certs import keys
+from certs.errors import TrustError
+from certs.shell.private_files import read_private_file, replace_private_file
 from certs.verify import TrustAnchors, VerifiedOutpost, verify_outpost_chain
 from outpost.core.errors import StoreError
 
@@ -15,7 +16,6 @@ SCHEMA = "outpost.enrollment/1"
 ENROLLMENT = "enrollment.json"
 LEAF = "leaf.pem"
 TRUST_BUNDLE = "trust-bundle.pem"
-MAX_FILE_BYTES = 64 * 1024  # a chain of three certificates of 4 KiB, and room
 
 
 class IdentityUnreadableError(StoreError):
@@ -94,14 +94,14 @@ def load(folder: Path) -> Identity:
         IdentityUnreadableError: missing, damaged or of another version.
     """
     try:
-        document = orjson.loads(_read(folder / ENROLLMENT))
-        leaf = _read(folder / LEAF)
-        bundle = _read(folder / TRUST_BUNDLE)
+        document = orjson.loads(read_private_file(folder / ENROLLMENT))
+        leaf = read_private_file(folder / LEAF)
+        bundle = read_private_file(folder / TRUST_BUNDLE)
         if document.pop("schema") != SCHEMA:
             raise IdentityUnreadableError("written by another version", field=str(folder / ENROLLMENT))
         enrollment = Enrollment(**document)
         split = leaf.index(b"-----BEGIN CERTIFICATE-----")
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (TrustError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise IdentityUnreadableError(
             "the identity cannot be read", field=str(folder), next_step="outpost doctor"
         ) from error
@@ -111,38 +111,13 @@ def load(folder: Path) -> Identity:
 def save(folder: Path, identity: Identity) -> None:
     """Write an identity: key and chain in one file, so that they change together; the enrollment last."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    write_private(folder / TRUST_BUNDLE, identity.trust_bundle_pem)
-    write_private(folder / LEAF, identity.key_pem + identity.chain_pem)
+    replace_private_file(folder / TRUST_BUNDLE, identity.trust_bundle_pem)
+    replace_private_file(folder / LEAF, identity.key_pem + identity.chain_pem)
     document = {"schema": SCHEMA, **asdict(identity.enrollment)}
-    write_private(folder / ENROLLMENT, orjson.dumps(document, option=orjson.OPT_SORT_KEYS | orjson.OPT_INDENT_2))
+    replace_private_file(folder / ENROLLMENT, orjson.dumps(document, option=orjson.OPT_SORT_KEYS | orjson.OPT_INDENT_2))
 
 
 def with_renewed(identity: Identity, key_pem: bytes, certificates: tuple[bytes, bytes], join_sequence: int) -> Identity:
     """The identity after a renewal; ``certificates`` are chain and trust bundle as PEM."""
     enrollment = replace(identity.enrollment, join_sequence=join_sequence)
     return Identity(enrollment, key_pem, certificates[0], certificates[1])
-
-
-def write_private(path: Path, data: bytes) -> None:
-    """Replace a file durably: temporary name, fsync, rename, fsync of the folder; mode 0600."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".new")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def _read(path: Path) -> bytes:
-    with path.open("rb") as file:
-        data = file.read(MAX_FILE_BYTES + 1)
-    if len(data) > MAX_FILE_BYTES:
-        raise IdentityUnreadableError("a file of the identity is too large", field=str(path))
-    return data

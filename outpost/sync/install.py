@@ -1,4 +1,4 @@
-"""From an offer to an active configuration (B5 to B9): fetch, verify, try, write the idle slot, prepare all workers, switch, commit.
+"""From an offer to an active configuration (B5 to B9): fetch, verify, try, store, prepare all workers, switch, commit.
 
 Nothing of an offer takes effect before every step before the switch has passed; the last good set serves until then.
 """

@@ -1,0 +1,33 @@
+"""Puts enrollment together: token in, identity out."""
+
+import asyncio
+
+from certs.shell import tls
+from outpost.bootstrap.state import prepare_state
+from outpost.bootstrap.world import SystemClock
+from outpost.paths import StatePaths
+from outpost.ports import EnrollmentAnswer, EnrollmentRequest
+from outpost.rpc import client
+from outpost.settings import Settings
+from outpost.sync import enroll as enrolling
+from outpost.sync.identity import Identity
+
+HANDSHAKE_TIMEOUT_SECONDS = 10.0
+
+
+async def enroll(settings: Settings, token_text: str, version: str) -> Identity:
+    """Spend a join token.
+
+    Raises:
+        OutpostError | TrustError: see `outpost.sync.enroll`.
+    """
+    prepare_state(settings.state)
+
+    async def presented_chain(host: str, port: int) -> tuple[bytes, ...]:
+        return await asyncio.to_thread(tls.fetch_server_chain, host, port, HANDSHAKE_TIMEOUT_SECONDS)
+
+    async def call(endpoint: str, root_pem: bytes, request: EnrollmentRequest) -> EnrollmentAnswer:
+        return await client.enroll(endpoint, tls.channel_credentials(root_pem), request)
+
+    calls = enrolling.Calls(presented_chain=presented_chain, enroll=call)
+    return await enrolling.enroll(StatePaths(settings.state), token_text, calls, SystemClock(), version)
