@@ -61,7 +61,7 @@ class Trace:
 
 
 def explain(program: Program, features: Features) -> Trace:
-    """Evaluate and tell the way. Total, as `evaluate` is; about a hundred times slower."""
+    """Evaluate and tell the way. Total, as `evaluate` is; about twenty times slower."""
     chain = chain_of(program.document, features.user, features.user_groups)
     return Trace(
         direction=features.direction,

@@ -163,4 +163,6 @@ def _entity_test(conditions: Conditions, constants: _Constants) -> str:
         return f"{found} and e.confidence >= {percent:d} and e.count >= {least:d}"
     if least == 1 and not percent:
         return f"not {constants.bind(frozenset(types))}.isdisjoint(entities)" if types else "entities"
-    return f"entities and {_counted(conditions, constants)}"
+    # Most rules find none of their types: ask that first, without a call into Python.
+    present = f"not {constants.bind(frozenset(types))}.isdisjoint(entities)" if types else "entities"
+    return f"{present} and {_counted(conditions, constants)}"
