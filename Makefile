@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-cache-dir
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help setup setup-dev demo test check fmt lint types imports proto proto-check lock wheel image eval clean
+.PHONY: help setup setup-dev demo test check fmt lint types imports proto proto-check lock wheel image image-test bench-setup bench-gateway eval clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -39,16 +39,16 @@ fmt: setup-dev ## format the code
 	$(BIN)/ruff check --fix-only .
 
 .PHONY: fmt-check
-fmt-check:
+fmt-check: ## is the code formatted
 	$(BIN)/ruff format --check .
 
-lint:
+lint: ## style and traps
 	$(BIN)/ruff check .
 
-types:
+types: ## mypy --strict
 	$(BIN)/mypy
 
-imports:
+imports: ## the eight import contracts
 	$(BIN)/lint-imports
 
 proto: setup-dev ## generate the wire code
@@ -58,6 +58,23 @@ proto-check: ## regenerating changes nothing
 	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && \
 	$(BIN)/python -m grpc_tools.protoc -I proto --python_out="$$tmp" --pyi_out="$$tmp" --grpc_python_out="$$tmp" proto/outpost_wire/v1/*.proto && \
 	for f in "$$tmp"/outpost_wire/v1/*; do cmp "$$f" "proto/outpost_wire/v1/$${f##*/}" || exit 1; done
+
+wheel: setup ## build the wheel into dist/, the same bytes each time
+	@rm -f dist/*.whl
+	@SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct)} $(BIN)/python -m hatchling build -t wheel
+	@sha256sum dist/*.whl
+
+image: setup ## build the container image (root, Debian: buildah, mmdebstrap)
+	@packaging/images/build.sh
+
+image-test: image ## run the image without root, without capabilities, on a read-only root
+	@packaging/images/test.sh
+
+bench-setup: setup ## install what the benchmarks compare with (root, Debian)
+	@bench/setup.sh
+
+bench-gateway: setup ## CPU, delay and memory beside nginx and a bare aiohttp proxy (QUICK=1: 50 s)
+	@PYTHONPATH=. $(BIN)/python -m bench.gateway.run $(if $(QUICK),--quick)
 
 lock: ## resolve the dependencies anew
 	$(BIN)/uv pip compile pyproject.toml --extra outpost --extra fast --extra build --generate-hashes --no-emit-index-url --no-header --python-version 3.11 -q -o requirements/runtime.lock
