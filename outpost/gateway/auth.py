@@ -12,12 +12,12 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
 from multidict import CIMultiDictProxy
 
 from outpost.core.bundle.access import ClientKey
 from outpost.core.errors import DeniedError
+from outpost.core.policy.globs import glob_matches
 
 MAX_CREDENTIAL_CHARS = 256  # a key has 78 characters at most
 _KEY = re.compile(r"op_([a-z][a-z0-9-]{1,30})_[A-Za-z0-9_-]{43}")
@@ -122,7 +122,7 @@ def check_key(keys: Mapping[str, ClientKey], credential: Credential, now_ms: int
 
 def may_use(key: ClientKey, model: str) -> bool:
     """Whether the key's globs cover the model; no glob at all covers every model."""
-    return not key.models or any(fnmatchcase(model, glob) for glob in key.models)
+    return not key.models or any(glob_matches(glob.lower(), model.lower()) for glob in key.models)
 
 
 def check_model(key: ClientKey, model: str) -> None:

@@ -134,7 +134,7 @@ def refuse_uninspectable(fields: TextFields) -> None:
             )
 
 
-def replace(tree: JsonObject, pointer: str, text: str) -> JsonObject:
+def replace_text(tree: JsonObject, pointer: str, text: str) -> JsonObject:
     """Give a copy of the tree with one string exchanged; everything beside the path is shared with the
     original.
 

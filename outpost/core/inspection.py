@@ -1,0 +1,312 @@
+"""Texts + findings + policy -> verdict, for prompts and for answers. The same functions at the edge, in the canary
+and in replay.
+
+What is inspected is what is sent: a prompt's redacted copy is made from the very tree whose texts were scanned, and
+whatever cannot be redacted although policy asks for it (a key, a number, the model's name) is a denial.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from outpost.core.chat.fields import (
+    FieldKind,
+    TextField,
+    TextFields,
+    list_fields,
+    param_of,
+    refuse_uninspectable,
+    replace_text,
+)
+from outpost.core.chat.messages import JsonObject
+from outpost.core.detect.finding import Finding
+from outpost.core.detect.pattern import Scanner
+from outpost.core.detect.placeholders import PlaceholderMap
+from outpost.core.errors import DeniedError
+from outpost.core.policy.compile import Program
+from outpost.core.policy.decision import Action, Decision, Direction, EntityCount, Features
+from outpost.core.policy.evaluate import evaluate
+
+TIERS = (1,)  # inspection tiers of this build
+BYTES_PER_TOKEN = 4  # estimate for features before a provider has counted
+_DENIALS = frozenset({Action.BLOCK, Action.CANCEL, Action.PROMPT, Action.ALLOW_WITH_OVERRIDE})
+
+
+class PolicyDeniedError(DeniedError):
+    """Policy says no; leaves carry the code of the decision."""
+
+    code = "policy.blocked"
+
+    def __init__(self, decision: Decision, message: str, param: str = "") -> None:
+        super().__init__(message, field=param)
+        self.decision = decision
+
+
+class PolicyCancelledError(PolicyDeniedError):
+    """The client is asked to revise the request."""
+
+    code = "policy.cancelled"
+
+
+class PolicyHeldError(PolicyDeniedError):
+    """A reviewer would have to decide."""
+
+    code = "policy.held"
+
+
+class PolicyOverrideRequiredError(PolicyDeniedError):
+    """The user would have to give a reason."""
+
+    code = "policy.override_required"
+
+
+class PolicyDefaultBlockedError(PolicyDeniedError):
+    """No rule allowed it, and the default is to block."""
+
+    code = "policy.default_blocked"
+
+
+class PolicyUnredactableError(PolicyDeniedError):
+    """Policy asks to redact what stands where nothing can be replaced."""
+
+    code = "policy.unredactable"
+
+
+class PolicyUnroutableError(PolicyDeniedError):
+    """Policy routes to a model that no provider serves."""
+
+    code = "policy.unroutable"
+
+
+_LEAVES: Mapping[str, type[PolicyDeniedError]] = {
+    leaf.code: leaf
+    for leaf in (
+        PolicyCancelledError,
+        PolicyHeldError,
+        PolicyOverrideRequiredError,
+        PolicyDefaultBlockedError,
+        PolicyUnredactableError,
+        PolicyUnroutableError,
+    )
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Inspector:
+    """What judges the texts of one org.
+
+    Attributes:
+        policy: compiled policy.
+        scanner: compiled detectors; one scan at a time, so one per event loop.
+        disabled: ids of detectors that the vendor role switched off.
+    """
+
+    policy: Program
+    scanner: Scanner
+    disabled: frozenset[str] = frozenset()
+
+    def find(self, text: str, *, json_string: bool = False) -> Sequence[Finding]:
+        """Findings of one text."""
+        found = self.scanner.scan(text, json_string=json_string)
+        if self.disabled and found:
+            return [finding for finding in found if finding.detector not in self.disabled]
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class FieldFindings:
+    """What was found in one text."""
+
+    field: TextField
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """A judged tree.
+
+    Attributes:
+        decision: the verdict.
+        features: what the verdict looked at.
+        findings: per text, only texts with findings.
+        tree: copy in which everything was replaced that policy wants replaced; unchanged when denied.
+        placeholders: what was replaced by what, for the life of the request.
+        bytes_inspected: UTF-8 bytes of all texts.
+    """
+
+    decision: Decision
+    features: Features
+    findings: tuple[FieldFindings, ...]
+    tree: JsonObject
+    placeholders: PlaceholderMap
+    bytes_inspected: int
+
+    @property
+    def denied(self) -> bool:
+        """Whether nothing may be sent."""
+        return is_denial(self.decision)
+
+
+def is_denial(decision: Decision) -> bool:
+    """Whether a decision stops what it was made about; holds and overrides deny until they are served."""
+    return decision.action in _DENIALS
+
+
+def inspect_request(inspector: Inspector, tree: JsonObject, base: Features) -> Inspection:
+    """Judge a prompt.
+
+    Args:
+        inspector: of the caller's org.
+        tree: the parsed body, untrusted.
+        base: features that are known without looking at texts.
+
+    Raises:
+        UninspectableError: a part that cannot be inspected.
+    """
+    texts = list_fields(tree)
+    refuse_uninspectable(texts)
+    found = _scan(inspector, texts.fields)
+    features = _features(inspector, texts, found, base)
+    placeholders = PlaceholderMap(field.text for field in texts.fields)
+    decision = evaluate(inspector.policy, features)
+    if decision.redact and not is_denial(decision):
+        to_redact = _of_types(found, decision.redact)
+        if any(not item.field.replaceable or item.field.pointer == "/model" for item in to_redact):
+            decision = unredactable(decision)
+        else:
+            for item in to_redact:
+                text = placeholders.redact(
+                    item.field.text, item.findings, json_string=item.field.kind is FieldKind.JSON
+                )
+                tree = replace_text(tree, item.field.pointer, text)
+    return Inspection(decision, features, found, tree, placeholders, texts.bytes_inspected)
+
+
+def inspect_answer(inspector: Inspector, tree: JsonObject, base: Features, placeholders: PlaceholderMap) -> Inspection:
+    """Judge a whole answer, redact what policy wants redacted, then put the request's values back.
+
+    Args:
+        inspector: the one that judged the request.
+        tree: the parsed answer, untrusted.
+        base: features of the request with ``direction`` output.
+        placeholders: of the request.
+    """
+    texts = list_fields(tree)
+    found = _scan(inspector, texts.fields)
+    features = _features(inspector, texts, found, base)
+    decision = evaluate(inspector.policy, features)
+    if not is_denial(decision):
+        to_redact = _of_types(found, decision.redact)
+        if any(not item.field.replaceable for item in to_redact):
+            decision = unredactable(decision)
+        else:
+            tree = _rewrite(tree, texts.fields, to_redact, placeholders)
+    return Inspection(decision, features, found, tree, placeholders, texts.bytes_inspected)
+
+
+def _rewrite(
+    tree: JsonObject, fields: Iterable[TextField], to_redact: Sequence[FieldFindings], placeholders: PlaceholderMap
+) -> JsonObject:
+    by_pointer = {item.field.pointer: item.findings for item in to_redact}
+    for field in fields:
+        if not field.replaceable:
+            continue
+        text = field.text
+        json_string = field.kind is FieldKind.JSON
+        if field.pointer in by_pointer:
+            text = mask(text, by_pointer[field.pointer])
+        text = placeholders.restore(text, json_string=json_string)
+        if text != field.text:
+            tree = replace_text(tree, field.pointer, text)
+    return _without_logprobs(tree) if to_redact else tree
+
+
+def _without_logprobs(tree: JsonObject) -> JsonObject:
+    """Drop the token list of each choice: it repeats the text in pieces, redacted values included."""
+    choices = tree.get("choices")
+    if not isinstance(choices, list):
+        return tree
+    cleaned = [{**choice, "logprobs": None} if isinstance(choice, dict) else choice for choice in choices]
+    return {**tree, "choices": cleaned}
+
+
+def _scan(inspector: Inspector, fields: Iterable[TextField]) -> tuple[FieldFindings, ...]:
+    results = []
+    for field in fields:
+        found = inspector.find(field.text, json_string=field.kind is FieldKind.JSON)
+        if found:
+            results.append(FieldFindings(field, tuple(found)))
+    return tuple(results)
+
+
+def _of_types(found: Iterable[FieldFindings], types: Sequence[str]) -> list[FieldFindings]:
+    wanted = frozenset(types)
+    narrowed = (
+        FieldFindings(item.field, tuple(finding for finding in item.findings if finding.entity_type in wanted))
+        for item in found
+    )
+    return [item for item in narrowed if item.findings]
+
+
+def count_entities(findings: Iterable[Finding]) -> tuple[EntityCount, ...]:
+    """Sum findings by type, types in order of the alphabet."""
+    counts: Counter[str] = Counter()
+    confidence: dict[str, int] = {}
+    for finding in findings:
+        counts[finding.entity_type] += 1
+        confidence[finding.entity_type] = max(confidence.get(finding.entity_type, 0), finding.confidence)
+    return tuple(EntityCount(name, counts[name], confidence[name]) for name in sorted(counts))
+
+
+def _features(inspector: Inspector, texts: TextFields, found: Sequence[FieldFindings], base: Features) -> Features:
+    return replace(
+        base,
+        entities=count_entities(finding for item in found for finding in item.findings),
+        content_matches=inspector.policy.match_content(field.text for field in texts.fields),
+        tokens=texts.bytes_inspected // BYTES_PER_TOKEN,
+        model="*" if any(item.field.pointer == "/model" for item in found) else base.model,
+    )
+
+
+def unredactable(decision: Decision) -> Decision:
+    """Turn a redaction that cannot be done into a block."""
+    return replace(
+        decision,
+        action=Action.BLOCK,
+        code=PolicyUnredactableError.code,
+        reason="A value that must be replaced stands where nothing can be replaced.",
+    )
+
+
+def unroutable(decision: Decision) -> Decision:
+    """Turn a route to nowhere into a block."""
+    return replace(
+        decision,
+        action=Action.BLOCK,
+        code=PolicyUnroutableError.code,
+        reason="Policy routes this request to a model that no provider serves.",
+    )
+
+
+def denial(inspection: Inspection) -> PolicyDeniedError:
+    """The error that tells the client of a denial: rule, reason, types and places, never a value."""
+    decision = inspection.decision
+    where = [param_of(item.field.pointer) for item in inspection.findings]
+    found = ", ".join(f"{entity.count} {entity.entity_type}" for entity in inspection.features.entities)
+    prompt = inspection.features.direction is Direction.INPUT
+    effect = "Nothing was sent to the provider." if prompt else "The provider's answer was withheld."
+    what = f" Found: {found}." if found else ""
+    leaf = _LEAVES.get(decision.code, PolicyDeniedError)
+    return leaf(decision, f"{decision.reason}{what} {effect}", where[0] if where and prompt else "")
+
+
+def mask(text: str, findings: Iterable[Finding]) -> str:
+    """Replace findings for good by typed tokens; what a provider made up has no way back."""
+    for finding in sorted(findings, key=lambda each: each.start, reverse=True):
+        text = f"{text[: finding.start]}{mask_token(finding)}{text[finding.end :]}"
+    return text
+
+
+def mask_token(finding: Finding) -> str:
+    """The token that stands for a redacted value in an answer."""
+    return f"[REDACTED_{finding.entity_type.upper()}]"
