@@ -1,6 +1,7 @@
 """The way into the audit logs: in the same process, over a Unix socket, and the server behind that socket.
 
-One frame holds the records of one caller; the writer groups what waits, so frames of many callers share one fdatasync.
+One frame holds the records of one caller; the writer groups what waits, so frames of many callers share one
+fdatasync.
 """
 
 import asyncio

@@ -16,6 +16,7 @@ Rules, simplest honest first:
 """
 
 from dataclasses import dataclass, field
+from itertools import zip_longest
 
 from outpost.core.audit.canonical import without_sequence
 from outpost.core.audit.merkle import CompactRange, leaf_hash
@@ -155,7 +156,7 @@ def _base(chain: list[SegmentFile], tiles: TileStore, floor: int) -> tuple[Compa
 
 def _scan_chain(chain: list[SegmentFile], first: int) -> _Scan:
     found = _Scan(straight_to=first)
-    for segment, following in zip(chain, [*chain[1:], None], strict=True):
+    for segment, following in zip_longest(chain, chain[1:]):
         end = following.first if following is not None else 2**63
         data = segment.path.read_bytes()
         found.bodies, found.straight_to, found.position = {}, segment.first, PAGE_BYTES

@@ -10,9 +10,10 @@ Control characters never stand raw in a record (JSON escapes them), so one recor
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from functools import lru_cache
+from typing import TypeAlias, cast
 
 import orjson
 
@@ -93,26 +94,33 @@ def encode(event: str, head: Mapping[str, str | int], fields: Mapping[str, Value
     return body
 
 
-def _check_values(record: Mapping[str, object]) -> None:
-    """Refuse what has no canonical form. The stack is explicit: depth is bounded by us, not by Python."""
-    stack: list[tuple[object, int]] = [(record, 1)]
-    while stack:
-        value, depth = stack.pop()
+@lru_cache(maxsize=1024)  # records have a few dozen keys, always the same
+def _is_key(key: object) -> bool:
+    return type(key) is str and _KEY.fullmatch(key) is not None
+
+
+def _check_values(record: Mapping[str, object], depth: int = 1) -> None:
+    """Refuse what has no canonical form; recursion is bounded by MAX_DEPTH."""
+    for key in record:
+        if not _is_key(key):
+            raise RecordError("a key of the record is not lower snake case")
+    _check_items(record.values(), depth)
+
+
+def _check_items(values: Iterable[object], depth: int) -> None:
+    if depth > MAX_DEPTH:
+        raise RecordError(f"the record is nested deeper than {MAX_DEPTH}")
+    for value in values:
         kind = type(value)
         if kind is str or kind is bool:
             continue
-        if kind is int:
-            if not -MAX_INTEGER <= value <= MAX_INTEGER:  # type: ignore[operator]  # kind says that it is an int
+        if isinstance(value, int):
+            if not -MAX_INTEGER <= value <= MAX_INTEGER:
                 raise RecordError("an integer in the record is beyond 53 bits")
-        elif depth > MAX_DEPTH:
-            raise RecordError(f"the record is nested deeper than {MAX_DEPTH}")
-        elif isinstance(value, dict):
-            for key in value:
-                if type(key) is not str or _KEY.fullmatch(key) is None:
-                    raise RecordError("a key of the record is not lower snake case")
-            stack.extend((inner, depth + 1) for inner in value.values())
-        elif isinstance(value, list):
-            stack.extend((inner, depth + 1) for inner in value)
+        elif kind is dict:
+            _check_values(cast("dict[str, object]", value), depth + 1)
+        elif kind is list:
+            _check_items(cast("list[object]", value), depth + 1)
         else:
             raise RecordError(
                 f"a value of type {kind.__name__} has no canonical form", next_step="use str, int or bool"
