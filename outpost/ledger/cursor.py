@@ -27,9 +27,11 @@ class CursorError(StoreError):
 
 @dataclass(frozen=True, slots=True)
 class CursorState:
-    """Attributes:
-    uploaded: records that the control plane has acknowledged.
-    cosigned: size of the newest cosigned checkpoint.
+    """Where the delivery stands.
+
+    Attributes:
+        uploaded: records that the control plane has acknowledged.
+        cosigned: size of the newest cosigned checkpoint.
     """
 
     uploaded: int = 0
@@ -48,8 +50,9 @@ class Cursor:
         self._checkpoints = CheckpointStore(folder)
 
     def load(self) -> CursorState:
-        """Where the delivery stands. A missing or unreadable file means: ask the witness, start from its cosigned
-        size.""" head = peek(self._checkpoints.read("cosigned")) cosigned = head.size if head is not None else 0
+        """Where the delivery stands; without a readable file, at what the witness cosigned."""
+        head = peek(self._checkpoints.read("cosigned"))
+        cosigned = head.size if head is not None else 0
         return CursorState(max(self._uploaded(), cosigned), cosigned)
 
     def _uploaded(self) -> int:

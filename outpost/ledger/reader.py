@@ -56,12 +56,21 @@ class LogReader:
             EntryMissingError: one of them cannot be read.
             OSError: the disk cannot be read.
         """
-        found: list[bytes] = []
-        for sequence in range(first, min(first + count, self.tree_size())):
-            if self._index is None or not self._index.covers(sequence):
-                self._index = self._open_index(sequence)
-            found.append(self._index.read(sequence))
-        return tuple(found)
+        return tuple(self.stream(first, count))
+
+    def stream(self, first: int, count: int) -> Iterator[bytes]:
+        """The same, one after the other, so that what stands before a hole is still seen.
+
+        Raises:
+            EntryMissingError: the next one cannot be read.
+            OSError: the disk cannot be read.
+        """
+        size = self.tree_size()
+        segments = list_segments(self._segments)  # after the head was read: they hold everything below it
+        for sequence in range(first, min(first + count, size)):
+            if self._index is None or not self._index.covers(sequence, segments):
+                self._index = _open_index(segments, sequence)
+            yield self._index.read(sequence)
 
     def leaf_hashes(self, first: int, count: int) -> tuple[bytes, ...]:
         """Leaf hashes below the newest head, from the tiles.
@@ -86,13 +95,13 @@ class LogReader:
             raise EntryMissingError(f"the log ends before record {size}", sequence=self.tree_size())
         return CompactRange().extend(self.leaf_hashes(0, size)).root()
 
-    def _open_index(self, sequence: int) -> "_SegmentIndex":
-        segments = list_segments(self._segments)
-        at = bisect_right([segment.first for segment in segments], sequence) - 1
-        if at < 0:
-            raise EntryMissingError(f"no segment holds record {sequence}", sequence=sequence)
-        end = segments[at + 1].first if at + 1 < len(segments) else None
-        return _SegmentIndex(segments[at], end)
+
+def _open_index(segments: list[SegmentFile], sequence: int) -> "_SegmentIndex":
+    at = bisect_right([segment.first for segment in segments], sequence) - 1
+    if at < 0:
+        raise EntryMissingError(f"no segment holds record {sequence}", sequence=sequence)
+    end = segments[at + 1].first if at + 1 < len(segments) else None
+    return _SegmentIndex(segments[at], end)
 
 
 class _SegmentIndex:
@@ -100,21 +109,22 @@ class _SegmentIndex:
 
     def __init__(self, segment: SegmentFile, end: int | None) -> None:
         self._segment = segment
-        self._end = end  # first of the next segment, None while this one is the last
+        self._end = end  # first of the next segment, None when this one was the last
         self._frames: dict[int, tuple[int, int]] = {}
         self._next = segment.first
         self._position = PAGE_BYTES
+        self._resynced = False
 
-    def covers(self, sequence: int) -> bool:
-        if self._end is None:  # the last one: it covers what it has, as another may have been started since
-            return sequence in self._frames
-        return self._segment.first <= sequence < self._end
+    def covers(self, sequence: int, segments: list[SegmentFile]) -> bool:
+        if self._end is None and segments[-1].first != self._segment.first:
+            return False  # another segment has been started since
+        return self._segment.first <= sequence and (self._end is None or sequence < self._end)
 
     def read(self, sequence: int) -> bytes:
         with self._segment.path.open("rb", buffering=0) as file:
             if sequence not in self._frames:
                 self._extend(file.fileno(), sequence)
-            if sequence not in self._frames:
+            if sequence not in self._frames and not self._resynced:
                 self._resync(file.fileno())
             span = self._frames.get(sequence)
             frame = None
@@ -144,6 +154,7 @@ class _SegmentIndex:
 
     def _resync(self, descriptor: int) -> None:
         """Look at the whole segment: there is damage, and what lies behind it may still be good."""
+        self._resynced = True
         data = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
         for item in scan(data):
             if isinstance(item, Frame):
@@ -157,9 +168,7 @@ def iterate_folder(folder: Path) -> Iterator[bytes]:
         EntryMissingError: one of them cannot be read.
     """
     reader = LogReader(folder)
-    size = reader.tree_size()
-    for sequence in range(size):
-        yield from reader.entries(sequence, 1)
+    yield from reader.stream(0, reader.tree_size())
 
 
 def iterate_export(path: Path) -> Iterator[bytes]:
@@ -196,7 +205,6 @@ def export(folder: Path, target: Path) -> int:
     head = peek(note)
     size = head.size if head is not None else 0
     with target.open("wb") as file:
-        for first in range(0, size, 256):
-            file.writelines(record + b"\n" for record in reader.entries(first, min(256, size - first)))
+        file.writelines(record + b"\n" for record in reader.stream(0, size))
     target.with_name(target.name + ".checkpoint").write_bytes(note)
     return size
