@@ -12,6 +12,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.utils import CryptographyDeprecationWarning
 
 from certs.errors import KeyMaterialError
 
@@ -19,6 +20,16 @@ MAX_CERTIFICATE_BYTES = 4096  # enrollment.proto; ours have about 600
 MAX_PEM_BYTES = 65536  # eight certificates of the largest size, in base64, with room for comments
 MAX_PEM_CERTIFICATES = 8  # leaf, issuing CA and root, and as many again during a CA rotation
 ED25519_PUBLIC_KEY_BYTES = 32  # RFC 8032 §5.1.5
+
+# What the parser raises on hostile bytes; its warnings too, where warnings are errors.
+_UNREADABLE = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    CryptographyDeprecationWarning,
+)
 
 PublicKey = ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
 PrivateKey = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
@@ -99,10 +110,12 @@ def certificate_from_der(der: bytes, *, field: str = "certificate") -> x509.Cert
             certificate.public_key(),
         )
         _ = (certificate.not_valid_before_utc, certificate.not_valid_after_utc)
-    except (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion, x509.DuplicateExtension) as error:
+    except _UNREADABLE as error:
         raise CertificateFormatError(
             f"The bytes are not a readable X.509 certificate ({type(error).__name__}).", field=field
         ) from None
+    if certificate.serial_number <= 0:
+        raise CertificateFormatError("A certificate's serial number is positive.", field=field)
     return certificate
 
 
@@ -121,7 +134,7 @@ def certificates_from_pem(pem: bytes, *, field: str = "chain") -> tuple[x509.Cer
         raise CertificateFormatError(f"A list of certificates has at most {MAX_PEM_BYTES} bytes.", field=field)
     try:
         loaded = x509.load_pem_x509_certificates(pem)
-    except (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion):
+    except _UNREADABLE:
         raise CertificateFormatError("The text holds no readable PEM certificate.", field=field) from None
     if len(loaded) > MAX_PEM_CERTIFICATES:
         raise CertificateFormatError(f"At most {MAX_PEM_CERTIFICATES} certificates may be listed.", field=field)

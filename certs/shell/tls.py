@@ -16,7 +16,7 @@ from pathlib import Path
 from socket import create_connection, socket
 
 import grpc
-from OpenSSL import SSL
+from OpenSSL import SSL, crypto
 
 from certs import keys
 from certs.errors import ChainError, TrustError
@@ -137,7 +137,7 @@ def fetch_server_chain(host: str, port: int, timeout_seconds: float) -> tuple[by
     Args:
         host: DNS name or address.
         port: TCP port.
-        timeout_seconds: for connection and handshake together.
+        timeout_seconds: for connection and handshake together; looking up a name is not bounded by it.
 
     Returns:
         DER, leaf first, as sent.
@@ -147,16 +147,8 @@ def fetch_server_chain(host: str, port: int, timeout_seconds: float) -> tuple[by
         ChainFormatError: no chain, or more than four certificates.
     """
     deadline = time.monotonic() + timeout_seconds
-    context = SSL.Context(SSL.TLS_CLIENT_METHOD)
-    context.set_min_proto_version(SSL.TLS1_2_VERSION)
-    context.set_alpn_protos([_ALPN])
-    # Nobody is believed here, on purpose: the caller judges the chain by its pin.
-    context.set_verify(SSL.VERIFY_NONE)
-    connection = SSL.Connection(context)
-    connection.set_connect_state()
-    if not _is_address(host):
-        connection.set_tlsext_host_name(host.encode("idna"))
     try:
+        connection = _client(host)
         with closing(create_connection((host, port), timeout_seconds)) as transport:
             _handshake(connection, transport, deadline)
     except (OSError, SSL.Error, UnicodeError) as error:
@@ -165,10 +157,23 @@ def fetch_server_chain(host: str, port: int, timeout_seconds: float) -> tuple[by
             field="endpoint",
             next_step="Check host, port and firewall; the listener must be the control plane's enrollment port.",
         ) from error
-    chain = connection.get_peer_cert_chain(as_cryptography=True) or []
+    chain = connection.get_peer_cert_chain() or []
     if not 0 < len(chain) <= MAX_CHAIN_CERTIFICATES:
         raise ChainFormatError(f"A chain has 1 to {MAX_CHAIN_CERTIFICATES} certificates.", field="chain")
-    return tuple(keys.certificate_der(certificate) for certificate in chain)
+    return tuple(crypto.dump_certificate(crypto.FILETYPE_ASN1, certificate) for certificate in chain)
+
+
+def _client(host: str) -> SSL.Connection:
+    """A client in memory that believes everybody, on purpose: the caller judges the chain by its pin."""
+    context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+    context.set_min_proto_version(SSL.TLS1_2_VERSION)
+    context.set_alpn_protos([_ALPN])
+    context.set_verify(SSL.VERIFY_NONE)
+    connection = SSL.Connection(context)
+    connection.set_connect_state()
+    if not _is_address(host):
+        connection.set_tlsext_host_name(host.encode("idna"))
+    return connection
 
 
 def _handshake(connection: SSL.Connection, transport: socket, deadline: float) -> None:
