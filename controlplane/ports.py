@@ -4,7 +4,10 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
+from cryptography import x509
+
 from certs.issue import IssuanceIntent
+from certs.keys import PrivateKey
 from certs.signer import Signer
 from controlplane.domain.join import JoinToken
 from controlplane.domain.offers import SignedRelease
@@ -294,4 +297,36 @@ class RoleKeys(Protocol):
 
     def of_role(self, org: str, role: str) -> tuple[Signer, ...]:
         """Keys of a role that are at hand, by number."""
+        ...
+
+
+class Vault(Protocol):
+    """Keys and certificates of the control plane itself."""
+
+    def create_kek(self) -> None:
+        """Make the key-encryption key. Raises PrivateFileExistsError."""
+        ...
+
+    def keep(self, name: str, key: PrivateKey) -> Signer:
+        """Seal a new key. Raises PrivateFileExistsError."""
+        ...
+
+    def signer(self, name: str) -> Signer:
+        """Open a sealed key. Raises KeyStoreError."""
+        ...
+
+    def keep_certificates(self, name: str, certificates: tuple[x509.Certificate, ...]) -> None:
+        """Keep a certificate with its issuers."""
+        ...
+
+    def certificates(self, name: str) -> tuple[x509.Certificate, ...]:
+        """A kept certificate with its issuers. Raises NotInitialisedError."""
+        ...
+
+    def keep_plain_key(self, name: str, key: PrivateKey) -> None:
+        """Keep a key that TLS must read: unsealed, mode 0600."""
+        ...
+
+    def plain_key(self, name: str) -> bytes:
+        """PEM of such a key."""
         ...

@@ -80,6 +80,7 @@ class RenewalConflictError(RefusedError):
     """Another key was certified at this join sequence already."""
 
     code = "identity.conflict"
+    fatal = False  # the slot becomes free by itself
 
 
 @dataclass(frozen=True, slots=True)

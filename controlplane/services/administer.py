@@ -1,0 +1,101 @@
+"""Registering, listing and revoking outposts."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from certs.join_token import SECRET_BYTES, JoinToken, secret_digest
+from controlplane.domain import join, outposts
+from controlplane.domain.outposts import OUTPOST_ID_BYTES, Outpost
+from controlplane.domain.records import CertificateRecord, Delivery, LogHead
+from controlplane.ports import Chance, Clock, Store
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """Where and how an outpost enrolls.
+
+    Attributes:
+        endpoint: host:port of the enrollment listener.
+        pin: key id of the root CA, 64 hex digits.
+        pepper: key of the keyed hashes, 32 bytes.
+    """
+
+    endpoint: str
+    pin: str
+    pepper: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """A registered outpost; ``token`` is shown once."""
+
+    outpost: Outpost
+    expires_ms: int
+    token: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class OutpostSummary:
+    """Everything that is known of an outpost."""
+
+    outpost: Outpost
+    status: Mapping[str, object]
+    delivery: Delivery | None
+    log: LogHead | None
+    refusals: tuple[tuple[int, int, int], ...]
+    certificates: tuple[CertificateRecord, ...]
+
+
+class Administration:
+    """The use case."""
+
+    def __init__(self, store: Store, clock: Clock, chance: Chance) -> None:
+        self._store = store
+        self._clock = clock
+        self._chance = chance
+
+    async def register(self, org: str, name: str, ttl_ms: int, door: Door) -> Registered:
+        """Register an outpost and make its join token.
+
+        Raises:
+            OutpostNameError: the name; so are OutpostExistsError and TokenLifeError.
+        """
+        ttl_ms = join.checked_ttl_ms(ttl_ms)
+        now_ms = self._clock.now_ms()
+        outpost = outposts.register(name, self._chance.token_bytes(OUTPOST_ID_BYTES), now_ms)
+        secret = self._chance.token_bytes(SECRET_BYTES)
+        token = JoinToken(org, outpost.name, door.endpoint, door.pin, secret)
+        row = join.JoinToken(secret_digest(door.pepper, secret), outpost.id, now_ms, now_ms + ttl_ms)
+        async with self._store.for_org(org).write() as transaction:
+            await transaction.outposts.add(outpost)
+            await transaction.tokens.add(row)
+        return Registered(outpost, row.expires_ms, token.encode())
+
+    async def outposts(self, org: str) -> tuple[tuple[Outpost, Delivery | None], ...]:
+        """All outposts of an org with what they run."""
+        async with self._store.for_org(org).read() as transaction:
+            everyone = await transaction.outposts.all()
+            words = {word.outpost_id: word for word in await transaction.releases.deliveries()}
+        return tuple((outpost, words.get(outpost.id)) for outpost in everyone)
+
+    async def show(self, org: str, name_or_id: str) -> OutpostSummary:
+        """One outpost. Raises OutpostUnknownError."""
+        async with self._store.for_org(org).read() as transaction:
+            outpost = await transaction.outposts.find(name_or_id)
+            words = {word.outpost_id: word for word in await transaction.releases.deliveries()}
+            return OutpostSummary(
+                outpost=outpost,
+                status=await transaction.outposts.status(outpost.id),
+                delivery=words.get(outpost.id),
+                log=await transaction.audit.head(outpost.id),
+                refusals=await transaction.audit.refusals(outpost.id),
+                certificates=await transaction.certificates.of_outpost(outpost.id),
+            )
+
+    async def revoke(self, org: str, name_or_id: str, reason: str) -> Outpost:
+        """Revoke an outpost for ever; its streams end as soon as a running server sees it."""
+        async with self._store.for_org(org).write() as transaction:
+            outpost = await transaction.outposts.find(name_or_id)
+            revoked = outposts.revoked(outpost, reason, self._clock.now_ms())
+            await transaction.outposts.save(revoked)
+        return revoked

@@ -1,0 +1,180 @@
+"""Enrollment: a join token and a certificate request become an identity.
+
+Order: throttle -> keyed hash looked up -> request read, possession proved -> the token's rules -> certificate linted
+-> one transaction spends the token, records the intent and activates the outpost -> signed -> stored -> answered.
+A bad request burns nothing. The same request may retry and gets the same leaf.
+"""
+
+from dataclasses import dataclass, field
+
+from certs.csr import VerifiedRequest, read_request
+from certs.errors import TrustError
+from certs.join_token import SECRET_BYTES, secret_digest
+from certs.keys import signing_key_from_raw
+from certs.spiffe import OutpostIdentity
+from controlplane import telemetry
+from controlplane.domain import join, outposts
+from controlplane.domain.errors import ControlPlaneError
+from controlplane.domain.join import JoinToken, Redemption, TokenRefusedError
+from controlplane.domain.orgs import OrgNameError, OrgUnknownError
+from controlplane.domain.outposts import Outpost, OutpostState
+from controlplane.domain.throttle import BAD_TOKENS_PER_ORG, BAD_TOKENS_PER_SOURCE, Throttle, throttled_error
+from controlplane.ports import Clock, OrgSpace, Store
+from controlplane.services.issuance import Chain, OutpostIssuer
+from outpost.core.bundle import names
+
+MAX_VERSION_BYTES = 32  # enrollment.proto
+
+
+@dataclass(frozen=True, slots=True)
+class EnrollmentCall:
+    """What a stranger sent; nothing here is trusted.
+
+    Attributes:
+        source: address of the caller, for the throttle.
+        caller_ms: the caller's clock.
+    """
+
+    org: str
+    secret: bytes = field(repr=False)
+    csr_der: bytes
+    audit_public_key: bytes
+    caller_ms: int
+    software_version: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolled:
+    """The new identity.
+
+    Attributes:
+        tuf_root: newest root metadata, exact bytes.
+        now_ms: our clock.
+    """
+
+    org: str
+    outpost: Outpost
+    chain: Chain
+    tuf_root: bytes
+    now_ms: int
+
+
+class Enrollment:
+    """The use case.
+
+    Args:
+        pepper: key of the keyed hashes of join tokens, 32 bytes.
+    """
+
+    def __init__(self, store: Store, issuer: OutpostIssuer, pepper: bytes, clock: Clock) -> None:
+        self._store = store
+        self._issuer = issuer
+        self._pepper = pepper
+        self._clock = clock
+        self._by_source = Throttle(BAD_TOKENS_PER_SOURCE)
+        self._by_org = Throttle(BAD_TOKENS_PER_ORG)
+
+    async def enroll(self, call: EnrollmentCall) -> Enrolled:
+        """Spend a join token for a certificate.
+
+        Raises:
+            ThrottledError: too many bad tokens from this source or for this org.
+            TokenRefusedError: no such token, whatever the cause.
+            TokenExpiredError: told only when the secret matches; so are TokenUsedError and ClockSkewError.
+            OutpostRevokedError: the outpost was revoked before it enrolled.
+            CertificateRequestError: the request; nothing is spent.
+        """
+        now_ms = self._clock.now_ms()
+        if self._by_source.is_over(call.source, now_ms):
+            raise throttled_error()
+        space, token = await self._match(call, now_ms)
+        request = read_request(call.csr_der)
+        signing_key_from_raw(call.audit_public_key, field="audit_log_public_key")
+        try:
+            return await self._redeem(space, token, request, call)
+        except (ControlPlaneError, TrustError) as error:
+            telemetry.log(
+                telemetry.Event.ENROLL_REFUSED,
+                org=space.org,
+                outpost=token.outpost_id,
+                source=call.source,
+                code=error.code,
+            )
+            raise
+
+    async def _match(self, call: EnrollmentCall, now_ms: int) -> tuple[OrgSpace, JoinToken]:
+        """The stored row behind a secret, or the one refusal that all strangers get."""
+        try:
+            space = self._store.for_org(call.org)
+        except (OrgNameError, OrgUnknownError):
+            raise self._refusal(call, now_ms) from None
+        token = None
+        if len(call.secret) == SECRET_BYTES:
+            async with space.read() as transaction:
+                token = await transaction.tokens.match(secret_digest(self._pepper, call.secret))
+        if token is None:
+            raise self._refusal(call, now_ms)
+        return space, token
+
+    def _refusal(self, call: EnrollmentCall, now_ms: int) -> ControlPlaneError:
+        self._by_source.strike(call.source, now_ms)
+        over = self._by_org.is_over(call.org, now_ms)
+        self._by_org.strike(call.org, now_ms)
+        refusal = throttled_error() if over else TokenRefusedError()
+        telemetry.log(telemetry.Event.ENROLL_REFUSED, source=call.source, code=refusal.code)
+        return refusal
+
+    async def _redeem(
+        self, space: OrgSpace, token: JoinToken, request: VerifiedRequest, call: EnrollmentCall
+    ) -> Enrolled:
+        now_ms = self._clock.now_ms()
+        if join.judge(token, request.request_sha256, call.caller_ms, now_ms) is Redemption.RETRY:
+            return await self._answer_again(space, token, request)
+        identity = OutpostIdentity(self._issuer.trust_domain, space.org, token.outpost_id)
+        issuance, record = self._issuer.prepare(identity, request, now_ms // 1000)
+        async with space.write() as transaction:
+            outpost = await transaction.outposts.get(token.outpost_id)
+            if outpost.state is OutpostState.REVOKED:
+                raise outposts.revoked_error(outpost)
+            won = await transaction.tokens.spend(token, request.request_sha256, record.serial, now_ms)
+            if won:
+                active = outposts.enrolled(outpost, record.serial, call.audit_public_key, now_ms)
+                await transaction.outposts.save(active)
+                await transaction.certificates.intend(record)
+            else:  # another call was faster: judge the row as it is now
+                token = await transaction.tokens.match(token.digest) or token
+        if not won:
+            join.judge(token, request.request_sha256, call.caller_ms, now_ms)
+            return await self._answer_again(space, token, request)
+        telemetry.log(
+            telemetry.Event.ENROLLED,
+            org=space.org,
+            outpost=identity.outpost,
+            serial=record.serial,
+            source=call.source,
+        )
+        return await self._answer(space, await self._issuer.finish(space, issuance), identity.outpost)
+
+    async def _answer_again(self, space: OrgSpace, token: JoinToken, request: VerifiedRequest) -> Enrolled:
+        """The leaf of an earlier call with the same request; signed now if that call died before."""
+        async with space.read() as transaction:
+            record = await transaction.certificates.get(token.serial)
+            outpost = await transaction.outposts.get(token.outpost_id)
+        if outpost.state is OutpostState.REVOKED:
+            raise outposts.revoked_error(outpost)
+        if record is None:
+            raise LookupError("a spent token has no recorded issuance")
+        if record.leaf_der:
+            return await self._answer(space, self._issuer.chain(record.leaf_der), outpost.id)
+        identity = OutpostIdentity(self._issuer.trust_domain, space.org, outpost.id)
+        again = self._issuer.prepare_again(identity, request, record)
+        return await self._answer(space, await self._issuer.finish(space, again), outpost.id)
+
+    async def _answer(self, space: OrgSpace, chain: Chain, outpost_id: str) -> Enrolled:
+        async with space.read() as transaction:
+            outpost = await transaction.outposts.get(outpost_id)
+            newest = await transaction.releases.newest()
+            contents = await transaction.releases.contents(newest) if newest else {}
+        root = max((names.root_version(name), name) for name in contents)[1]
+        return Enrolled(space.org, outpost, chain, contents[root], self._clock.now_ms())
