@@ -70,7 +70,11 @@ class LogReader:
         for sequence in range(first, min(first + count, size)):
             if self._index is None or not self._index.covers(sequence, segments):
                 self._index = _open_index(segments, sequence)
-            yield self._index.read(sequence)
+            try:
+                yield self._index.read(sequence)
+            except EntryMissingError:
+                self._index = None  # look again from scratch next time: a restart may have repaired the file
+                raise
 
     def leaf_hashes(self, first: int, count: int) -> tuple[bytes, ...]:
         """Leaf hashes below the newest head, from the tiles.
@@ -116,7 +120,7 @@ class _SegmentIndex:
         self._resynced = False
 
     def covers(self, sequence: int, segments: list[SegmentFile]) -> bool:
-        if self._end is None and segments[-1].first != self._segment.first:
+        if not segments or (self._end is None and segments[-1].first != self._segment.first):
             return False  # another segment has been started since
         return self._segment.first <= sequence and (self._end is None or sequence < self._end)
 
