@@ -6,12 +6,12 @@ fdatasync.
 
 import asyncio
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from outpost.core.errors import OutpostError, StoreError
 from outpost.ipc import frames, sockets
-from outpost.ledger.log import AuditLog
+from outpost.ledger.ledger import Ledger
 
 # A ledger that says nothing for so long is taken for dead, and requests are refused (docs/adr/0003).
 SILENCE_SECONDS = 2.0
@@ -29,22 +29,19 @@ class LedgerUnavailableError(StoreError):
 class LocalLedger:
     """``ports.Ledger`` over logs of this process."""
 
-    def __init__(self, logs: Mapping[str, AuditLog]) -> None:
-        self._logs = logs
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
 
     async def append(self, org: str, records: Sequence[bytes]) -> Sequence[int]:
         """Durable when it returns."""
-        log = self._logs.get(org)
-        if log is None:
-            raise LedgerUnavailableError("there is no audit log for this org", field="org")
-        return await asyncio.wrap_future(log.append(records))
+        return await asyncio.wrap_future(self._ledger.append(org, records))
 
 
 class LedgerServer:
     """Serves appends of the other processes."""
 
-    def __init__(self, logs: Mapping[str, AuditLog]) -> None:
-        self._ledger = LocalLedger(logs)
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = LocalLedger(ledger)
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self, path: Path) -> asyncio.Server:

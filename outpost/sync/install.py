@@ -20,11 +20,7 @@ PARALLEL_FETCHES = 4  # large resources at a time; more would only share the sam
 class Cache(Protocol):
     """Two slots of one org and the high water beside them."""
 
-    def load_active(self) -> SignedSet:
-        """The set that the pointer names; raises cache.missing or cache.tampered."""
-        ...
-
-    def write_idle(self, signed: SignedSet) -> str:
+    def write_idle(self, verified: VerifiedSet) -> str:
         """Seal a set into the other slot; returns the slot's name."""
         ...
 
@@ -32,11 +28,11 @@ class Cache(Protocol):
         """Let the pointer name a slot."""
         ...
 
-    def high_water(self) -> HighWater:
+    def read_high_water(self) -> HighWater:
         """Highest versions and signed time ever accepted."""
         ...
 
-    def save_high_water(self, high_water: HighWater) -> None:
+    def write_high_water(self, high_water: HighWater) -> None:
         """Store them durably."""
         ...
 
@@ -89,14 +85,14 @@ class Installer:
         """
         signed = await collect(offer, held, fetch)
         now_ms = self.clock.now_ms()
-        high_water = self.cache.high_water()
+        high_water = self.cache.read_high_water()
         verified = await asyncio.to_thread(self.verify, self.root, signed, high_water, now_ms, self.org)
         await asyncio.to_thread(self.attempt, verified)
-        slot = await asyncio.to_thread(self.cache.write_idle, signed)
+        slot = await asyncio.to_thread(self.cache.write_idle, verified)
         await self.activator.prepare(self.org, slot)
         await asyncio.to_thread(self.cache.activate, slot)
         await self.activator.commit(self.org)
-        await asyncio.to_thread(self.cache.save_high_water, trust.next_high_water(high_water, verified, now_ms))
+        await asyncio.to_thread(self.cache.write_high_water, trust.next_high_water(high_water, verified, now_ms))
         return verified
 
 

@@ -1,0 +1,191 @@
+"""Puts the agents together: one per org, over one shared way to the ledger and to the workers."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from importlib import metadata
+from typing import Any
+
+from certs.shell import tls
+from outpost import ports
+from outpost.bootstrap import programs
+from outpost.bootstrap.state import require_orgs
+from outpost.core.audit import record
+from outpost.core.audit.note import NoteVerifier, SignatureType
+from outpost.core.bundle.release import VerifiedSet
+from outpost.core.detect.pattern import Scanner
+from outpost.core.inspection import TIERS
+from outpost.core.program import build
+from outpost.delivery import witness
+from outpost.ledger.cursor import Cursor
+from outpost.ledger.identity import load_identity
+from outpost.ledger.reader import LogReader
+from outpost.paths import StatePaths
+from outpost.rpc.client import GrpcControlPlane
+from outpost.settings import Settings
+from outpost.sync import agent, tuf
+from outpost.sync import identity as identities
+from outpost.sync.install import Activator, Installer
+from outpost.telemetry import Event, emit
+
+VERSION = metadata.version("ai-outpost")
+BOOT_ID_BYTES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What all agents of one outpost use.
+
+    Attributes:
+        settings: of the outpost.
+        paths: its state folder.
+        wrap_key: seals the cache.
+        ledger: the way to the audit logs.
+        activator: the workers.
+        scanner: tries new sets before they are offered to workers.
+        publish: tells workers and `status` what the agents know.
+        fleet: (workers, workers ready).
+    """
+
+    settings: Settings
+    paths: StatePaths
+    wrap_key: bytes
+    ledger: ports.Ledger
+    activator: Activator
+    scanner: Scanner
+    clock: ports.Clock
+    chance: ports.Chance
+    publish: Callable[[Mapping[str, Any]], None]
+    fleet: Callable[[], tuple[int, int]]
+
+
+class Agents:
+    """The agents of all orgs."""
+
+    def __init__(self, shared: Shared) -> None:
+        self._shared = shared
+        boot_id = shared.chance.token_bytes(BOOT_ID_BYTES).hex()
+        self._known: dict[str, agent.Knowledge] = {}
+        self._agents = {org: self._make(org, boot_id) for org in require_orgs(shared.paths)}
+
+    async def run(self) -> None:
+        """Run all until cancelled."""
+        for org, one in self._agents.items():
+            known = one.knowledge
+            head = record.RecordHead(self._shared.clock.now_ms(), org, known.outpost)
+            started = record.OutpostStarted(head, VERSION, known.revision, "starting")
+            await self._shared.ledger.append(org, [started.to_bytes()])
+        await asyncio.gather(*(one.run() for one in self._agents.values()))
+
+    def _make(self, org: str, boot_id: str) -> agent.OrgAgent:
+        shared = self._shared
+        files = shared.paths.org(org)
+        cache = programs.open_cache(shared.paths, org, shared.wrap_key, shared.chance)
+        installer = Installer(
+            org=org,
+            root=files.tuf_root.read_bytes(),
+            cache=cache,
+            activator=shared.activator,
+            verify=tuf.verify,
+            attempt=self._attempt,
+            clock=shared.clock,
+        )
+        parts = agent.Parts(
+            load_identity=partial(identities.load, files.identity),
+            save_identity=partial(identities.save, files.identity),
+            connect=connect,
+            installer=installer,
+            deliver=self._deliverer(org),
+            ledger=shared.ledger,
+            heartbeat=self._heartbeat,
+            changed=self._changed,
+            clock=shared.clock,
+            chance=shared.chance,
+            settings=agent.Timing(shared.settings.heartbeat_seconds, shared.settings.reconnect_cap_seconds),
+        )
+        one = agent.OrgAgent(org, parts, boot_id, VERSION)
+        one.knowledge.outpost = identities.load(files.identity).enrollment.outpost_id
+        verified = programs.load_verified(shared.paths, org, cache)
+        if verified is not None:
+            one.adopt(verified)
+        return one
+
+    def _attempt(self, verified: VerifiedSet) -> object:
+        return build(verified, self._shared.scanner)
+
+    def _deliverer(self, org: str) -> Callable[[ports.ControlPlane, agent.Knowledge], Awaitable[None]]:
+        folder = self._shared.paths.org(org).audit
+        identity = identities.load(self._shared.paths.org(org).identity)
+        log = load_identity(folder)
+        told = identity.enrollment
+        verifier = NoteVerifier(
+            told.witness_name, bytes.fromhex(told.witness_public_key), SignatureType.COSIGNATURE
+        )
+        cursor = Cursor(folder)
+
+        def store(checkpoint: bytes, line: bytes) -> None:
+            cursor.store_cosigned(checkpoint, line, log.signer.verifier, verifier)
+
+        async def deliver(plane: ports.ControlPlane, known: agent.Knowledge) -> None:
+            known.audit_cosigned = cursor.load().cosigned
+
+            def report(size: int, cosigned: int, error: witness.LogRefusedError | None) -> None:
+                self._report(known, (size, cosigned), error)
+
+            progress = witness.Progress(lambda: cursor.load().uploaded, cursor.set_uploaded, store)
+            await witness.Delivery(log.origin, LogReader(folder), progress, report).run(plane)
+
+        return deliver
+
+    def _report(self, known: agent.Knowledge, sizes: tuple[int, int], error: witness.LogRefusedError | None) -> None:
+        known.audit_size, known.audit_cosigned = sizes[0], max(sizes[1], known.audit_cosigned)
+        code = error.code if error is not None else agent.OK
+        if known.functions.get("audit") != code:
+            known.functions["audit"] = code
+            known.notes["audit"] = error.message if error is not None else ""
+            if error is not None:
+                emit(Event.AUDIT_REFUSED, 40, org=known.org, code=code, message=error.message)
+            else:
+                emit(Event.AUDIT_COSIGNED, org=known.org, size=known.audit_cosigned)
+        self._changed(known)
+
+    def _heartbeat(self, known: agent.Knowledge) -> ports.Heartbeat:
+        workers, ready = self._shared.fleet()
+        return ports.Heartbeat(
+            now_ms=self._shared.clock.now_ms(),
+            state="ACTIVE" if known.functions.get("policy") == agent.OK else "ENROLLED",
+            functions=dict(known.functions),
+            active_revision=known.revision,
+            certificate_expires_ms=known.certificate_expires_ms,
+            audit_size=known.audit_size,
+            audit_cosigned=known.audit_cosigned,
+            tiers=TIERS,
+            workers=workers,
+            workers_ready=ready,
+            software_version=VERSION,
+        )
+
+    def _changed(self, known: agent.Knowledge) -> None:
+        self._known[known.org] = known
+        self._shared.publish({org: view(item) for org, item in self._known.items()})
+
+
+def view(known: agent.Knowledge) -> dict[str, Any]:
+    """What others may know: names, codes and totals."""
+    return {
+        "outpost": known.outpost,
+        "revision": known.revision,
+        "last_contact_ms": known.last_contact_ms,
+        "certificate_expires_ms": known.certificate_expires_ms,
+        "audit_size": known.audit_size,
+        "audit_cosigned": known.audit_cosigned,
+        "functions": dict(known.functions),
+        "notes": {function: note for function, note in known.notes.items() if note},
+    }
+
+
+def connect(identity: identities.Identity) -> GrpcControlPlane:
+    """The control plane of an identity, over mTLS."""
+    own = tls.TLSIdentity(identity.key_pem, identity.chain_pem)
+    return GrpcControlPlane(identity.enrollment.sync_endpoint, tls.channel_credentials(identity.trust_bundle_pem, own))

@@ -1,0 +1,164 @@
+"""The programs of a worker, by org: loaded from the active slots, verified offline, swapped at once (B7 to B9).
+
+A worker judges the state of an org itself, at each request, from signed facts and the clock.
+"""
+
+from dataclasses import dataclass, replace
+
+from certs.errors import TrustError
+from outpost import ports
+from outpost.cache.errors import CacheMissingError
+from outpost.cache.seal import Seal
+from outpost.cache.slots import SlotCache
+from outpost.core.bundle import trust
+from outpost.core.bundle.release import VerifiedSet
+from outpost.core.detect.pattern import Scanner
+from outpost.core.errors import BundleError, OutpostError
+from outpost.core.program import OrgProgram, build
+from outpost.paths import StatePaths
+from outpost.sync import identity as identities
+from outpost.sync import tuf
+from outpost.telemetry import Event, emit
+
+
+def open_cache(paths: StatePaths, org: str, wrap_key: bytes, chance: ports.Chance) -> SlotCache:
+    """The slot cache of an org.
+
+    Raises:
+        IdentityUnreadableError: no identity, no cache.
+    """
+    outpost_id = identities.load(paths.org(org).identity).enrollment.outpost_id
+    seal = Seal(outpost=outpost_id, org=org, wrapping_key=lambda: wrap_key, random_bytes=chance.token_bytes)
+    return SlotCache(paths.org(org).folder, seal)
+
+
+@dataclass(slots=True)
+class _Org:
+    cache: SlotCache
+    root: bytes
+    outpost_id: str
+    program: OrgProgram | None
+    prepared: OrgProgram | None
+    facts: trust.OrgFacts
+
+
+class Programs:
+    """Programs and states of all orgs in one process."""
+
+    def __init__(self, paths: StatePaths, wrap_key: bytes, scanner: Scanner, world: tuple[ports.Clock, ports.Chance]):
+        self._clock, chance = world
+        self._scanner = scanner
+        self._orgs: dict[str, _Org] = {}
+        for org in paths.orgs():
+            outpost_id = identities.load(paths.org(org).identity).enrollment.outpost_id
+            self._orgs[org] = _Org(
+                cache=open_cache(paths, org, wrap_key, chance),
+                root=paths.org(org).tuf_root.read_bytes(),
+                outpost_id=outpost_id,
+                program=None,
+                prepared=None,
+                facts=trust.OrgFacts(enrolled=True),
+            )
+            self.load(org)
+
+    @property
+    def orgs(self) -> tuple[str, ...]:
+        """Orgs of this outpost."""
+        return tuple(self._orgs)
+
+    def program(self, org: str) -> OrgProgram | None:
+        """The active program; a request keeps the one it got here (R3)."""
+        entry = self._orgs.get(org)
+        return entry.program if entry is not None else None
+
+    def outpost_id(self, org: str) -> str:
+        """Id of this outpost in an org."""
+        return self._orgs[org].outpost_id
+
+    def state_of(self, org: str) -> trust.OrgState:
+        """State of an org, now."""
+        entry = self._orgs.get(org)
+        facts = entry.facts if entry is not None else trust.OrgFacts(enrolled=False)
+        return trust.org_state(facts, self._clock.now_ms())
+
+    def load(self, org: str) -> None:
+        """Load the active slot. What cannot be believed seals the org and says why."""
+        entry = self._orgs[org]
+        try:
+            high_water = entry.cache.read_high_water()
+            verified = tuf.reverify(entry.root, entry.cache.load_active(), high_water, org)
+            program = build(verified, self._scanner)
+        except CacheMissingError:
+            entry.facts = replace(entry.facts, configured=False)
+            return
+        except (OutpostError, TrustError) as error:
+            code = str(error.as_dict()["code"])
+            emit(Event.BUNDLE_REFUSED, 40, org=org, code=code, message=str(error.as_dict()["message"]))
+            entry.facts = replace(entry.facts, tamper_code=code)
+            return
+        self._use(entry, program, high_water.time_floor_ms)
+
+    def prepare(self, org: str, slot: str) -> None:
+        """Load a slot without using it.
+
+        Raises:
+            BundleError: it cannot be believed or does not pass its self-tests.
+        """
+        entry = self._require(org)
+        verified = tuf.reverify(entry.root, entry.cache.load(slot), entry.cache.read_high_water(), org)
+        entry.prepared = build(verified, self._scanner)
+
+    def commit(self, org: str) -> None:
+        """Use what was prepared: one assignment; running requests keep theirs."""
+        entry = self._require(org)
+        if entry.prepared is None:
+            self.load(org)  # this process came up between prepare and commit
+            return
+        program, entry.prepared = entry.prepared, None
+        self._use(
+            entry, program, trust.next_time_floor(entry.facts.time_floor_ms, program.signed_at_ms, self._clock.now_ms())
+        )
+
+    def contact(self, org: str, last_contact_ms: int) -> None:
+        """Note when the control plane last spoke."""
+        if org in self._orgs:
+            entry = self._orgs[org]
+            entry.facts = replace(entry.facts, last_contact_ms=last_contact_ms)
+
+    def inspection(self, org: str, code: str) -> None:
+        """Note what the canary found: empty when all is well."""
+        entry = self._orgs[org]
+        entry.facts = replace(entry.facts, inspection_code=code)
+
+    def _use(self, entry: _Org, program: OrgProgram, time_floor_ms: int) -> None:
+        entry.program = program
+        entry.facts = replace(
+            entry.facts,
+            configured=True,
+            signed_at_ms=program.signed_at_ms,
+            timestamp_expires_ms=program.timestamp_expires_ms,
+            seal_after_seconds=program.release.seal_after_seconds,
+            time_floor_ms=time_floor_ms,
+            tamper_code="",
+        )
+
+    def _require(self, org: str) -> _Org:
+        entry = self._orgs.get(org)
+        if entry is None:
+            raise UnknownOrgError("this process does not know the org", field="org", next_step="restart the outpost")
+        return entry
+
+
+class UnknownOrgError(BundleError):
+    """An org was enrolled after this process had started."""
+
+    code = "bundle.unknown_org"
+
+
+def load_verified(paths: StatePaths, org: str, cache: SlotCache) -> VerifiedSet | None:
+    """The active set of an org as the agent starts with it, or None."""
+    try:
+        root = paths.org(org).tuf_root.read_bytes()
+        return tuf.reverify(root, cache.load_active(), cache.read_high_water(), org)
+    except OutpostError:
+        return None  # workers seal and tell why; the agent asks for a fresh set
