@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -116,7 +115,7 @@ def read_list(der: bytes, issuer: x509.Certificate, now: int) -> RevocationList:
         if not signed:
             raise RevocationListSignatureError("The revocation list is not signed by the issuer.", field="crl")
         result = _contents(loaded)
-    except (ValueError, TypeError, UnsupportedAlgorithm, x509.ExtensionNotFound, x509.DuplicateExtension) as error:
+    except (*keys.PARSER_FAULTS, x509.ExtensionNotFound) as error:
         raise RevocationListError(
             f"The bytes are not a readable revocation list ({type(error).__name__}).", field="crl"
         ) from None

@@ -11,7 +11,6 @@ import hashlib
 from dataclasses import dataclass
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -123,7 +122,7 @@ def _load(der: bytes) -> tuple[x509.CertificateSigningRequest, object]:
         public_key: object = request.public_key()
         _ = (request.attributes, request.signature_algorithm_oid, request.is_signature_valid)
         exact = request.public_bytes(Encoding.DER) == der
-    except (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion) as error:
+    except keys.PARSER_FAULTS as error:
         raise CertificateRequestError(
             f"The bytes are not a readable PKCS#10 request ({type(error).__name__}).", field="csr", next_step=_NEXT_STEP
         ) from None

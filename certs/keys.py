@@ -6,6 +6,7 @@ are Ed25519. A key is named by its key id: the lower-case hex SHA-256 of its DER
 
 import hashlib
 from collections.abc import Iterable
+from typing import Final
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -21,13 +22,14 @@ MAX_PEM_BYTES = 65536  # eight certificates of the largest size, in base64, with
 MAX_PEM_CERTIFICATES = 8  # leaf, issuing CA and root, and as many again during a CA rotation
 ED25519_PUBLIC_KEY_BYTES = 32  # RFC 8032 §5.1.5
 
-# What the parser raises on hostile bytes; its warnings too, where warnings are errors.
-_UNREADABLE = (
+# What the parser raises on hostile bytes, its warnings included where warnings are errors. No common base class exists.
+PARSER_FAULTS: Final = (
     ValueError,
     TypeError,
     UnsupportedAlgorithm,
     x509.InvalidVersion,
     x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
     CryptographyDeprecationWarning,
 )
 
@@ -110,7 +112,7 @@ def certificate_from_der(der: bytes, *, field: str = "certificate") -> x509.Cert
             certificate.public_key(),
         )
         _ = (certificate.not_valid_before_utc, certificate.not_valid_after_utc)
-    except _UNREADABLE as error:
+    except PARSER_FAULTS as error:
         raise CertificateFormatError(
             f"The bytes are not a readable X.509 certificate ({type(error).__name__}).", field=field
         ) from None
@@ -134,7 +136,7 @@ def certificates_from_pem(pem: bytes, *, field: str = "chain") -> tuple[x509.Cer
         raise CertificateFormatError(f"A list of certificates has at most {MAX_PEM_BYTES} bytes.", field=field)
     try:
         loaded = x509.load_pem_x509_certificates(pem)
-    except _UNREADABLE:
+    except PARSER_FAULTS:
         raise CertificateFormatError("The text holds no readable PEM certificate.", field=field) from None
     if len(loaded) > MAX_PEM_CERTIFICATES:
         raise CertificateFormatError(f"At most {MAX_PEM_CERTIFICATES} certificates may be listed.", field=field)
@@ -162,7 +164,7 @@ def private_key_from_pem(pem: bytes, *, field: str = "key") -> PrivateKey:
         raise KeyMaterialError(f"A private key has at most {MAX_PEM_BYTES} bytes.", field=field)
     try:
         key = serialization.load_pem_private_key(pem, password=None)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
+    except PARSER_FAULTS:
         raise KeyMaterialError("The text holds no readable unencrypted PKCS#8 private key.", field=field) from None
     if isinstance(key, ed25519.Ed25519PrivateKey):
         return key

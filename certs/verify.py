@@ -243,7 +243,7 @@ def _path(certificates: list[x509.Certificate], anchors: TrustAnchors, now: int)
         return [each.to_cryptography() for each in context.get_verified_chain()]
     except crypto.X509StoreContextError as error:
         raise _refusal(error) from None
-    except (crypto.Error, ValueError, OverflowError, OSError) as error:
+    except (*keys.PARSER_FAULTS, crypto.Error, OverflowError, OSError) as error:
         raise ChainFormatError(f"The chain cannot be judged ({type(error).__name__}).", field="chain") from None
 
 

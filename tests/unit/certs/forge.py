@@ -30,6 +30,7 @@ class Parts:
     issuer: Authority
     public_key: object = field(default_factory=lambda: generate_tls_key().public_key())
     subject: x509.Name = field(default_factory=lambda: x509.Name([]))
+    issuer_name: x509.Name | None = None
     serial: int = field(default_factory=random_serial)
     not_before: int = NOW - 300
     not_after: int = NOW + 86400
@@ -54,7 +55,7 @@ class Parts:
         builder = (
             x509.CertificateBuilder()
             .subject_name(self.subject)
-            .issuer_name(self.issuer.certificate.subject)
+            .issuer_name(self.issuer.certificate.subject if self.issuer_name is None else self.issuer_name)
             .public_key(self.public_key)
             .serial_number(self.serial)
             .not_valid_before(datetime.fromtimestamp(self.not_before, UTC))

@@ -8,16 +8,18 @@ from dataclasses import replace
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from certs import issue, keys, lint
-from certs.errors import TrustError
+from certs.errors import ChainError, TrustError
 from certs.issue import CertificateTemplate, IssuanceToken, prepare, sign
-from certs.profiles import DAY, HOUR, PROFILES, YEAR, CertificateKind
+from certs.profiles import DAY, HOUR, PROFILES, YEAR, CertificateKind, name_constraints_of
 from certs.shell.dev import Hierarchy
 from certs.shell.signers import generate_signing_key, generate_tls_key, random_serial
-from certs.signer import KeySigner, SignatureMismatchError
+from certs.signer import KeySigner, SignatureMismatchError, sign_structure
 from certs.spiffe import OutpostIdentity, ServerIdentity
+from certs.verify import verify_outpost_chain
 from tests.unit.certs.forge import NOW, ORG, OTHER_DOMAIN, OUTPOST, other_curve, outpost_parts, uri
 
 KEY = generate_tls_key().public_key()
@@ -251,6 +253,17 @@ HAND_MADE = {
     ),
     "no keyUsage": (lambda p: p.drop(x509.KeyUsage), lint.key_usage_fits),
     "no extendedKeyUsage": (lambda p: p.drop(x509.ExtendedKeyUsage), lint.extended_key_usage_fits),
+    "a signature with SHA-384": (lambda p: setattr(p, "hash", hashes.SHA384()), lint.signature_is_ecdsa_sha256),
+    "a key on P-384": (lambda p: setattr(p, "public_key", other_curve()), lint.key_is_p256),
+    "another issuer's name": (lambda p: setattr(p, "issuer_name", x509.Name([])), lint.issuer_name_fits),
+    "name constraints of a CA": (
+        lambda p: p.put(name_constraints_of("outpost.internal"), critical=True),
+        lint.name_constraints_fit,
+    ),
+    "more bytes than readers accept": (
+        lambda p: p.put(x509.UnrecognizedExtension(x509.ObjectIdentifier("1.3.6.1.4.1.99999.1"), bytes(4096))),
+        lint.size_is_bounded,
+    ),
     "a notBefore of its own": (lambda p: setattr(p, "not_before", NOW), lint.life_is_bounded),
 }
 
@@ -266,6 +279,18 @@ def test_one_rule_finds(case: str, hierarchy: Hierarchy) -> None:
     with pytest.raises(lint.LintError) as refusal:
         lint.lint(certificate, wanted)
     assert fault in refusal.value.faults
+
+
+def test_a_certificate_of_version_1_is_refused(hierarchy: Hierarchy) -> None:
+    """No builder makes one with extensions: the version is cut out of the to-be-signed bytes, then they are signed."""
+    tbs = outpost_parts(hierarchy).build().tbs_certificate_bytes
+    start = tbs.index(bytes.fromhex("a003020102")) + 5
+    der = sign_structure(b"\x30\x82" + (len(tbs) - start).to_bytes(2, "big") + tbs[start:], hierarchy.outposts.signer)
+    certificate = keys.certificate_from_der(der)
+    assert certificate.version is x509.Version.v1
+    assert lint.version_is_3(certificate, expectation(hierarchy)) is not None
+    with pytest.raises(ChainError):
+        verify_outpost_chain([der, keys.certificate_der(hierarchy.outposts.certificate)], hierarchy.anchors, NOW)
 
 
 def test_every_rule_is_run_and_passes_a_good_certificate(hierarchy: Hierarchy) -> None:
