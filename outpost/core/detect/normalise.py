@@ -30,9 +30,10 @@ _FILLERS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0")
 _SEPARATORS = {"\u2028": "\n", "\u2029": "\n", "\x85": "\n", "\u2800": " ", "\u1680": " "}
 _CONTROLS = bytes(byte for byte in (*range(32), 127) if byte not in b"\t\n\r\x0b\x0c")
 
-# One unit of a JSON string: pair of surrogates, one code unit, short escape, or any character. RFC 8259 section 7.
+# Units of a JSON string: a pair of surrogates, one code unit, a short escape, a run of other characters, or a backslash
+# that begins nothing. RFC 8259 section 7.
 _UNIT = re.compile(
-    r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[0-9a-fA-F]{4}|\\[\"\\/bfnrt]|[^\\]|\\",
+    r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[0-9a-fA-F]{4}|\\[\"\\/bfnrt]|[^\\]+|\\",
     re.DOTALL,
 )
 _CUT_UNIT = re.compile(
@@ -99,6 +100,14 @@ class _Memo(dict[str, str]):
 _MEMO = _Memo({chr(code): chr(code) for code in range(32, 127)})
 
 
+def is_plain(text: str) -> bool:
+    """Whether normalising changes nothing (outside JSON strings): ASCII without control characters."""
+    if not text.isascii():
+        return False
+    raw = text.encode("ascii")
+    return len(raw.translate(None, _CONTROLS)) == len(raw)
+
+
 def normalise(text: str, *, json_string: bool = False) -> Normalised:
     """Normalise one text.
 
@@ -108,10 +117,8 @@ def normalise(text: str, *, json_string: bool = False) -> Normalised:
     """
     if json_string and "\\" in text:
         return _from_units(_UNIT.findall(text), len(text))
-    if text.isascii():
-        raw = text.encode("ascii")
-        if len(raw.translate(None, _CONTROLS)) == len(raw):
-            return Normalised(text, None, None, len(text))
+    if is_plain(text):
+        return Normalised(text, None, None, len(text))
     pieces = list(map(_MEMO.__getitem__, text))
     joined = "".join(pieces)
     if len(joined) == len(text) and "" not in pieces:
@@ -126,8 +133,13 @@ def _from_units(units: list[str], size: int) -> Normalised:
     at = 0
     for unit in units:
         end = at + len(unit)
-        value = _MEMO[unit] if len(unit) == 1 else "".join(_MEMO[char] for char in decode_escape(unit))
-        if value:
+        if len(unit) > 1 and unit[0] != "\\":
+            run = normalise(unit)
+            out.append(run.text)
+            starts += range(at, end) if run.starts is None else [at + start for start in run.starts]
+            ends += range(at + 1, end + 1) if run.ends is None else [at + end_ for end_ in run.ends]
+        else:
+            value = "".join(_MEMO[char] for char in decode_escape(unit))
             out.append(value)
             starts += [at] * len(value)
             ends += [end] * len(value)
@@ -136,7 +148,9 @@ def _from_units(units: list[str], size: int) -> Normalised:
 
 
 def decode_escape(unit: str) -> str:
-    """Decode one JSON escape sequence; a pair of surrogates becomes one character."""
+    """Decode one JSON escape sequence; a pair of surrogates becomes one character. Anything else stays."""
+    if len(unit) == 1 or unit[0] != "\\":
+        return unit
     if unit[1] != "u":
         return _SHORT_ESCAPES[unit[1]]
     high = int(unit[2:6], 16)
@@ -149,7 +163,7 @@ def decode_json_text(text: str) -> str:
     """Decode the escapes of a JSON text without normalising; what is no escape stays."""
     if "\\" not in text:
         return text
-    return "".join(decode_escape(unit) if len(unit) > 1 else unit for unit in _UNIT.findall(text))
+    return "".join(map(decode_escape, _UNIT.findall(text)))
 
 
 def whole_units(text: str) -> int:

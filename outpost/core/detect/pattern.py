@@ -11,7 +11,7 @@ before they are visited, and each start costs at most the rule's width: linear i
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import hyperscan
 
@@ -70,8 +70,14 @@ def open_candidate(rules: Iterable[Rule]) -> re.Pattern[str]:
     by_neighbour: dict[str, list[str]] = {}
     for rule in rules:
         node = shape.parse(rule.confirm, caseless=rule.caseless)
-        by_neighbour.setdefault(_behind(rule), []).extend(shape.prefixes(node))
-    groups = [f"{behind}(?:{'|'.join(dict.fromkeys(branches))})" for behind, branches in by_neighbour.items()]
+        by_neighbour.setdefault(rule.before, []).extend(shape.prefixes(node))
+    groups: list[str] = []
+    in_word: list[str] = []
+    for before, branches in by_neighbour.items():
+        group = (f"(?<!{before})" if before else "") + f"(?:{'|'.join(dict.fromkeys(branches))})"
+        (in_word if before.startswith(r"[\w") else groups).append(group)
+    if in_word:  # one look at the neighbour spares all of these inside words
+        groups.append(rf"(?<!\w)(?:{'|'.join(in_word)})")
     return re.compile("(?:" + "|".join([*groups, ""]) + r")\Z", re.ASCII)
 
 
@@ -251,5 +257,4 @@ def to_original(finding: Finding, normalised: Normalised) -> Finding:
     """Move a finding from normalised to original characters."""
     if normalised.starts is None:
         return finding
-    start, end = normalised.start_of(finding.start), normalised.end_of(finding.end - 1)
-    return Finding(finding.entity_type, finding.detector, start, end, finding.confidence, finding.tier)
+    return replace(finding, start=normalised.start_of(finding.start), end=normalised.end_of(finding.end - 1))

@@ -9,11 +9,13 @@ Bounds. A position stays open for at most the width of the widest rule, and a fi
 looked at again only after it grew by an eighth: linear in total, later by an eighth at most.
 """
 
+from dataclasses import replace
+
 from outpost.core.chat.window import Settled
 from outpost.core.detect.finding import Finding
 from outpost.core.detect.merge import merge
-from outpost.core.detect.normalise import Normalised, normalise, whole_units
-from outpost.core.detect.pattern import Scanner, to_original
+from outpost.core.detect.normalise import Normalised, is_plain, normalise, whole_units
+from outpost.core.detect.pattern import Scanner
 from outpost.core.detect.rules_base import CONTEXT_CHARS
 
 _LEFT_CHARS = CONTEXT_CHARS + 1  # and the neighbour of the first context word
@@ -33,7 +35,10 @@ class ScanStream:
         self._scanner = scanner
         self._json_string = json_string
         self._cut = ""  # beginning of an escape sequence
-        self._text = Normalised("", None, None, 0)  # left context and all that is held
+        self._text = ""  # left context and all that is held, normalised
+        self._starts: list[int] | None = None  # the way back, as in ``Normalised``
+        self._ends: list[int] | None = None
+        self._size = 0  # original characters of ``_text``
         self._shift = 0  # original characters before the first of ``_text``
         self._judged = 0  # start positions of ``_text`` that are judged
         self._settled = 0  # characters of ``_text`` that are settled
@@ -50,35 +55,42 @@ class ScanStream:
         Returns:
             Findings newly settled, in characters of the whole channel, and how much of the channel is settled.
         """
-        if self._json_string:
+        if self._json_string and (self._cut or "\\" in delta):
             delta = self._cut + delta
             size = whole_units(delta)
             delta, self._cut = delta[:size], delta[size:]
-        self._append(normalise(delta, json_string=self._json_string))
-        if len(self._text.text) - self._settled < self._due:
+        self._append(delta)
+        if len(self._text) - self._settled < self._due:
             return Settled((), self._original(self._settled))
         return self._look(final=False)
 
     def finish(self) -> Settled[Finding]:
         """Settle the rest."""
-        self._append(normalise(self._cut, json_string=self._json_string))
+        self._append(self._cut)
         self._cut = ""
         return self._look(final=True)
 
-    def _append(self, piece: Normalised) -> None:
-        held = self._text
-        size = held.size + piece.size
-        if held.starts is None and piece.starts is None:
-            self._text = Normalised(held.text + piece.text, None, None, size)
+    def _append(self, delta: str) -> None:
+        escapes = self._json_string and "\\" in delta
+        if self._starts is None and not escapes and is_plain(delta):
+            self._text += delta
+            self._size += len(delta)
             return
-        starts, ends = _listed(held, 0), _listed(piece, held.size)
-        self._text = Normalised(held.text + piece.text, starts[0] + ends[0], starts[1] + ends[1], size)
+        piece = normalise(delta, json_string=self._json_string)
+        if self._starts is not None or piece.starts is not None:
+            held = Normalised(self._text, self._starts, self._ends, self._size)
+            (starts, ends), (more_starts, more_ends) = _listed(held, 0), _listed(piece, self._size)
+            self._starts, self._ends = starts + more_starts, ends + more_ends
+        self._text += piece.text
+        self._size += piece.size
 
     def _original(self, index: int) -> int:
-        return self._shift + self._text.start_of(index)
+        if self._starts is None:
+            return self._shift + index
+        return self._shift + (self._starts[index] if index < len(self._starts) else self._size)
 
     def _look(self, *, final: bool) -> Settled[Finding]:
-        text = self._text.text
+        text = self._text
         first_open = len(text)
         if not final:
             still_open = self._scanner.open_candidate.search(text, self._judged)
@@ -86,14 +98,11 @@ class ScanStream:
         if first_open > self._judged:
             self._found += self._scanner.matches(text, self._judged, first_open)
             self._judged = first_open
-        done: list[Finding] = []
         self._settled = first_open
-        if self._found:
-            done = self._settle(first_open)
+        done = tuple(self._moved(finding) for finding in self._settle(first_open)) if self._found else ()
         upto = self._original(self._settled)
-        findings = tuple(self._moved(finding) for finding in done)
         self._trim()
-        return Settled(findings, upto)
+        return Settled(done, upto)
 
     def _settle(self, first_open: int) -> list[Finding]:
         """Findings that nothing can reach any more. The first other one is held from its start."""
@@ -109,29 +118,29 @@ class ScanStream:
         return done
 
     def _moved(self, finding: Finding) -> Finding:
-        found = to_original(finding, self._text)
-        start, end = found.start + self._shift, found.end + self._shift
-        return Finding(found.entity_type, found.detector, start, end, found.confidence, found.tier)
+        """A finding in original characters of the channel."""
+        last = finding.end - 1
+        end = self._shift + (last + 1 if self._ends is None else self._ends[last])
+        return replace(finding, start=self._original(finding.start), end=end)
 
     def _trim(self) -> None:
         """Forget what is neither held nor left context."""
-        held = len(self._text.text) - self._settled
+        held = len(self._text) - self._settled
         self._due = held + held // 8 if held > _EAGER_CHARS else 0
         drop = min(self._settled, self._judged - _LEFT_CHARS)
-        if drop <= 0:
+        if drop < _LEFT_CHARS:  # not worth the copy yet
             return
-        text = self._text
-        by = text.start_of(drop)
-        starts = None if text.starts is None else [start - by for start in text.starts[drop:]]
-        ends = None if text.ends is None else [end - by for end in text.ends[drop:]]
-        self._text = Normalised(text.text[drop:], starts, ends, text.size - by)
+        by = self._original(drop) - self._shift
+        if self._starts is not None and self._ends is not None:
+            self._starts = [start - by for start in self._starts[drop:]]
+            self._ends = [end - by for end in self._ends[drop:]]
+        self._text = self._text[drop:]
+        self._size -= by
         self._shift += by
         self._judged -= drop
         self._settled -= drop
         self._floor = max(self._floor - drop, 0)
-        self._found = [
-            Finding(f.entity_type, f.detector, f.start - drop, f.end - drop, f.confidence, f.tier) for f in self._found
-        ]
+        self._found = [replace(found, start=found.start - drop, end=found.end - drop) for found in self._found]
 
 
 def _listed(piece: Normalised, offset: int) -> tuple[list[int], list[int]]:
