@@ -60,6 +60,7 @@ class Supervisor:
         self._stopping = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._health: dict[str, Any] = {}
+        self._states: dict[str, Any] = {}
         self._metrics = metrics.Merger()
         self._server: asyncio.Server | None = None
         self._reserved: socket.socket | None = None
@@ -101,7 +102,7 @@ class Supervisor:
             "schema": "outpost.status/1",
             "pid": os.getpid(),
             "port": self.port,
-            "orgs": self._health,
+            "orgs": join_views(self._health, self._states),
             "processes": [
                 {
                     "role": child.role,
@@ -200,6 +201,10 @@ class Supervisor:
                 self._tell_worker(child)
             self._tell_agent()
             return None
+        if kind == "states":
+            self._states = frame["orgs"]
+            self._tell_agent()
+            return None
         if kind == "health":
             self._health = frame["orgs"]
             for worker in self._workers:
@@ -216,7 +221,8 @@ class Supervisor:
     def _tell_agent(self) -> None:
         if self._agent.link is not None:
             ready = sum(worker.ready.is_set() for worker in self._workers)
-            self._agent.link.cast({"type": "fleet", "workers": len(self._workers), "workers_ready": ready})
+            fleet = {"workers": len(self._workers), "workers_ready": ready, "states": self._states}
+            self._agent.link.cast({"type": "fleet", **fleet})
 
     async def _fan_out(self, frame: frames.Frame) -> None:
         """Ask every worker that is up; one that is late is replaced, one that refuses refuses for all."""
@@ -236,6 +242,12 @@ class Supervisor:
                 worker.process.kill()
         except control.RemoteError as error:
             raise ActivationRefusedError(error.message, field=error.remote_code) from error
+
+
+def join_views(health: dict[str, Any], states: dict[str, Any]) -> dict[str, Any]:
+    """Per org: what the agent knows, and the state as a worker judges it."""
+    unknown = {"state": "UNKNOWN", "code": "worker.none", "reason": "No worker has reported yet."}
+    return {org: {**known, **states.get(org, unknown)} for org, known in health.items()}
 
 
 def reserve(host: str, port: int) -> socket.socket:

@@ -1,6 +1,7 @@
 """Puts the agents together: one per org, over one shared way to the ledger and to the workers."""
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -46,6 +47,7 @@ class Shared:
         scanner: tries new sets before they are offered to workers.
         publish: tells workers and `status` what the agents know.
         fleet: (workers, workers ready).
+        state: state of an org as the workers judge it.
     """
 
     settings: Settings
@@ -58,6 +60,7 @@ class Shared:
     chance: ports.Chance
     publish: Callable[[Mapping[str, Any]], None]
     fleet: Callable[[], tuple[int, int]]
+    state: Callable[[str], str]
 
 
 class Agents:
@@ -66,6 +69,7 @@ class Agents:
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
         boot_id = shared.chance.token_bytes(BOOT_ID_BYTES).hex()
+        self._trying = threading.Lock()
         self._known: dict[str, agent.Knowledge] = {}
         self._agents = {org: self._make(org, boot_id) for org in require_orgs(shared.paths)}
 
@@ -112,16 +116,15 @@ class Agents:
         return one
 
     def _attempt(self, verified: VerifiedSet) -> object:
-        return build(verified, self._shared.scanner)
+        with self._trying:  # called from threads, and a scanner serves one scan at a time
+            return build(verified, self._shared.scanner)
 
     def _deliverer(self, org: str) -> Callable[[ports.ControlPlane, agent.Knowledge], Awaitable[None]]:
         folder = self._shared.paths.org(org).audit
         identity = identities.load(self._shared.paths.org(org).identity)
         log = load_identity(folder)
         told = identity.enrollment
-        verifier = NoteVerifier(
-            told.witness_name, bytes.fromhex(told.witness_public_key), SignatureType.COSIGNATURE
-        )
+        verifier = NoteVerifier(told.witness_name, bytes.fromhex(told.witness_public_key), SignatureType.COSIGNATURE_V1)
         cursor = Cursor(folder)
 
         def store(checkpoint: bytes, line: bytes) -> None:
@@ -154,7 +157,7 @@ class Agents:
         workers, ready = self._shared.fleet()
         return ports.Heartbeat(
             now_ms=self._shared.clock.now_ms(),
-            state="ACTIVE" if known.functions.get("policy") == agent.OK else "ENROLLED",
+            state=self._shared.state(known.org),
             functions=dict(known.functions),
             active_revision=known.revision,
             certificate_expires_ms=known.certificate_expires_ms,
