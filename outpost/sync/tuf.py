@@ -147,11 +147,13 @@ class _Workflow:
         first = read_metadata(names.ROOT, "root.json", self._enrolled, self._org)
         _require_signatures(names.ROOT, "root.json", first, [first.signed])
         chain: list[Root] = [first.signed]
-        same = self._offered.metadata.get(names.root_file(chain[0].version), self._enrolled)
+        name = names.root_file(chain[0].version)
+        same = self._offered.metadata.get(name, self._enrolled)
         if same != self._enrolled:
+            read_metadata(names.ROOT, name, same, self._org)  # another org's is called so
             raise RootMismatchError(
                 "The offered root is another than the one received at enrollment.",
-                field=names.root_file(chain[0].version),
+                field=name,
                 next_step="If the org was created anew, enroll this outpost again.",
             )
         later = sorted(v for v in map(names.root_version, self._offered.metadata) if v > chain[0].version)

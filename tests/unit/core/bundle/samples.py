@@ -1,0 +1,163 @@
+"""A signed set of an org, and the means to alter it like somebody who holds some of the keys."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from securesystemslib.formats import encode_canonical
+from securesystemslib.signer import SSlibKey
+
+from certs.signer import KeySigner
+from controlplane.services.repository import Repository
+from outpost.core.bundle import names
+from outpost.core.bundle.access import AccessDocument, ClientKey, build_access
+from outpost.core.bundle.canonical import decode, encode
+from outpost.core.bundle.documents import (
+    DetectorsDocument,
+    Provider,
+    RolloutDocument,
+    RoutesDocument,
+    build_detectors,
+    build_release,
+    build_rollout,
+    build_routes,
+)
+from outpost.core.bundle.release import HighWater, Release, Resource, SelfTest, SignedSet
+
+NOW_MS = 1_790_000_000_000
+DAY_MS = 24 * 3600 * 1000
+ORG = "acme"
+NOTHING = HighWater(versions={}, time_floor_ms=0)
+ROLES = (names.ROOT, names.TIMESTAMP, names.SNAPSHOT, names.TARGETS, *names.DELEGATED_ROLES)
+
+Keys = dict[str, list[Ed25519PrivateKey]]
+Change = Callable[[dict[str, Any]], None]
+
+
+def new_keys() -> Keys:
+    return {role: [Ed25519PrivateKey.generate() for _ in range(3 if role == "root" else 1)] for role in ROLES}
+
+
+def repository(keys: Keys, org: str = ORG, **thresholds: int) -> Repository:
+    return Repository(org, {role: [KeySigner(key) for key in mine] for role, mine in keys.items()}, thresholds)
+
+
+def client_key(n: int = 1) -> ClientKey:
+    return ClientKey(
+        id=f"key-{n}",
+        sha256=hashlib.sha256(str(n).encode()).hexdigest(),
+        name="Zoë's laptop",
+        user="zoe",
+        groups=("nurses",),
+        agent="",
+        channel="api",
+        data_class="internal",
+        models=(),
+        not_before=0,
+        expires=1_900_000_000,
+        revoked=False,
+    )
+
+
+PROVIDER = Provider("main", "openai", "https://api.example.com/v1", "main-key", ("gpt-*",), 5000, 60000)
+
+
+def documents(org: str = ORG, version: int = 1, **more: bytes) -> dict[str, bytes]:
+    packs = encode({"schema": "outpost.policy/1", "org": org, "note": f"release {version}"})
+    release = Release(
+        org=org,
+        version=version,
+        required_tiers=(1,),
+        seal_after_seconds=604800,
+        max_body_bytes=1_000_000,
+        self_tests=(SelfTest("a test\ncard", "credit_card"),),
+        resources={names.PACKS_PATH: Resource(hashlib.sha256(packs).hexdigest(), len(packs))},
+    )
+    return {
+        names.RELEASE_PATH: build_release(release),
+        names.PACKS_PATH: packs,
+        names.ROUTES_PATH: build_routes(RoutesDocument(org, (PROVIDER,))),
+        names.DETECTORS_PATH: build_detectors(DetectorsDocument(org, "builtin-1", ("ssn",))),
+        names.KEYS_PATH: build_access(AccessDocument(org, (client_key(),), 60)),
+        names.ROLLOUT_PATH: build_rollout(RolloutDocument(org, version, 100)),
+        **more,
+    }
+
+
+def sign(signed: dict[str, Any], keys: Sequence[Ed25519PrivateKey]) -> bytes:
+    """Metadata file around any signed part, however wrong."""
+    payload = str(encode_canonical(signed)).encode()
+    signatures = [{"keyid": key_id(key), "sig": key.sign(payload).hex()} for key in keys]
+    return encode({"signatures": signatures, "signed": signed})
+
+
+def key_id(key: Ed25519PrivateKey) -> str:
+    return str(SSlibKey.from_crypto(key.public_key()).keyid)
+
+
+def signed_part(data: bytes) -> dict[str, Any]:
+    part = decode(data, "sample")["signed"]
+    assert isinstance(part, dict)
+    return part
+
+
+@dataclass
+class Forge:
+    """A set and all of its keys; each act gives a changed set."""
+
+    keys: Keys
+    signed: SignedSet
+
+    @property
+    def root(self) -> bytes:
+        return self.signed.metadata["1.root.json"]
+
+    def replaced(self, name: str, data: bytes) -> SignedSet:
+        """Bytes exchanged, nothing signed anew."""
+        if name in self.signed.targets or "/" in name:
+            return SignedSet(self.signed.metadata, {**self.signed.targets, name: data})
+        return SignedSet({**self.signed.metadata, name: data}, self.signed.targets)
+
+    def without(self, name: str) -> SignedSet:
+        return SignedSet(
+            {k: v for k, v in self.signed.metadata.items() if k != name},
+            {k: v for k, v in self.signed.targets.items() if k != name},
+        )
+
+    def edited(self, role: str, change: Change, keys: Sequence[Ed25519PrivateKey] | None = None) -> SignedSet:
+        """One role altered and signed again by its keys (or others), the lists above it signed to match."""
+        metadata = dict(self.signed.metadata)
+        name = "1.root.json" if role == "root" else f"{role}.json"
+        part = signed_part(metadata[name])
+        change(part)
+        metadata[name] = sign(part, self.keys[role] if keys is None else keys)
+        return SignedSet(self._listed(metadata, role), self.signed.targets)
+
+    def with_target(self, path: str, data: bytes) -> SignedSet:
+        """A target exchanged by its own role's key holder."""
+        role = path.split("/", maxsplit=1)[0]
+        entry = {"length": len(data), "hashes": {"sha256": hashlib.sha256(data).hexdigest()}}
+        changed = self.edited(role, lambda part: part["targets"].update({path: entry}))
+        return SignedSet(changed.metadata, {**changed.targets, path: data})
+
+    def relisted(self, name: str, data: bytes) -> SignedSet:
+        """Other bytes under a metadata name, with the lists above it signed to match."""
+        metadata = {**self.signed.metadata, name: data}
+        return SignedSet(self._listed(metadata, name.removesuffix(".json")), self.signed.targets)
+
+    def _listed(self, metadata: dict[str, bytes], role: str) -> dict[str, bytes]:
+        if role in ("root", "timestamp"):
+            return metadata
+        parent = "timestamp" if role == "snapshot" else "snapshot"
+        data, part = metadata[f"{role}.json"], signed_part(metadata[f"{parent}.json"])
+        entry = part["meta"].get(f"{role}.json", {"version": 1})
+        entry |= {"length": len(data), "hashes": {"sha256": hashlib.sha256(data).hexdigest()}}
+        metadata[f"{parent}.json"] = sign(part, self.keys[parent])
+        return self._listed(metadata, parent)
+
+
+def forge(org: str = ORG, keys: Keys | None = None, now_ms: int = NOW_MS) -> Forge:
+    keys = keys or new_keys()
+    return Forge(keys, repository(keys, org).create(documents(org), now_ms))
