@@ -146,6 +146,11 @@ class Inspection:
         """Whether nothing may be sent."""
         return is_denial(self.decision)
 
+    @property
+    def param(self) -> str:
+        """The first parameter in which something was found, as the chat API names it."""
+        return param_of(self.findings[0].field.pointer) if self.findings else ""
+
 
 def is_denial(decision: Decision) -> bool:
     """Whether a decision stops what it was made about; holds and overrides deny until they are served."""
@@ -288,16 +293,14 @@ def unroutable(decision: Decision) -> Decision:
     )
 
 
-def denial(inspection: Inspection) -> PolicyDeniedError:
-    """The error that tells the client of a denial: rule, reason, types and places, never a value."""
-    decision = inspection.decision
-    where = [param_of(item.field.pointer) for item in inspection.findings]
-    found = ", ".join(f"{entity.count} {entity.entity_type}" for entity in inspection.features.entities)
-    prompt = inspection.features.direction is Direction.INPUT
+def denial(decision: Decision, features: Features, param: str = "") -> PolicyDeniedError:
+    """The error that tells the client of a denial: rule, reason, types and place, never a value."""
+    found = ", ".join(f"{entity.count} {entity.entity_type}" for entity in features.entities)
+    prompt = features.direction is Direction.INPUT
     effect = "Nothing was sent to the provider." if prompt else "The provider's answer was withheld."
     what = f" Found: {found}." if found else ""
     leaf = _LEAVES.get(decision.code, PolicyDeniedError)
-    return leaf(decision, f"{decision.reason}{what} {effect}", where[0] if where and prompt else "")
+    return leaf(decision, f"{decision.reason}{what} {effect}", param)
 
 
 def mask(text: str, findings: Iterable[Finding]) -> str:

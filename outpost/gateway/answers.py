@@ -1,0 +1,192 @@
+"""R9 for streams: judge while it runs, record what stops it before anybody is told, end it properly in every case.
+
+Once the head of the answer is sent, an error cannot be a status any more: it is the last event before ``[DONE]``.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field, replace
+
+from aiohttp import web
+
+from outpost.core.audit.record import Outcome, StreamFinding
+from outpost.core.errors import OutpostError, PeerError
+from outpost.core.inspection import Inspection, Inspector, denial, is_denial
+from outpost.core.policy.decision import Decision, Direction, Features
+from outpost.core.policy.evaluate import evaluate
+from outpost.gateway.context import Gateway
+from outpost.gateway.errors import StoppingError, error_event
+from outpost.gateway.judging import AnswerJudge, AnswerSurvey, needs_whole_answer
+from outpost.gateway.translate import StreamTranslator
+from outpost.gateway.upstream import ProviderTimeoutError, read_all
+from outpost.ports import UpstreamResponse
+
+LINGER_SECONDS = 0.5  # for the provider's last bytes after its terminator, so that the connection can be kept
+_STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+
+
+@dataclass(slots=True)
+class AnswerFigures:
+    """What the record of the outcome says about the answer."""
+
+    provider_status: int = 0
+    decision: Decision | None = None
+    features: Features | None = None
+    tokens_prompt: int = 0
+    tokens_completion: int = 0
+    bytes_from_provider: int = 0
+    bytes_inspected: int = 0
+    bytes_released: int = 0
+    finished: bool = False
+
+    def judged(self, decision: Decision, features: Features, bytes_inspected: int) -> None:
+        """Note the verdict on the answer."""
+        self.decision = decision
+        self.features = features
+        self.bytes_inspected = bytes_inspected
+
+    def translated(self, translator: StreamTranslator) -> None:
+        """Note the figures of a stream."""
+        self.bytes_from_provider = translator.bytes_received
+        self.bytes_inspected = translator.bytes_inspected
+        self.bytes_released = translator.bytes_released
+        self.tokens_prompt, self.tokens_completion = translator.usage
+
+
+@dataclass(slots=True)
+class StreamAnswer:
+    """One streamed answer.
+
+    Attributes:
+        asked: the judged request: its features and placeholders.
+        figures: filled while the stream runs.
+        outcome: how it ended; set when ``run`` returns.
+    """
+
+    gateway: Gateway
+    request: web.Request
+    request_id: str
+    inspector: Inspector
+    asked: Inspection
+    org: str
+    figures: AnswerFigures
+    outcome: Outcome = Outcome.RELEASED
+    _failure: OutpostError | None = field(default=None)
+
+    @property
+    def _base(self) -> Features:
+        return replace(self.asked.features, direction=Direction.OUTPUT, entities=(), content_matches=(), tokens=0)
+
+    async def run(self, response: UpstreamResponse, headers: dict[str, str]) -> web.StreamResponse:
+        """Pass the answer on.
+
+        Raises:
+            PeerError: the provider failed before anything was sent.
+            PolicyDeniedError: policy withholds the whole answer; recorded.
+            ConnectionResetError, CancelledError: the client went away.
+        """
+        chunks = response.chunks()
+        settled = None
+        if needs_whole_answer(self.inspector.policy):
+            raw = await read_all(chunks, self.gateway.options.reply_seconds)
+            settled = self._survey(raw)
+            chunks = _once(raw)
+        judge = AnswerJudge(self.inspector, self._base, self.asked.placeholders, settled)
+        self.figures.judged(judge.decision, judge.features, 0)
+        if is_denial(judge.decision):
+            error = denial(judge.decision, judge.features)
+            await self._record_stop(judge)
+            self.outcome = Outcome.BLOCKED
+            raise error
+        out = web.StreamResponse(headers={**headers, **_STREAM_HEADERS})
+        out.content_type = "text/event-stream"
+        await out.prepare(self.request)
+        translator = StreamTranslator(judge)
+        await self._pump(chunks, translator, out)
+        await self._end(translator, judge, out)
+        await _drain(chunks)
+        return out
+
+    def _survey(self, raw: bytes) -> Decision:
+        """First pass over an answer that policy wants to see whole."""
+        survey = AnswerSurvey(self.inspector)
+        translator = StreamTranslator(survey)
+        translator.feed(raw)
+        translator.finish()
+        if translator.error is not None:
+            raise translator.error
+        features = survey.features(self._base)
+        self.figures.bytes_from_provider = len(raw)
+        return evaluate(self.inspector.policy, features)
+
+    async def _pump(self, chunks: AsyncIterator[bytes], translator: StreamTranslator, out: web.StreamResponse) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self.gateway.streams.add(task)
+        try:
+            async with asyncio.timeout(self.gateway.options.reply_seconds):
+                async for chunk in chunks:
+                    data = translator.feed(chunk)
+                    if data:
+                        await out.write(data)
+                    if translator.ended:
+                        return
+                data = translator.finish()
+                if data:
+                    await out.write(data)
+        except PeerError as error:
+            self._failure = error
+        except TimeoutError:
+            self._failure = ProviderTimeoutError("the provider did not finish its answer in time")
+        except asyncio.CancelledError:
+            if not self.gateway.stopping:
+                raise
+            task.uncancel()
+            self._failure = StoppingError("the outpost is shutting down", next_step="send the request again")
+        finally:
+            self.gateway.streams.discard(task)
+            self.figures.translated(translator)
+
+    async def _end(self, translator: StreamTranslator, judge: AnswerJudge, out: web.StreamResponse) -> None:
+        """Tell the client how it ended, after the record where one is due."""
+        self.figures.judged(judge.decision, judge.features, translator.bytes_inspected)
+        failure = self._failure or translator.error
+        if translator.stopped:
+            self.outcome = Outcome.BLOCKED
+            failure = denial(judge.decision, judge.features)
+            try:
+                await self._record_stop(judge)
+            except OutpostError as error:
+                failure = error
+        elif failure is not None:
+            self.outcome = Outcome.PROVIDER_ERROR if isinstance(failure, PeerError) else Outcome.FAILED
+        action = judge.decision.action.value
+        self.gateway.metrics.decided(self.org, Direction.OUTPUT.value, action, judge.features.entities)
+        if isinstance(failure, PeerError):
+            self.gateway.metrics.provider_failed(self.org, failure.code)
+        if failure is not None:
+            event = error_event(failure, self.request_id)
+            await out.write(event)
+            self.figures.bytes_released += len(event)
+        await out.write_eof()
+        self.gateway.metrics.moved(self.org, "released", self.figures.bytes_released)
+
+    async def _record_stop(self, judge: AnswerJudge) -> None:
+        record = StreamFinding(
+            self.gateway.head(self.org), self.request_id, judge.decision, judge.features, self.figures.bytes_released
+        )
+        await self.gateway.record(self.org, record.to_bytes())
+
+
+async def _once(raw: bytes) -> AsyncIterator[bytes]:
+    yield raw
+
+
+async def _drain(chunks: AsyncIterator[bytes]) -> None:
+    """Read the end that follows the terminator; a provider that has more to say loses its connection."""
+    try:
+        async with asyncio.timeout(LINGER_SECONDS):
+            async for _ in chunks:
+                return
+    except (TimeoutError, PeerError):
+        return

@@ -1,0 +1,144 @@
+"""The HTTP surface of a worker: routes, and the one place where errors become answers."""
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from outpost.core.errors import DeniedError, InternalError, OutpostError
+from outpost.core.policy.globs import glob_matches
+from outpost.gateway import metrics, probes
+from outpost.gateway.auth import may_use
+from outpost.gateway.context import Gateway
+from outpost.gateway.errors import MethodError, UnknownEndpointError, answer, status_of
+from outpost.gateway.journey import ENDPOINT, Caller, Journey, check_admission, identify
+from outpost.telemetry import Event, emit
+
+Serve = Callable[[web.Request, str, Caller], Awaitable[web.StreamResponse]]
+CREATED = 0  # the models endpoint must name a second; routes have none
+
+
+class Handlers:
+    """Handlers over one gateway."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+
+    def add_routes(self, app: web.Application) -> None:
+        """Everything that clients may call."""
+        app.router.add_post(ENDPOINT, self.chat)
+        app.router.add_get("/v1/models", self.models)
+        self.add_probes(app)
+        app.router.add_route("*", "/{path:.*}", self.unknown)
+
+    def add_probes(self, app: web.Application) -> None:
+        """Health, for orchestrators and people; no key needed, nothing secret told."""
+        app.router.add_get("/healthz", self.alive)
+        app.router.add_get("/readyz", self.ready)
+        app.router.add_get("/health", self.health)
+
+    async def chat(self, request: web.Request) -> web.StreamResponse:
+        """POST /v1/chat/completions."""
+
+        async def serve(request: web.Request, request_id: str, caller: Caller) -> web.StreamResponse:
+            return await Journey(self._gateway, request, request_id, caller).run()
+
+        return await self._guarded(request, serve)
+
+    async def models(self, request: web.Request) -> web.StreamResponse:
+        """GET /v1/models: what the key may ask for."""
+
+        async def serve(_request: web.Request, request_id: str, caller: Caller) -> web.StreamResponse:
+            check_admission(self._gateway, caller)
+            return _json({"object": "list", "data": list_models(caller)}, 200, request_id)
+
+        return await self._guarded(request, serve)
+
+    async def _guarded(self, request: web.Request, serve: Serve) -> web.StreamResponse:
+        gateway = self._gateway
+        request_id = gateway.request_id()
+        try:
+            caller = identify(gateway, request)
+        except OutpostError as error:
+            gateway.metrics.refused(error.code)
+            return _refusal(error, request_id)
+        began = gateway.ports.clock.monotonic()
+        status = 500
+        try:
+            with gateway.in_flight:
+                gateway.metrics.in_flight(gateway.in_flight.count)
+                response = await serve(request, request_id, caller)
+                status = response.status
+                return response
+        except OutpostError as error:
+            status = status_of(error)
+            _log(error, caller.org, request_id)
+            return _refusal(error, request_id)
+        except ConnectionError:
+            status = 499
+            raise
+        except Exception:
+            emit(Event.REQUEST_FAILED, logging.ERROR, org=caller.org, request_id=request_id, code=InternalError.code)
+            gateway.metrics.refused(InternalError.code)
+            return _refusal(InternalError("internal error"), request_id)
+        finally:
+            gateway.metrics.in_flight(gateway.in_flight.count)
+            gateway.metrics.finished(caller.org, status, gateway.ports.clock.monotonic() - began)
+
+    async def alive(self, _request: web.Request) -> web.Response:
+        """GET /healthz: the event loop turns."""
+        return _json({"status": "alive"}, 200)
+
+    async def ready(self, _request: web.Request) -> web.Response:
+        """GET /readyz: reasons, whatever the status."""
+        readiness = await probes.readiness(self._gateway)
+        return _json(readiness.as_dict(), 200 if readiness.ready else 503)
+
+    async def health(self, _request: web.Request) -> web.Response:
+        """GET /health: version and dates."""
+        return _json(probes.health(self._gateway), 200)
+
+    async def show_metrics(self, _request: web.Request) -> web.Response:
+        """GET /metrics."""
+        return web.Response(body=self._gateway.metrics.text(), headers={"Content-Type": metrics.CONTENT_TYPE})
+
+    async def unknown(self, request: web.Request) -> web.Response:
+        """Everything else, in the shape that clients expect."""
+        known = {ENDPOINT: "POST", "/v1/models": "GET", "/healthz": "GET", "/readyz": "GET", "/health": "GET"}
+        method = known.get(request.path)
+        error: OutpostError = UnknownEndpointError("there is no such endpoint", field="path")
+        if method is not None:
+            error = MethodError(f"this endpoint takes {method} only", field="method")
+        return _refusal(error, self._gateway.request_id())
+
+
+def list_models(caller: Caller) -> list[dict[str, Any]]:
+    """Model names and globs of the routes, narrowed to what the key may use."""
+    found: dict[str, str] = {}
+    for provider in caller.program.providers:
+        for entry in provider.models:
+            if may_use(caller.key, entry):
+                found.setdefault(entry, provider.name)
+            else:
+                for glob in caller.key.models:
+                    if glob_matches(entry.lower(), glob.lower()):
+                        found.setdefault(glob, provider.name)
+    return [{"id": name, "object": "model", "created": CREATED, "owned_by": owner} for name, owner in found.items()]
+
+
+def _json(body: object, status: int, request_id: str = "") -> web.Response:
+    headers = {"X-Request-Id": request_id} if request_id else None
+    return web.Response(body=orjson.dumps(body), status=status, headers=headers, content_type="application/json")
+
+
+def _refusal(error: OutpostError, request_id: str) -> web.Response:
+    made = answer(error, request_id)
+    return web.Response(body=made.body, status=made.status, headers=made.headers)
+
+
+def _log(error: OutpostError, org: str, request_id: str) -> None:
+    """Log what operators must act on; denials and callers' mistakes are audit records and metrics, not log lines."""
+    if status_of(error) >= 500 and not isinstance(error, DeniedError):
+        emit(Event.REQUEST_FAILED, logging.WARNING, org=org, request_id=request_id, code=error.code)
