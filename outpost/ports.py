@@ -251,15 +251,11 @@ class ControlPlane(Protocol):
         """Bytes of a file; length and hash are checked."""
         ...
 
-    async def renew(
-        self, csr_der: bytes, join_sequence: int
-    ) -> tuple[tuple[bytes, ...], tuple[bytes, ...], int]:
+    async def renew(self, csr_der: bytes, join_sequence: int) -> tuple[tuple[bytes, ...], tuple[bytes, ...], int]:
         """Chain, trust bundle and join sequence for a fresh key."""
         ...
 
-    async def append(
-        self, origin: str, first: int, entries: Sequence[bytes], checkpoint: bytes
-    ) -> AppendAnswer:
+    async def append(self, origin: str, first: int, entries: Sequence[bytes], checkpoint: bytes) -> AppendAnswer:
         """Deliver audit entries of one tile."""
         ...
 

@@ -103,7 +103,7 @@ def emit(event: Event, level: int = logging.INFO, **fields: Unpack[Fields]) -> N
 
 
 class Metric(StrEnum):
-    """Names of metrics, documented in docs/operations.md. Labels are few and bounded: org, action, code, entity type."""
+    """Names of metrics, documented in docs/operations.md. Labels are few and bounded: org, action, code, type."""
 
     REQUESTS = "outpost_requests"
     REFUSED_UNAUTHENTICATED = "outpost_unauthenticated_requests"

