@@ -1,6 +1,6 @@
 """From the text of a policy document, YAML or JSON, to plain data: strictly and within bounds.
 
-Text that opens with ``{`` is JSON, everything else YAML. YAML is read event by event, never composed or constructed:
+Text that opens with ``{"`` is JSON, everything else YAML. YAML is read event by event, never composed or constructed:
 tags, anchors and aliases are refused, a key may stand once, and plain words follow the JSON schema of YAML 1.2, so
 that the country code NO stays a text and 010 is not eight. Input is untrusted.
 """
@@ -22,6 +22,7 @@ MAX_NODES = 200_000
 # Longest key shown in a path, in characters: keys are the author's text.
 _SHOWN_KEY_CHARS = 40
 
+_JSON = re.compile(r'\s*\{\s*["}]')
 _INT = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,17})")
 _FLOAT = re.compile(r"[-+]?[0-9]{1,18}\.[0-9]{1,18}")
 _WORDS: dict[str, bool | None] = {"true": True, "false": False, "null": None, "~": None, "": None}
@@ -68,7 +69,7 @@ def read_source(text: bytes) -> Data:
             field="document",
             next_step="save the file as UTF-8",
         ) from None
-    return _read_json(decoded) if decoded.lstrip().startswith("{") else _read_yaml(decoded)
+    return _read_json(decoded) if _JSON.match(decoded) else _read_yaml(decoded)
 
 
 def shown(key: str) -> str:

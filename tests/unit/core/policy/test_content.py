@@ -21,6 +21,7 @@ def matcher(*expressions: str) -> ContentMatcher:
         "case counts": ("falcon", "FALCON", False),
         "unless the expression says so": ("(?i)falcon", "FALCON", True),
         "anchors are the text's ends": ("^falcon$", "a\nfalcon", False),
+        "an end before a last line end": ("falcon$", "a falcon\n", True),
         "a whole text": ("^falcon$", "falcon", True),
         "a word boundary": (r"\bfal\b", "falcon", False),
         "counted repeats": (r"\d{3}-\d{2,4}", "no 123-4567", True),
