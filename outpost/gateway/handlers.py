@@ -102,7 +102,7 @@ class Handlers:
 
     async def show_metrics(self, _request: web.Request) -> web.Response:
         """GET /metrics."""
-        return web.Response(body=self._gateway.metrics.text(), headers={"Content-Type": metrics.CONTENT_TYPE})
+        return web.Response(body=self._gateway.metrics.render(), headers={"Content-Type": metrics.CONTENT_TYPE})
 
     async def unknown(self, request: web.Request) -> web.Response:
         """Everything else, in the shape that clients expect."""

@@ -79,6 +79,6 @@ class GatewayMetrics:
         """Note what became of the canary."""
         self._canary.labels(org).set(1 if stopped else 0)
 
-    def text(self) -> bytes:
+    def render(self) -> bytes:
         """All figures in the text format of Prometheus."""
         return generate_latest(self.registry)

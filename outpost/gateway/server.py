@@ -37,62 +37,39 @@ def metrics_app(gateway: Gateway) -> web.Application:
     return app
 
 
-class Listener:
-    """One listening socket with an application behind it."""
+async def serve(gateway: Gateway, listener: socket.socket, tls: ssl.SSLContext | None) -> web.AppRunner:
+    """Accept clients on a socket that is bound already.
 
-    def __init__(self, app: web.Application) -> None:
-        # A client that goes away cancels its handler: the provider is let go at once.
-        self._runner = web.AppRunner(
-            app,
-            access_log=None,
-            handler_cancellation=True,
-            auto_decompress=False,
-            keepalive_timeout=KEEPALIVE_SECONDS,
-            shutdown_timeout=STOP_SECONDS,
+    Args:
+        gateway: the data path.
+        listener: bound; port 0 was resolved by whoever bound it.
+        tls: server context; without it only loopback.
+
+    Returns:
+        The running listener; ``cleanup`` closes it. Drain the gateway before.
+
+    Raises:
+        PlainListenerError: keys and prompts would cross a network in clear.
+    """
+    host = str(listener.getsockname()[0])
+    if tls is None and not is_loopback(host):
+        raise PlainListenerError(
+            f"a listener without TLS is allowed on loopback only, not on {host}",
+            field="host",
+            next_step="set tls_certificate_file and tls_key_file, or listen on 127.0.0.1",
         )
-        self.port = 0
-
-    async def start(self, host: str, port: int, tls: ssl.SSLContext | None, *, reuse_port: bool = False) -> None:
-        """Listen.
-
-        Args:
-            host: address; without ``tls`` only loopback.
-            port: 0 takes a free one.
-            tls: server context.
-            reuse_port: share the port with other workers.
-
-        Raises:
-            PlainListenerError: keys and prompts would cross a network in clear.
-        """
-        if tls is None and not is_loopback(host):
-            raise PlainListenerError(
-                f"a listener without TLS is allowed on loopback only, not on {host}",
-                field="host",
-                next_step="set tls_certificate_file and tls_key_file, or listen on 127.0.0.1",
-            )
-        await self._runner.setup()
-        site = web.TCPSite(
-            self._runner, host, port, ssl_context=tls, backlog=BACKLOG, reuse_port=True if reuse_port else None
-        )
-        await site.start()
-        self.port = self._runner.addresses[0][1]
-
-    async def start_on(self, sock: socket.socket, tls: ssl.SSLContext | None) -> None:
-        """Listen on a socket that somebody else has bound.
-
-        Raises:
-            PlainListenerError: see ``start``.
-        """
-        host = sock.getsockname()[0]
-        if tls is None and not is_loopback(host):
-            raise PlainListenerError("a listener without TLS is allowed on loopback only", field="host")
-        await self._runner.setup()
-        await web.SockSite(self._runner, sock, ssl_context=tls, backlog=BACKLOG).start()
-        self.port = sock.getsockname()[1]
-
-    async def close(self) -> None:
-        """Close the socket, then what is left of its connections."""
-        await self._runner.cleanup()
+    # A client that goes away cancels its handler: the provider is let go at once.
+    runner = web.AppRunner(
+        client_app(gateway),
+        access_log=None,
+        handler_cancellation=True,
+        auto_decompress=False,
+        keepalive_timeout=KEEPALIVE_SECONDS,
+        shutdown_timeout=STOP_SECONDS,
+    )
+    await runner.setup()
+    await web.SockSite(runner, listener, ssl_context=tls, backlog=BACKLOG).start()
+    return runner
 
 
 def is_loopback(host: str) -> bool:
