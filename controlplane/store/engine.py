@@ -71,6 +71,16 @@ class Session:
         rows = await self.fetch(sql, *values)
         return rows[0] if rows else None
 
+    async def blob_part(self, table: str, column: str, rowid: int, span: tuple[int, int]) -> bytes:
+        """Bytes ``offset`` and ``size`` (``span``) of a large value."""
+
+        def read(link: sqlite3.Connection) -> bytes:
+            with link.blobopen(table, column, rowid, readonly=True) as value:
+                value.seek(min(span[0], len(value)))
+                return value.read(span[1])
+
+        return await self._database.run(read)
+
 
 class Database:
     """A file with a migrated schema."""

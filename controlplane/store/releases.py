@@ -65,11 +65,9 @@ class ReleaseTable:
         return integer(row[0]) if row else None
 
     async def part(self, sha256: bytes, offset: int, size: int) -> bytes:
-        """At most ``size`` bytes from ``offset``."""
-        row = await self._session.fetch_one(
-            "SELECT substr(body, $2 + 1, $3) FROM blobs WHERE sha256 = $1", sha256, offset, size
-        )
-        return blob(row[0]) if row else b""
+        """At most ``size`` bytes from ``offset``, without reading the rest of the file."""
+        row = await self._session.fetch_one("SELECT rowid FROM blobs WHERE sha256 = $1", sha256)
+        return await self._session.blob_part("blobs", "body", integer(row[0]), (offset, size)) if row else b""
 
     async def keep_delivery(self, delivery: Delivery) -> None:
         """Keep the newest word of an outpost."""

@@ -1,0 +1,77 @@
+"""Wraps every handler: typed errors become statuses, everything else becomes "internal".
+
+gRPC itself would send the text of an unknown exception to the client. Handlers are coroutines that read and write
+through their context, so one wrapper fits all four kinds of calls.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from controlplane import telemetry
+from controlplane.rpc.errors import ERROR_KEY, INTERNAL, TYPED, TypedError, detail_of
+
+Handler = Callable[[Any, Any], Awaitable[Any]]
+
+
+class ErrorInterceptor(grpc.aio.ServerInterceptor):
+    """Answers for the exceptions of every handler."""
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        """The handler of a call, wrapped; None when there is no such method."""
+        handler = await continuation(handler_call_details)
+        if handler is None:
+            return None
+        factory, inner = _parts(handler)
+        return factory(
+            _answering(inner, handler_call_details.method),
+            request_deserializer=handler.request_deserializer,
+            response_serializer=handler.response_serializer,
+        )
+
+
+def _parts(handler: Any) -> tuple[Callable[..., Any], Handler]:
+    kinds: tuple[tuple[Callable[..., Any], Handler | None], ...] = (
+        (grpc.unary_unary_rpc_method_handler, handler.unary_unary),
+        (grpc.unary_stream_rpc_method_handler, handler.unary_stream),
+        (grpc.stream_unary_rpc_method_handler, handler.stream_unary),
+        (grpc.stream_stream_rpc_method_handler, handler.stream_stream),
+    )
+    for factory, inner in kinds:
+        if inner is not None:
+            return factory, inner
+    raise LookupError("a handler without a function")
+
+
+def _answering(inner: Handler, method: str) -> Handler:
+    async def answer(request: Any, context: Any) -> Any:
+        try:
+            return await inner(request, context)
+        except grpc.aio.AbortError:
+            raise
+        except TYPED as error:
+            await _abort(context, error, method)
+        except Exception as error:
+            telemetry.LOGGER.error(
+                telemetry.Event.RPC_FAILED.value,
+                exc_info=error,
+                extra={"fields": {"method": method, "code": INTERNAL.code}},
+            )
+            await context.abort(grpc.StatusCode.INTERNAL, INTERNAL.code, ((ERROR_KEY, INTERNAL.SerializeToString()),))
+
+    return answer
+
+
+async def _abort(context: Any, error: TypedError, method: str) -> None:
+    status, detail = detail_of(error)
+    ours = status is grpc.StatusCode.INTERNAL
+    level = logging.ERROR if ours else logging.INFO
+    telemetry.log(telemetry.Event.RPC_FAILED, level=level, method=method, code=error.code)
+    await context.abort(status, detail.code, ((ERROR_KEY, detail.SerializeToString()),))
