@@ -146,8 +146,8 @@ def phone(value: str) -> int:
 
 
 def nanp(value: str) -> int:
-    """North American number: area code 2 to 9 first."""
-    return phone(value) if _digits(value).lstrip("0").removeprefix("1")[:1] >= "2" else 0
+    """North American number, at least ten digits: the area code begins with 2 to 9."""
+    return phone(value) if _digits(value)[-10] >= "2" else 0
 
 
 def ipv4(value: str) -> int:
