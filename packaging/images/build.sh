@@ -67,5 +67,6 @@ make_wheelhouse
 store buildah bud --quiet --isolation chroot --format oci --no-cache --pull=false --build-arg "BASE=$BASE" \
   --timestamp "$SOURCE_DATE_EPOCH" --iidfile "$WORK/id" -t "$TAG" "$WORK/context" >"$WORK/build.log" 2>&1 9>&- \
   || { tail -20 "$WORK/build.log" >&2; fail "the build failed; its whole log is $WORK/build.log"; }
+store buildah rmi --prune >>"$WORK/build.log" 2>&1  # what the new tag replaced
 store buildah images --format '{{.Digest}}' "$TAG" | head -1 > "$WORK/digest"
 printf '%s %s\n' "$TAG" "$(cat "$WORK/digest")"
