@@ -105,7 +105,8 @@ class Upload:
     Attributes:
         first: sequence number of the first record.
         records: 0 to 256 records within one tile, exact bytes.
-        checkpoint: the newest signed note of the log.
+        checkpoint: the newest signed note of the log; empty with all but the last tile of a longer upload: then the
+            records are kept, and nothing is cosigned.
     """
 
     first: int
@@ -149,19 +150,19 @@ class Accepted:
         new: records to store.
         duplicates: how many were known already, byte for byte.
         tree: the tree with the new ones.
-        signed: the log's checkpoint.
+        signed: the log's checkpoint, None when none came.
         complete: the tree has the checkpoint's size and root: store it and cosign.
     """
 
     new: tuple[AcceptedRecord, ...]
     duplicates: int
     tree: CompactRange
-    signed: SignedCheckpoint
+    signed: SignedCheckpoint | None
     complete: bool
 
     def cosign(self, witness: NoteSigner, time_seconds: int) -> bytes:
         """The witness's signature line; empty while the tree has not reached the checkpoint."""
-        return cosign(self.signed, witness, time_seconds) if self.complete else b""
+        return cosign(self.signed, witness, time_seconds) if self.signed and self.complete else b""
 
 
 def accept(known: KnownTree, upload: Upload) -> Accepted:
@@ -178,19 +179,20 @@ def accept(known: KnownTree, upload: Upload) -> Accepted:
         OldSizeError: 409, a gap or an old checkpoint.
         ForkError: 422, it contradicts what is stored.
     """
-    signed = _open(known, upload.checkpoint)
-    _check_shape(known, upload, signed.checkpoint.size)
+    signed = _open(known, upload.checkpoint) if upload.checkpoint else None
+    _check_shape(known, upload, signed)
     size = known.tree.size
     if upload.first > size:
         raise _refusal(OldSizeError, known, f"the upload starts at {upload.first}, but {size} records are known")
     hashes = [leaf_hash(record) for record in upload.records]
     duplicates = min(len(hashes), size - upload.first)
     _check_known(known, upload.first, hashes[:duplicates])
-    _check_old_head(known, signed)
+    if signed is not None:
+        _check_old_head(known, signed)
     new = _read_new(known, upload, hashes, duplicates)
     tree = known.tree.extend(record.leaf_hash for record in new)
-    complete = tree.size == signed.checkpoint.size
-    if complete and tree.root() != signed.checkpoint.root:
+    complete = signed is not None and tree.size == signed.checkpoint.size
+    if signed is not None and complete and tree.root() != signed.checkpoint.root:
         raise _refusal(ForkError, known, f"the log signed another tree of {tree.size} than the records make")
     return Accepted(new, duplicates, tree, signed, complete)
 
@@ -209,11 +211,12 @@ def _open(known: KnownTree, note: bytes) -> SignedCheckpoint:
         raise _refusal(CheckpointRefusedError, known, error.message) from error
 
 
-def _check_shape(known: KnownTree, upload: Upload, head_size: int) -> None:
+def _check_shape(known: KnownTree, upload: Upload, signed: SignedCheckpoint | None) -> None:
     count = len(upload.records)
     if upload.first < 0 or count > TILE_WIDTH - upload.first % TILE_WIDTH:
         raise _refusal(UploadInvalidError, known, "an upload holds records of one tile of 256")
-    if upload.first + count > head_size:
+    if signed is not None and upload.first + count > signed.checkpoint.size:
+        head_size = signed.checkpoint.size
         raise _refusal(UploadInvalidError, known, f"the upload goes beyond its checkpoint of {head_size}")
 
 

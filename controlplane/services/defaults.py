@@ -86,7 +86,7 @@ def _rule(name: str, sequence: int, applies_to: str, action: str, types: Sequenc
     }
 
 
-def default_provider(base_url: str, key_secret: str = "", models: Sequence[str] = ("*",)) -> Provider:
+def default_provider(base_url: str, key_secret: str, models: Sequence[str] = ("*",)) -> Provider:
     """An OpenAI-compatible provider that serves every model."""
     return Provider("default", "openai", base_url, key_secret, tuple(models), CONNECT_TIMEOUT_MS, READ_TIMEOUT_MS)
 

@@ -161,7 +161,7 @@ class Ingest:
         accepted = witness.accept(known, witness.Upload(upload.first, upload.entries, upload.checkpoint))
         head = replace(head, size=accepted.tree.size, frontier=accepted.tree.hashes)
         cosigned = b""
-        if accepted.complete:
+        if accepted.signed is not None and accepted.complete:
             now_ms = self._clock.now_ms()
             cosigned = accepted.signed.note + accepted.cosign(self._witness, now_ms // 1000)
             head = replace(head, cosigned_size=head.size, cosigned=cosigned)
