@@ -17,7 +17,7 @@ fi
 if [ -n "${PEERS:-}" ]; then
   mkdir -p .cache/bench
   [ -x .cache/bench/litellm/bin/litellm ] || {
-    "${PYTHON:-.venv/bin/python}" -m venv .cache/bench/litellm
+    "${PYTHON:-python3}" -m venv .cache/bench/litellm
     .cache/bench/litellm/bin/pip install --quiet --disable-pip-version-check 'litellm[proxy]'
   }
   if command -v npm >/dev/null; then

@@ -10,7 +10,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 TAG=${1:-localhost/outpost:dev}
-PYTHON=${PYTHON:-.venv/bin/python}
+PYTHON=${IMAGE_PYTHON:-.venv/bin/python}  # not $PYTHON: that is the one that makes the environment
 WORK=${OUTPOST_IMAGE_WORK:-$PWD/.cache/image}
 BASE_TAG=localhost/outpost-base:bookworm
 BASE_EPOCH=1767225600  # time stamp of every file of the base: 2026-01-01

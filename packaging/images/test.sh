@@ -16,4 +16,4 @@ packaging/images/build.sh "$TAG" >/dev/null
 second=$(cat "$WORK/digest")
 [ "$first" = "$second" ] || { echo "image-test: two builds, two digests: $first and $second (did the tree change meanwhile?)" >&2; exit 1; }
 echo "  ✓ two builds have one digest  $first"
-PYTHONPATH=$PWD exec "${PYTHON:-.venv/bin/python}" packaging/images/check.py "$WORK" "$TAG"
+PYTHONPATH=$PWD exec "${IMAGE_PYTHON:-.venv/bin/python}" packaging/images/check.py "$WORK" "$TAG"
