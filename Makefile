@@ -82,3 +82,11 @@ lock: ## resolve the dependencies anew
 
 clean: ## remove everything that was made
 	rm -rf $(VENV) .cache .demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+eval: setup-dev ## labelled texts through a running outpost; DATA=folder, QUICK=1 for a tenth
+	@test -n "$(DATA)" || { echo "say where the labelled texts are: make eval DATA=folder"; exit 2; }
+	@$(BIN)/python bench/eval.py "$(DATA)"
+
+.PHONY: bench-policy bench-kills bench-outage bench-cuts
+bench-policy: setup-dev ## time of one decision
+	@$(BIN)/python bench/policy.py

@@ -14,6 +14,7 @@ from outpost.bootstrap import listener
 from outpost.bootstrap.state import prepare_state, require_orgs, wrap_key
 from outpost.bootstrap.world import SystemChance
 from outpost.core.errors import StoreError
+from outpost.paths import StatePaths
 from outpost.settings import Settings
 from outpost.single import Single
 from outpost.supervisor import Supervisor
@@ -36,9 +37,9 @@ async def run(settings: Settings) -> None:
         OutpostError: not enrolled, folder in use, bad settings: fatal, said once.
     """
     configure(settings.log_level)
+    require_orgs(StatePaths(settings.state))
     paths = prepare_state(settings.state)
     lock = await _lock(paths.run / "lock")
-    require_orgs(paths)
     wrap_key(paths, SystemChance())
     listener.prepare_local_ca(settings)
     stopping = asyncio.Event()

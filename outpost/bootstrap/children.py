@@ -121,6 +121,7 @@ async def _worker(child: Child, index: int) -> None:
     await child.stopping.wait()
     for job in jobs:
         job.cancel()
+    await worker.close()
     await runner.cleanup()
     await ledger.close()
     await _end(running)

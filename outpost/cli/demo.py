@@ -142,7 +142,7 @@ class _Client:
 Step = Callable[[_Client], Awaitable[tuple[str, str]]]
 
 
-def _require(condition: bool, what: str) -> None:  # noqa: FBT001 - reads as an assertion
+def _require(condition: bool, what: str) -> None:
     if not condition:
         raise DemoFailedError(what, next_step="outpost doctor; the logs lie in the demo's folder")
 
@@ -169,7 +169,7 @@ async def _email(client: _Client) -> tuple[str, str]:
 
 
 async def _leak(client: _Client) -> tuple[str, str]:
-    await client.script({"text": f"the token is {SECRET} ok", "cuts": list(range(1, 60, 3)), "times": 1})
+    await client.script({"reply": f"the token is {SECRET} ok", "cuts": list(range(1, 60, 3)), "times": 1})
     status, text = await client.chat("tell me", stream=True)
     await client.seen()
     _require(status == 200 and "ghp_" not in text and "[DONE]" in text, "a streamed secret reached the client")

@@ -29,6 +29,7 @@ from outpost.core.policy.evaluate import evaluate
 
 TIERS = (1,)  # inspection tiers of this build
 BYTES_PER_TOKEN = 4  # estimate for features before a provider has counted
+UNBOUNDED = "unbounded_candidate"  # entity type of a candidate without an end
 _DENIALS = frozenset({Action.BLOCK, Action.CANCEL, Action.PROMPT, Action.ALLOW_WITH_OVERRIDE})
 
 
@@ -72,6 +73,12 @@ class PolicyUnredactableError(PolicyDeniedError):
     code = "policy.unredactable"
 
 
+class PolicyUnboundedError(PolicyDeniedError):
+    """Something began like a secret and went on beyond what can be judged."""
+
+    code = "policy.unbounded"
+
+
 class PolicyUnroutableError(PolicyDeniedError):
     """Policy routes to a model that no provider serves."""
 
@@ -86,6 +93,7 @@ _LEAVES: Mapping[str, type[PolicyDeniedError]] = {
         PolicyOverrideRequiredError,
         PolicyDefaultBlockedError,
         PolicyUnredactableError,
+        PolicyUnboundedError,
         PolicyUnroutableError,
     )
 }
@@ -173,7 +181,7 @@ def inspect_request(inspector: Inspector, tree: JsonObject, base: Features) -> I
     found = _scan(inspector, texts.fields)
     features = _features(inspector, texts, found, base)
     placeholders = PlaceholderMap(field.text for field in texts.fields)
-    decision = evaluate(inspector.policy, features)
+    decision = judge(inspector.policy, features)
     if decision.redact and not is_denial(decision):
         to_redact = _of_types(found, decision.redact)
         if any(not item.field.replaceable or item.field.pointer == "/model" for item in to_redact):
@@ -199,7 +207,7 @@ def inspect_answer(inspector: Inspector, tree: JsonObject, base: Features, place
     texts = list_fields(tree)
     found = _scan(inspector, texts.fields)
     features = _features(inspector, texts, found, base)
-    decision = evaluate(inspector.policy, features)
+    decision = judge(inspector.policy, features)
     if not is_denial(decision):
         to_redact = _of_types(found, decision.redact)
         if any(not item.field.replaceable for item in to_redact):
@@ -271,6 +279,19 @@ def _features(inspector: Inspector, texts: TextFields, found: Sequence[FieldFind
         tokens=texts.bytes_inspected // BYTES_PER_TOKEN,
         model="*" if any(item.field.pointer == "/model" for item in found) else base.model,
     )
+
+
+def judge(policy: Program, features: Features) -> Decision:
+    """Evaluate, and deny what no rule can judge: a candidate that outgrew every bound of its detector."""
+    decision = evaluate(policy, features)
+    if any(entity.entity_type == UNBOUNDED for entity in features.entities) and not is_denial(decision):
+        return replace(
+            decision,
+            action=Action.BLOCK,
+            code=PolicyUnboundedError.code,
+            reason="Something that begins like a private key is too long to be judged.",
+        )
+    return decision
 
 
 def unredactable(decision: Decision) -> Decision:

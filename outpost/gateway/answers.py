@@ -11,9 +11,8 @@ from aiohttp import web
 
 from outpost.core.audit.record import Outcome, StreamFinding
 from outpost.core.errors import OutpostError, PeerError
-from outpost.core.inspection import Inspection, Inspector, denial, is_denial
+from outpost.core.inspection import Inspection, Inspector, denial, is_denial, judge
 from outpost.core.policy.decision import Decision, Direction, Features
-from outpost.core.policy.evaluate import evaluate
 from outpost.gateway.context import Gateway
 from outpost.gateway.errors import StoppingError, error_event
 from outpost.gateway.judging import AnswerJudge, AnswerSurvey, needs_whole_answer
@@ -91,19 +90,19 @@ class StreamAnswer:
             raw = await read_all(chunks, self.gateway.options.reply_seconds)
             settled = self._survey(raw)
             chunks = _once(raw)
-        judge = AnswerJudge(self.inspector, self._base, self.asked.placeholders, settled)
-        self.figures.judged(judge.decision, judge.features, 0)
-        if is_denial(judge.decision):
-            error = denial(judge.decision, judge.features)
-            await self._record_stop(judge)
+        verdicts = AnswerJudge(self.inspector, self._base, self.asked.placeholders, settled)
+        self.figures.judged(verdicts.decision, verdicts.features, 0)
+        if is_denial(verdicts.decision):
+            error = denial(verdicts.decision, verdicts.features)
+            await self._record_stop(verdicts)
             self.outcome = Outcome.BLOCKED
             raise error
         out = web.StreamResponse(headers={**headers, **_STREAM_HEADERS})
         out.content_type = "text/event-stream"
         await out.prepare(self.request)
-        translator = StreamTranslator(judge)
+        translator = StreamTranslator(verdicts)
         await self._pump(chunks, translator, out)
-        await self._end(translator, judge, out)
+        await self._end(translator, verdicts, out)
         await _drain(chunks)
         return out
 
@@ -117,7 +116,7 @@ class StreamAnswer:
             raise translator.error
         features = survey.features(self._base)
         self.figures.bytes_from_provider = len(raw)
-        return evaluate(self.inspector.policy, features)
+        return judge(self.inspector.policy, features)
 
     async def _pump(self, chunks: AsyncIterator[bytes], translator: StreamTranslator, out: web.StreamResponse) -> None:
         task = asyncio.current_task()
@@ -147,21 +146,21 @@ class StreamAnswer:
             self.gateway.streams.discard(task)
             self.figures.translated(translator)
 
-    async def _end(self, translator: StreamTranslator, judge: AnswerJudge, out: web.StreamResponse) -> None:
+    async def _end(self, translator: StreamTranslator, verdicts: AnswerJudge, out: web.StreamResponse) -> None:
         """Tell the client how it ended, after the record where one is due."""
-        self.figures.judged(judge.decision, judge.features, translator.bytes_inspected)
+        self.figures.judged(verdicts.decision, verdicts.features, translator.bytes_inspected)
         failure = self._failure or translator.error
         if translator.stopped:
             self.outcome = Outcome.BLOCKED
-            failure = denial(judge.decision, judge.features)
+            failure = denial(verdicts.decision, verdicts.features)
             try:
-                await self._record_stop(judge)
+                await self._record_stop(verdicts)
             except OutpostError as error:
                 failure = error
         elif failure is not None:
             self.outcome = Outcome.PROVIDER_ERROR if isinstance(failure, PeerError) else Outcome.FAILED
-        action = judge.decision.action.value
-        self.gateway.metrics.decided(self.org, Direction.OUTPUT.value, action, judge.features.entities)
+        action = verdicts.decision.action.value
+        self.gateway.metrics.decided(self.org, Direction.OUTPUT.value, action, verdicts.features.entities)
         if isinstance(failure, PeerError):
             self.gateway.metrics.provider_failed(self.org, failure.code)
         if failure is not None:
@@ -171,9 +170,13 @@ class StreamAnswer:
         await out.write_eof()
         self.gateway.metrics.moved(self.org, "released", self.figures.bytes_released)
 
-    async def _record_stop(self, judge: AnswerJudge) -> None:
+    async def _record_stop(self, verdicts: AnswerJudge) -> None:
         record = StreamFinding(
-            self.gateway.head(self.org), self.request_id, judge.decision, judge.features, self.figures.bytes_released
+            self.gateway.head(self.org),
+            self.request_id,
+            verdicts.decision,
+            verdicts.features,
+            self.figures.bytes_released,
         )
         await self.gateway.record(self.org, record.to_bytes())
 

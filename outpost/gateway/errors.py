@@ -57,6 +57,7 @@ STATUS_BY_CODE: Mapping[str, int] = MappingProxyType(
         "policy.default_blocked": 403,
         "policy.held": 403,
         "policy.override_required": 403,
+        "policy.unbounded": 403,
         "policy.unredactable": 403,
         "policy.unroutable": 403,
         "provider.bad_reply": 502,

@@ -7,11 +7,10 @@ from outpost.core.chat.window import ChannelWindow, Settled, Verdict
 from outpost.core.detect.finding import Finding
 from outpost.core.detect.placeholders import PlaceholderMap
 from outpost.core.detect.stream import ScanStream
-from outpost.core.inspection import BYTES_PER_TOKEN, Inspector, count_entities, is_denial, unredactable
+from outpost.core.inspection import BYTES_PER_TOKEN, Inspector, count_entities, is_denial, judge, unredactable
 from outpost.core.policy.compile import Program
 from outpost.core.policy.decision import Decision, Direction, Features
 from outpost.core.policy.document import Conditions
-from outpost.core.policy.evaluate import evaluate
 
 
 def needs_whole_answer(policy: Program) -> bool:
@@ -57,7 +56,7 @@ class AnswerJudge:
         self._findings: list[Finding] = []
         self._settled = settled
         self.features = base
-        self.decision = settled if settled is not None else evaluate(inspector.policy, base)
+        self.decision = settled if settled is not None else judge(inspector.policy, base)
 
     def __call__(self, finding: Finding) -> Verdict:
         """Judge one more finding, together with all before it."""
@@ -66,7 +65,7 @@ class AnswerJudge:
         self._findings.append(finding)
         self.features = replace(self.features, entities=count_entities(self._findings))
         if self._settled is None:
-            self.decision = evaluate(self._inspector.policy, self.features)
+            self.decision = judge(self._inspector.policy, self.features)
         if is_denial(self.decision):
             return Verdict.STOP
         return Verdict.REDACT if finding.entity_type in self.decision.redact else Verdict.RELEASE

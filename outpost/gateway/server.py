@@ -24,8 +24,14 @@ class PlainListenerError(InternalError):
 def client_app(gateway: Gateway) -> web.Application:
     """Endpoints for clients, and probes."""
     app = web.Application()
+    app.on_response_prepare.append(_name_server)
     Handlers(gateway).add_routes(app)
     return app
+
+
+async def _name_server(_request: web.Request, response: web.StreamResponse) -> None:
+    """Keep versions of libraries to ourselves."""
+    response.headers["Server"] = "outpost"
 
 
 def metrics_app(gateway: Gateway) -> web.Application:

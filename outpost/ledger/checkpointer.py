@@ -43,7 +43,7 @@ class Checkpointer:
         self._history_size = floor
         self._history_at = time.monotonic()
         self._closing = False
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="ledger-checkpointer", daemon=True)
         self.error: LedgerWriteError | None = None  # of the newest attempt, None when it went well
 
@@ -63,6 +63,11 @@ class Checkpointer:
         self._thread.join()
         self.attempt(closing=True)
 
+    def wait(self, size: int, timeout_seconds: float) -> bool:
+        """Wait until a head covers ``size`` records; False when the time ran out before."""
+        with self._lock:
+            return self._lock.wait_for(lambda: self._signed_size >= size, timeout_seconds)
+
     def checkpoint(self, *, closing: bool = False) -> None:
         """Sign the durable tree now, unless its head is signed already.
 
@@ -80,6 +85,7 @@ class Checkpointer:
                 self._checkpoints.replace(note)
                 self._signed_size = tree.size
                 self._writer.mark_signed(len(hashes))
+                self._lock.notify_all()
             elif closing and tree.size > self._history_size:
                 note = self._checkpoints.read() or b""
                 self._add_history(note, tree.size)
@@ -94,22 +100,32 @@ class Checkpointer:
         self._history_at = time.monotonic()
 
     def attempt(self, *, closing: bool = False) -> None:
-        """Sign, and keep the spare ready; a failure is kept in ``error`` and tried again at the next turn."""
+        """Sign the head; a failure is kept in ``error`` and tried again at the next turn."""
         try:
             self.checkpoint(closing=closing)
-            if not closing:
-                self._segments.prepare_spare()
         except OSError as error:
-            self.error = LedgerWriteError(
-                f"the head of the log could not be stored: {error.strerror}",
-                next_step="free space or replace the disk; the log tries again by itself",
-            )
-            self.error.__cause__ = error
+            self._keep("the head of the log could not be stored", error)
         else:
             self.error = None
 
+    def _prepare_spare(self) -> None:
+        """Fill the next segment ahead of need; without it the writer does it, and fails its callers if it must."""
+        try:
+            self._segments.prepare_spare()
+        except OSError as error:
+            self._keep("the next segment could not be prepared", error)
+
+    def _keep(self, what: str, error: OSError) -> None:
+        self.error = LedgerWriteError(
+            f"{what}: {error.strerror}",
+            next_step="free space or replace the disk; the log tries again by itself",
+        )
+        self.error.__cause__ = error
+
     def _run(self) -> None:
+        self._prepare_spare()
         while not self._closing:
-            self.attempt()
             self._writer.wake_checkpointer.wait(self._options.checkpoint_seconds)
             self._writer.wake_checkpointer.clear()
+            self.attempt()
+            self._prepare_spare()

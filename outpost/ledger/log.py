@@ -18,7 +18,7 @@ from outpost.ledger.checkpoints import CheckpointStore, newest_verified
 from outpost.ledger.errors import LedgerLockedError
 from outpost.ledger.files import FILE_MODE, make_folder
 from outpost.ledger.recovery import LogFinding, Recovered, recover
-from outpost.ledger.segments import SegmentStore
+from outpost.ledger.segments import SegmentStore, set_aside
 from outpost.ledger.tiles import TileStore
 from outpost.ledger.writer import GroupWriter, LogOptions
 
@@ -73,6 +73,8 @@ class AuditLog:
             self._findings = found.findings
             if unreadable:
                 self._findings += (LogFinding("checkpoint_unreadable", found.floor, unreadable),)
+            for left_over in found.unused:
+                set_aside(left_over.path)
             segment = segments.reopen(found.segment, found.position) if found.segment is not None else None
         except BaseException:
             os.close(self._lock)
@@ -99,6 +101,10 @@ class AuditLog:
             OSError: the disk did not take it.
         """
         self._checkpointer.checkpoint()
+
+    def wait_signed(self, size: int, timeout_seconds: float) -> bool:
+        """Wait until a signed head covers ``size`` records; False when the time ran out before."""
+        return self._checkpointer.wait(size, timeout_seconds)
 
     @property
     def size(self) -> int:

@@ -58,6 +58,7 @@ class Recovered:
         position: offset in it.
         orphans: bodies of records that get new numbers.
         findings: what was noticed.
+        unused: segments that a crash left without a header; to be set aside before anything is written.
     """
 
     floor: int
@@ -67,6 +68,7 @@ class Recovered:
     position: int = 0
     orphans: tuple[bytes, ...] = ()
     findings: tuple[LogFinding, ...] = ()
+    unused: tuple[SegmentFile, ...] = ()
 
 
 @dataclass(slots=True)
@@ -94,7 +96,9 @@ def recover(segments: SegmentStore, tiles: TileStore, head: Checkpoint | None) -
         OSError: the disk cannot be read.
     """
     floor = head.size if head is not None else 0
-    chain = _used(list_segments(segments.folder), floor)
+    listed = list_segments(segments.folder)
+    chain = _used(listed, floor)
+    unused = tuple(listed[len(chain) :])
     base, chain = _base(chain, tiles, floor)
     found = _scan_chain(chain, base.size)
     hashes, missing = _walk(found, tiles, base.size, floor)
@@ -116,12 +120,13 @@ def recover(segments: SegmentStore, tiles: TileStore, head: Checkpoint | None) -
     if renumber:
         findings.append(LogFinding("records_renumbered", size, len(later)))
         orphans = tuple(without_sequence(found.bodies[number]) for number in later)
-        return Recovered(floor, tree, unsigned, orphans=orphans, findings=tuple(findings))
+        return Recovered(floor, tree, unsigned, orphans=orphans, findings=tuple(findings), unused=unused)
+    segment, position = None, 0
     if chain and not findings and found.straight_to == size:
         if found.rest_bytes:
             findings.append(LogFinding("torn_tail", size, found.rest_bytes))
-        return Recovered(floor, tree, unsigned, chain[-1], found.position, findings=tuple(findings))
-    return Recovered(floor, tree, unsigned, findings=tuple(findings))
+        segment, position = chain[-1], found.position
+    return Recovered(floor, tree, unsigned, segment, position, findings=tuple(findings), unused=unused)
 
 
 def _used(chain: list[SegmentFile], floor: int) -> list[SegmentFile]:

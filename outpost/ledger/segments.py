@@ -43,6 +43,11 @@ def list_segments(folder: Path) -> list[SegmentFile]:
     )
 
 
+def set_aside(path: Path) -> None:
+    """Rename a segment in which nothing counts; it is kept, and no longer listed."""
+    path.replace(path.with_suffix(".suspect"))
+
+
 class OpenSegment:
     """A segment that takes groups. Used by one thread."""
 
@@ -128,8 +133,8 @@ class SegmentStore:
             try:
                 write_all(descriptor, encode_page(base), 0)
                 self._sync(descriptor)
-                if path.exists():  # an abandoned file in which nothing counts: kept, under another name
-                    path.replace(path.with_suffix(".suspect"))
+                if path.exists():  # an abandoned file in which nothing counts
+                    set_aside(path)
                 self._spare.replace(path)
                 sync_folder(self.folder)
             except OSError:
