@@ -4,9 +4,9 @@ Bytes in, bytes out: each act takes the current set and returns the next one who
 transaction. Keys stand behind the Signer port, time is an argument. What an outpost would refuse is refused here,
 before anything is signed.
 
-Roles: ``root`` (three keys, two must sign) → ``targets`` → the terminating delegations policy, vendor, access, rollout,
-each with its own path prefix → ``snapshot`` → ``timestamp``. Every file names its org under its signature; the
-timestamp says when it was signed.
+Roles: ``root`` (three keys, two must sign) → ``targets`` → the terminating delegations policy, vendor, access,
+rollout, each with its own path prefix → ``snapshot`` → ``timestamp``. Every file names its org under its signature;
+the timestamp says when it was signed.
 
 Source: TUF 1.0.34 §3 and §4.
 """
