@@ -35,7 +35,8 @@ def test_the_automaton_hides_no_match_of_any_rule(text: str) -> None:
 @given(st.sampled_from(SCANNER._prepared), st.integers(0, 9), st.integers(0, 5_000))
 def test_every_prefix_of_a_match_is_open_from_its_first_character(prepared: _Prepared, example: int, size: int) -> None:
     text = prepared.rule.positives[example % len(prepared.rule.positives)]
-    (match, *_) = (found for start in range(len(text)) if (found := prepared.confirm.match(text, start)))
+    starts = (head.start() for head in prepared.heads.finditer(text))
+    match = next(found for start in starts if (found := prepared.confirm.match(text, start)))
     end = match.start() + 1 + size % len(match[0])
     found = open_candidate([prepared.rule]).search(text[:end])
     assert found is not None

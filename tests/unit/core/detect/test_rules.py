@@ -1,4 +1,5 @@
 import dataclasses
+import pathlib
 import re
 
 import pytest
@@ -141,3 +142,9 @@ def test_a_private_key_without_end_is_found_and_one_without_bound_is_named_so() 
 
 def test_entity_types_are_named_for_policies() -> None:
     assert {"credit_card", "iban", "us_ssn", "email", "phone", "ip_address", "private_key", "jwt"} <= ENTITY_TYPES
+
+
+def test_every_detector_is_documented_with_its_entity_type() -> None:
+    page = (pathlib.Path(__file__).parents[4] / "docs" / "detectors.md").read_text(encoding="utf-8")
+    missing = [rule.id for rule in RULES if f"| `{rule.id}` | `{rule.entity_type}` |" not in page]
+    assert missing == []
