@@ -10,8 +10,8 @@ import sys
 import time
 from collections.abc import Callable
 
+from outpost.core.decision import Direction, EntityCount, Features
 from outpost.core.policy.compile import Program, compile_document
-from outpost.core.policy.decision import Direction, EntityCount, Features
 from outpost.core.policy.document import parse_document
 from outpost.core.policy.evaluate import evaluate
 from outpost.core.policy.explain import explain

@@ -19,12 +19,12 @@ from outpost.core.chat.fields import (
     replace_text,
 )
 from outpost.core.chat.messages import JsonObject
+from outpost.core.decision import Action, Decision, Direction, EntityCount, Features
 from outpost.core.detect.finding import Finding
 from outpost.core.detect.pattern import Scanner
 from outpost.core.detect.placeholders import PlaceholderMap
 from outpost.core.errors import DeniedError
 from outpost.core.policy.compile import Program
-from outpost.core.policy.decision import Action, Decision, Direction, EntityCount, Features
 from outpost.core.policy.evaluate import evaluate
 
 TIERS = (1,)  # inspection tiers of this build

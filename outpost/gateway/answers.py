@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, replace
 from aiohttp import web
 
 from outpost.core.audit.record import Outcome, StreamFinding
+from outpost.core.decision import Decision, Direction, Features
 from outpost.core.errors import OutpostError, PeerError
 from outpost.core.inspection import Inspection, Inspector, denial, is_denial, judge
-from outpost.core.policy.decision import Decision, Direction, Features
 from outpost.gateway.context import Gateway
 from outpost.gateway.errors import StoppingError, error_event
 from outpost.gateway.judging import AnswerJudge, AnswerSurvey, needs_whole_answer

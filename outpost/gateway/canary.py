@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from outpost.core.audit.record import CanaryFailed
 from outpost.core.chat.messages import BodyLimits, parse_body
+from outpost.core.decision import Direction, Features
 from outpost.core.errors import OutpostError
 from outpost.core.inspection import inspect_request
-from outpost.core.policy.decision import Direction, Features
 from outpost.core.program import OrgProgram
 from outpost.gateway.context import Gateway
 from outpost.telemetry import Event, emit

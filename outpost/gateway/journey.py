@@ -9,6 +9,7 @@ from outpost.core.audit.record import Actor, Outcome, RequestDecided, RequestFin
 from outpost.core.bundle.access import ClientKey
 from outpost.core.bundle.documents import Provider
 from outpost.core.chat.messages import BodyLimits, ChatRequest, check_content_type, parse_body, read_chat
+from outpost.core.decision import Action, Direction, Features
 from outpost.core.errors import DeniedError, OutpostError, PeerError
 from outpost.core.inspection import (
     TIERS,
@@ -19,7 +20,6 @@ from outpost.core.inspection import (
     is_denial,
     unroutable,
 )
-from outpost.core.policy.decision import Action, Direction, Features
 from outpost.core.program import OrgProgram
 from outpost.core.providers.registry import translator_for
 from outpost.gateway import errors

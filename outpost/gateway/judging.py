@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from outpost.core.chat.window import ChannelWindow, Settled, Verdict
+from outpost.core.decision import Decision, Direction, Features
 from outpost.core.detect.finding import Finding
 from outpost.core.detect.placeholders import PlaceholderMap
 from outpost.core.detect.stream import ScanStream
 from outpost.core.inspection import BYTES_PER_TOKEN, Inspector, count_entities, is_denial, judge, unredactable
 from outpost.core.policy.compile import Program
-from outpost.core.policy.decision import Decision, Direction, Features
 from outpost.core.policy.document import Conditions
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
-from outpost.core.policy.decision import EntityCount
+from outpost.core.decision import EntityCount
 from outpost.telemetry import Metric
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST

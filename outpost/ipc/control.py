@@ -64,7 +64,11 @@ class Link:
             del self._waiting[number]
 
     async def run(self) -> None:
-        """Serve until the peer goes away; open calls then fail with PeerGoneError."""
+        """Serve until the peer goes away; open calls then fail with PeerGoneError.
+
+        Raises:
+            FrameError: the peer sent what is no frame; the link is closed.
+        """
         try:
             while True:
                 frame = await frames.read(self._reader)
@@ -74,11 +78,12 @@ class Link:
                     task = asyncio.create_task(self._serve(frame))
                     self._tasks.add(task)
                     task.add_done_callback(self._tasks.discard)
-        except frames.PeerGoneError as gone:
+        except frames.PeerGoneError:
+            return
+        finally:  # whatever ended the link, a broken frame or a cancelled task included, no caller waits for nothing
             for future in self._waiting.values():
                 if not future.done():
-                    future.set_exception(gone)
-        finally:
+                    future.set_exception(frames.PeerGoneError("the other process closed the socket"))
             await self.close()
 
     async def close(self) -> None:
@@ -107,8 +112,10 @@ class Link:
                 "id": frame.get("id"),
                 "error": {"code": error.code, "message": error.message},
             }
-        if frame.get("id") is not None:
-            self.cast(reply)
+        except Exception as error:
+            self._answer(frame, {"error": {"code": InternalError.code, "message": type(error).__name__}})
+            raise  # a fault of ours: the caller learns of it at once, and the loop's handler logs it
+        self._answer(frame, reply)
 
 
 async def connect(path: Path, handler: Handler) -> Link:

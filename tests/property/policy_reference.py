@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from outpost.core.policy.decision import Action, Decision, Features
+from outpost.core.decision import Action, Decision, Features
 
 Data = dict[str, Any]
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from outpost.core.policy.decision import Direction, EntityCount, Features
+from outpost.core.decision import Direction, EntityCount, Features
 
 Data = dict[str, Any]
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
+from outpost.core.decision import Action, Decision, Direction, EntityCount, Features
 from outpost.core.policy.compile import STRICTNESS, compile_document
 from outpost.core.policy.content import ContentMatcher, ContentPattern
-from outpost.core.policy.decision import Action, Decision, Direction, EntityCount, Features
 from outpost.core.policy.document import canonical_bytes, parse_document
 from outpost.core.policy.evaluate import evaluate
 from outpost.core.policy.explain import Outcome, explain

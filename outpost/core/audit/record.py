@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from outpost.core.audit.canonical import Value, encode
-from outpost.core.policy.decision import Decision, EntityCount, Features
+from outpost.core.decision import Decision, EntityCount, Features
 
 
 class Outcome(StrEnum):

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from outpost.core.decision import Action, Decision, Direction
 from outpost.core.policy.content import ContentMatcher, ContentPattern
-from outpost.core.policy.decision import Action, Decision, Direction
 from outpost.core.policy.document import Combining, Pack, PolicyDocument, Rule, document_digest
 from outpost.core.policy.judge import Judge, NumberedRule, generate
 

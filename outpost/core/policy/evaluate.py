@@ -9,8 +9,8 @@ A required BLOCK ends the evaluation, since nothing is stricter. REDACT adds up 
 
 from collections.abc import Sequence
 
+from outpost.core.decision import Action, Decision, Features
 from outpost.core.policy.compile import STRICTNESS, CompiledRule, Plan, Program, chain_of
-from outpost.core.policy.decision import Action, Decision, Features
 from outpost.core.policy.document import Combining
 from outpost.core.policy.judge import Entities, Judge, index_entities
 

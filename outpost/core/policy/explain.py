@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from outpost.core.decision import Action, Decision, Direction, Features
 from outpost.core.policy.compile import Program, chain_of, in_sequence, is_required, reference
-from outpost.core.policy.decision import Action, Decision, Direction, Features
 from outpost.core.policy.document import Combining, Conditions, Pack, PolicyDocument, Rule
 from outpost.core.policy.evaluate import evaluate
-from outpost.core.policy.globs import glob_matches
+from outpost.core.policy.globs import glob_matches, model_key
 from outpost.core.policy.judge import Entities, counted_types, index_entities
 
 
@@ -141,7 +141,7 @@ def _failed_entities(conditions: Conditions, entities: Entities) -> tuple[str, .
 
 
 def _model_holds(conditions: Conditions, features: Features) -> bool:
-    return any(glob_matches(glob, features.model.lower()) for glob in conditions.models or ())
+    return any(glob_matches(glob, model_key(features.model)) for glob in conditions.models or ())
 
 
 _CONDITIONS: Mapping[str, Callable[[Conditions, Features], bool]] = {

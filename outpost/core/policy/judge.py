@@ -14,9 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from outpost.core.policy.decision import Action, EntityCount, Features
+from outpost.core.decision import Action, EntityCount, Features
 from outpost.core.policy.document import Conditions, Rule
-from outpost.core.policy.globs import glob_matches
+from outpost.core.policy.globs import glob_matches, model_key
 
 Entities = Mapping[str, EntityCount]
 Judge = Callable[[Features, Entities, list[int], list[str]], int]
@@ -67,6 +67,8 @@ def generate(rules: Sequence[NumberedRule], *, stop_at_first: bool) -> Judge:
     """Compile rules, in the order given, to one function."""
     constants = _Constants()
     lines = ["def judge(f, entities, fired, redact):"]
+    if any(numbered.rule.conditions.models for numbered in rules):
+        lines.append("    model = model_key(f.model)")
     for numbered in rules:
         rule = numbered.rule
         tests = _tests(numbered, constants)
@@ -91,7 +93,7 @@ class _Constants:
     """The namespace of a generated function: texts of the document are bound here, never written into the source."""
 
     def __init__(self) -> None:
-        self.namespace: dict[str, object] = {"__builtins__": {}, "counted_types": counted_types}
+        self.namespace: dict[str, object] = {"__builtins__": {}, "counted_types": counted_types, "model_key": model_key}
 
     def bind(self, value: object) -> str:
         """Bind a value to a fresh name and return the name."""
@@ -138,14 +140,14 @@ def _tests(numbered: NumberedRule, constants: _Constants) -> list[str]:
 def _model_test(globs: Sequence[str], constants: _Constants) -> str:
     """Return the test of the model, in the cheapest form that the globs allow."""
     if not any("*" in glob for glob in globs):
-        return f"f.model.lower() in {constants.bind(frozenset(globs))}"
+        return f"model in {constants.bind(frozenset(globs))}"
     if all(glob.find("*") == len(glob) - 1 for glob in globs):
-        return f"f.model.lower().startswith({constants.bind(tuple(glob[:-1] for glob in globs))})"
+        return f"model.startswith({constants.bind(tuple(glob[:-1] for glob in globs))})"
 
     def matches_one(model: str) -> bool:
         return any(glob_matches(glob, model) for glob in globs)
 
-    return f"{constants.bind(matches_one)}(f.model.lower())"
+    return f"{constants.bind(matches_one)}(model)"
 
 
 def _counted(conditions: Conditions, constants: _Constants) -> str:

@@ -10,8 +10,8 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from outpost.core.decision import Action, Direction
 from outpost.core.policy.compile import STRICTNESS, in_sequence, is_required
-from outpost.core.policy.decision import Action, Direction
 from outpost.core.policy.document import AppliesTo, Combining, Conditions, Pack, PolicyDocument, Rule
 from outpost.core.policy.globs import glob_matches
 

@@ -7,7 +7,7 @@ from typing import Protocol
 import pytest
 
 from outpost.core.audit import canonical, record
-from outpost.core.policy.decision import Action, Decision, Direction, EntityCount, Features
+from outpost.core.decision import Action, Decision, Direction, EntityCount, Features
 
 HEAD = record.RecordHead(1_700_000_000_000, "acme", "op-0123456789abcdef")
 ACTOR = record.Actor("key-1", ("staff", "finance"))

@@ -3,8 +3,8 @@
 import json
 from typing import Any
 
+from outpost.core.decision import Direction, EntityCount, Features
 from outpost.core.policy.compile import Program, compile_document
-from outpost.core.policy.decision import Direction, EntityCount, Features
 from outpost.core.policy.document import PolicyDocument, parse_document
 
 Data = dict[str, Any]

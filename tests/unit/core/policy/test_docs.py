@@ -3,10 +3,10 @@
 import re
 from pathlib import Path
 
+from outpost.core.decision import Action
 from outpost.core.policy import content, lint, source
 from outpost.core.policy import document as doc
 from outpost.core.policy.compile import CODES, DEFAULT_BLOCKED, STRICTNESS, compile_document
-from outpost.core.policy.decision import Action
 from outpost.core.policy.evaluate import MAX_MATCHED
 
 PAGE = (Path(__file__).parents[4] / "docs" / "policy.md").read_text(encoding="utf-8")

@@ -1,12 +1,14 @@
 """What a decision is: tables of one rule, then how rules combine."""
 
 import json
+import time
 from typing import Any
 
 import pytest
 
-from outpost.core.policy.decision import Action, Decision, Direction, EntityCount, Features
+from outpost.core.decision import Action, Decision, Direction, EntityCount, Features
 from outpost.core.policy.evaluate import MAX_MATCHED, evaluate
+from outpost.core.policy.globs import MAX_MODEL_CHARS
 from tests.unit.core.policy.policies import Data, asked, compiled, pack, policy, rule
 
 CARD = ("credit_card", 1, 90)
@@ -299,6 +301,15 @@ def test_texts_of_a_document_never_become_code() -> None:
     assert evaluate(program, asked(user_groups=("x",), model="y")).action is Action.ALLOW
     decision = evaluate(program, asked(user_groups=(hostile,), model="' OR 1#2"))
     assert (decision.action, decision.reason) == (Action.BLOCK, "{rule} %s {0}")
+
+
+def test_a_hostile_model_name_is_compared_by_its_beginning() -> None:
+    program = compiled(policy(pack("p", *(rule(f"r{n}", "CANCEL", models=["*x*y*z", "a*b"]) for n in range(200)))))
+    began = time.process_time()
+    assert evaluate(program, asked(model="a" * 2_000_000)).action is Action.ALLOW
+    assert time.process_time() - began < 1
+    assert evaluate(program, asked(model="a" * MAX_MODEL_CHARS + "b")).action is Action.ALLOW
+    assert evaluate(program, asked(model="a" * (MAX_MODEL_CHARS - 1) + "bc")).action is Action.CANCEL
 
 
 def test_generated_code_has_no_builtins() -> None:

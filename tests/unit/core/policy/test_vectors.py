@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from outpost.core.decision import Direction, EntityCount, Features
 from outpost.core.policy.compile import Program
-from outpost.core.policy.decision import Direction, EntityCount, Features
 from outpost.core.policy.evaluate import evaluate
 from outpost.core.policy.explain import explain
 from tests.property.policy_reference import reference_decision
