@@ -16,6 +16,7 @@ from outpost.core.audit import record
 from outpost.core.audit.note import NoteVerifier, SignatureType
 from outpost.core.bundle.release import VerifiedSet
 from outpost.core.detect.pattern import Scanner
+from outpost.core.errors import StoreError
 from outpost.core.inspection import TIERS
 from outpost.core.program import build
 from outpost.delivery import witness
@@ -133,7 +134,7 @@ class Agents:
         async def deliver(plane: ports.ControlPlane, known: agent.Knowledge) -> None:
             known.audit_cosigned = cursor.load().cosigned
 
-            def report(size: int, cosigned: int, error: witness.LogRefusedError | None) -> None:
+            def report(size: int, cosigned: int, error: StoreError | None) -> None:
                 self._report(known, (size, cosigned), error)
 
             progress = witness.Progress(lambda: cursor.load().uploaded, cursor.set_uploaded, store)
@@ -141,7 +142,7 @@ class Agents:
 
         return deliver
 
-    def _report(self, known: agent.Knowledge, sizes: tuple[int, int], error: witness.LogRefusedError | None) -> None:
+    def _report(self, known: agent.Knowledge, sizes: tuple[int, int], error: StoreError | None) -> None:
         known.audit_size, known.audit_cosigned = sizes[0], max(sizes[1], known.audit_cosigned)
         code = error.code if error is not None else agent.OK
         if known.functions.get("audit") != code:

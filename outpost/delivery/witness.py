@@ -50,6 +50,13 @@ class LogUnknownError(LogRefusedError):
     code = "audit.unknown_log"
 
 
+class DeliveryDiskError(StoreError):
+    """The disk did not give a record, or did not take the cursor."""
+
+    code = "audit.disk"
+    fatal = False
+
+
 class WitnessAnswerError(PeerError):
     """The witness's answer makes no sense."""
 
@@ -100,7 +107,7 @@ class Delivery:
         origin: str,
         reader: Reader,
         progress: Progress,
-        report: Callable[[int, int, LogRefusedError | None], None],
+        report: Callable[[int, int, StoreError | None], None],
     ) -> None:
         self._origin = origin
         self._reader = reader
@@ -119,8 +126,15 @@ class Delivery:
                 moved = await self.step(plane)
                 self._report(self._reader.tree_size(), self._cosigned, None)
                 wait = 0.0 if moved else IDLE_SECONDS
-            except LogRefusedError as error:
+            except StoreError as error:  # refused, or our own disk: told, and no reason to give up the sync stream
                 self._report(self._reader.tree_size(), self._cosigned, error)
+                wait = REFUSED_SECONDS
+            except OSError as error:
+                broken = DeliveryDiskError(
+                    f"the audit log or its cursor cannot be read or written: {error.strerror}",
+                    next_step="free space or replace the disk; the delivery tries again by itself",
+                )
+                self._report(self._reader.tree_size(), self._cosigned, broken)
                 wait = REFUSED_SECONDS
             await asyncio.sleep(wait)
 

@@ -104,18 +104,17 @@ class Link:
 
     async def _serve(self, frame: frames.Frame) -> None:
         try:
-            result = await self._handler(frame)
-            reply: frames.Frame = {"type": "answer", "id": frame.get("id"), "result": result}
+            answer: frames.Frame = {"result": await self._handler(frame)}
         except OutpostError as error:
-            reply = {
-                "type": "answer",
-                "id": frame.get("id"),
-                "error": {"code": error.code, "message": error.message},
-            }
+            answer = {"error": {"code": error.code, "message": error.message}}
         except Exception as error:
             self._answer(frame, {"error": {"code": InternalError.code, "message": type(error).__name__}})
             raise  # a fault of ours: the caller learns of it at once, and the loop's handler logs it
-        self._answer(frame, reply)
+        self._answer(frame, answer)
+
+    def _answer(self, frame: frames.Frame, answer: frames.Frame) -> None:
+        if frame.get("id") is not None:
+            self.cast({"type": "answer", "id": frame["id"], **answer})
 
 
 async def connect(path: Path, handler: Handler) -> Link:

@@ -171,7 +171,9 @@ class OrgAgent:
 
     async def _offer(self, plane: ports.ControlPlane, session: ports.SyncSession, offer: ports.Offer) -> None:
         known = self.knowledge
-        if known.active is not None and {item.name: item.sha256 for item in offer.files} == held_names(known.active):
+        offered = {item.name: item.sha256 for item in offer.files}
+        # An offer without files says that what we told in Hello is the newest set.
+        if known.active is not None and (not offered or offered == held_names(known.active)):
             await session.ack(offer.nonce, known.revision, self._parts.clock.now_ms())
             return
         try:
