@@ -111,7 +111,7 @@ class Agents:
         )
         one = agent.OrgAgent(org, parts, boot_id, VERSION)
         one.knowledge.outpost = identities.load(files.identity).enrollment.outpost_id
-        verified = programs.load_verified(shared.paths, org, cache)
+        verified = programs.load_verified(shared.paths, org, cache, shared.clock.now_ms())
         if verified is not None:
             one.adopt(verified)
         return one

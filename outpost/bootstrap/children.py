@@ -140,14 +140,8 @@ async def _agent(child: Child, index: int) -> None:
     from outpost.core.detect.rules import RULES
     from outpost.ledger.door import LedgerClient
 
-    fleet = {"workers": 0, "workers_ready": 0}
-    states: dict[str, str] = {}
-
-    async def on_fleet(frame: frames.Frame) -> None:
-        fleet.update(workers=int(frame["workers"]), workers_ready=int(frame["workers_ready"]))
-        states.update({org: str(item["state"]) for org, item in frame["states"].items()})
-
-    child.on("fleet", on_fleet)
+    fleet = Fleet()
+    child.on("fleet", fleet.told)
     settings, _, running = await child.connect()
     paths = StatePaths(settings.state)
     ledger = LedgerClient(paths.ledger_socket)
@@ -162,8 +156,8 @@ async def _agent(child: Child, index: int) -> None:
             clock=SystemClock(),
             chance=SystemChance(),
             publish=lambda orgs: child.link.cast({"type": "health", "orgs": orgs}),
-            fleet=lambda: (fleet["workers"], fleet["workers_ready"]),
-            state=lambda org: states.get(org, "ENROLLED"),
+            fleet=lambda: (fleet.workers, fleet.ready),
+            state=lambda org: fleet.states.get(org, "ENROLLED"),
         )
     )
     job = asyncio.create_task(agents.run())
@@ -175,6 +169,20 @@ async def _agent(child: Child, index: int) -> None:
         await job
     await ledger.close()
     await _end(running)
+
+
+class Fleet:
+    """What the supervisor tells of the workers."""
+
+    def __init__(self) -> None:
+        self.workers = 0
+        self.ready = 0
+        self.states: dict[str, str] = {}
+
+    async def told(self, frame: frames.Frame) -> None:
+        """Take a frame."""
+        self.workers, self.ready = int(frame["workers"]), int(frame["workers_ready"])
+        self.states = {org: str(item["state"]) for org, item in frame["states"].items()}
 
 
 class RemoteWorkers:

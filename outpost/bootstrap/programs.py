@@ -155,10 +155,18 @@ class UnknownOrgError(BundleError):
     code = "bundle.unknown_org"
 
 
-def load_verified(paths: StatePaths, org: str, cache: SlotCache) -> VerifiedSet | None:
-    """The active set of an org as the agent starts with it, or None."""
+def load_verified(paths: StatePaths, org: str, cache: SlotCache, now_ms: int) -> VerifiedSet | None:
+    """The active set of an org as the agent starts with it, or None.
+
+    Lifts the high water to it: a crash between pointer and high water leaves that one set too low.
+    """
     try:
         root = paths.org(org).tuf_root.read_bytes()
-        return tuf.reverify(root, cache.load_active(), cache.read_high_water(), org)
+        high_water = cache.read_high_water()
+        verified = tuf.reverify(root, cache.load_active(), high_water, org)
+        lifted = trust.next_high_water(high_water, verified, now_ms)
+        if lifted != high_water:
+            cache.write_high_water(lifted)
+        return verified
     except OutpostError:
         return None  # workers seal and tell why; the agent asks for a fresh set

@@ -38,6 +38,11 @@ class Enrollment:
     join_sequence: int
     enrolled_ms: int
 
+    @property
+    def origin(self) -> str:
+        """Origin of the audit log."""
+        return f"{self.trust_domain}/org/{self.org}/outpost/{self.outpost_id}"
+
 
 @dataclass(frozen=True, slots=True)
 class Identity:
@@ -51,7 +56,7 @@ class Identity:
     @property
     def origin(self) -> str:
         """Origin of the audit log."""
-        return f"{self.enrollment.trust_domain}/org/{self.enrollment.org}/outpost/{self.enrollment.outpost_id}"
+        return self.enrollment.origin
 
     def verify(self, now: int) -> VerifiedOutpost:
         """Our own certificate, judged as the control plane judges it.
@@ -93,19 +98,33 @@ def load(folder: Path) -> Identity:
     Raises:
         IdentityUnreadableError: missing, damaged or of another version.
     """
+    enrollment = load_enrollment(folder)
     try:
-        document = orjson.loads(read_private_file(folder / ENROLLMENT))
         leaf = read_private_file(folder / LEAF)
         bundle = read_private_file(folder / TRUST_BUNDLE)
+        split = leaf.index(b"-----BEGIN CERTIFICATE-----")
+    except (TrustError, ValueError) as error:
+        raise _unreadable(folder) from error
+    return Identity(enrollment, leaf[:split], leaf[split:], bundle)
+
+
+def load_enrollment(folder: Path) -> Enrollment:
+    """Read what is not secret of an identity.
+
+    Raises:
+        IdentityUnreadableError: missing, damaged or of another version.
+    """
+    try:
+        document = orjson.loads(read_private_file(folder / ENROLLMENT))
         if document.pop("schema") != SCHEMA:
             raise IdentityUnreadableError("written by another version", field=str(folder / ENROLLMENT))
-        enrollment = Enrollment(**document)
-        split = leaf.index(b"-----BEGIN CERTIFICATE-----")
+        return Enrollment(**document)
     except (TrustError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise IdentityUnreadableError(
-            "the identity cannot be read", field=str(folder), next_step="outpost doctor"
-        ) from error
-    return Identity(enrollment, leaf[:split], leaf[split:], bundle)
+        raise _unreadable(folder) from error
+
+
+def _unreadable(folder: Path) -> IdentityUnreadableError:
+    return IdentityUnreadableError("the identity cannot be read", field=str(folder), next_step="outpost doctor")
 
 
 def save(folder: Path, identity: Identity) -> None:
