@@ -143,7 +143,8 @@ class Stack:
         """`outpost run` on free ports."""
         state = str(self.outpost_state(name))
         return await self.start(
-            name, "outpost", "run", "--state", state, "--port", "0", "--metrics-port", "0", *options
+            *(name, "outpost", "run", "--state", state, "--host", "127.0.0.1"),
+            *("--port", "0", "--metrics-port", "0", *options),
         )
 
     async def stop(self) -> None:
