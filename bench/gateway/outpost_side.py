@@ -31,12 +31,24 @@ class Outpost:
         await stack.controlplane("org", "create", ORG, "--provider-url", f"http://127.0.0.1:{mock}/v1")
         key = await stack.create_key(ORG)
         await stack.enroll(ORG)
+        secrets = stack.outpost_state() / "secrets"
+        secrets.mkdir(mode=0o700, exist_ok=True)
+        (secrets / "provider").write_text("up")
         return cls(yard, stack.outpost_state(), key)
 
     def start(self, workers: int) -> tuple[Target, float]:
         """Start; returns it with the seconds until it was ready to serve."""
         port, self._metrics_port = free_port(), free_port()
-        command: list[str | Path] = [sys.executable, "-m", "outpost", "run", "--state", self._state]
+        command: list[str | Path] = [
+            sys.executable,
+            "-m",
+            "outpost",
+            "run",
+            "--state",
+            self._state,
+            "--host",
+            "127.0.0.1",
+        ]
         command += ["--port", str(port), "--metrics-port", str(self._metrics_port), "--workers", str(workers)]
         begun = time.perf_counter()
         pid = self._yard.start(f"outpost-{workers}", command, GATEWAY_CORE)

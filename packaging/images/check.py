@@ -126,6 +126,9 @@ async def enroll(engine: Engine, installation: Stack, state: Path) -> str:
     os.chown(token, UID, UID)
     await asyncio.to_thread(engine.run, state, ["enroll", "--token-file", "join.token"], "--rm")
     passed("enrolls from inside the container")
+    secret = own_folder(state, "secrets") / "provider"
+    secret.write_text("up")
+    os.chown(secret, UID, UID)
     slow = {"reply": "word " * 2000, "chunk_chars": 5, "delay_ms": 50}
     async with (
         aiohttp.ClientSession() as session,
