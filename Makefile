@@ -90,3 +90,6 @@ eval: setup-dev ## labelled texts through a running outpost; DATA=folder, QUICK=
 .PHONY: bench-policy bench-kills bench-outage bench-cuts
 bench-policy: setup-dev ## time of one decision
 	@$(BIN)/python bench/policy.py
+
+bench-kills: setup-dev ## SIGKILLs of random processes under load (KILLS=50)
+	@$(BIN)/python bench/kills.py

@@ -50,7 +50,7 @@ COMMANDS = {
 
 @click.group(cls=LazyGroup, lazy=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 def cli() -> None:
-    r"""A gateway in your network between your programs and language models.
+    """A gateway in your network between your programs and language models.
 
     It inspects every prompt and every answer, decides by policy, and keeps a log that nobody can quietly rewrite.
 
@@ -60,7 +60,7 @@ def cli() -> None:
       outpost enroll --token-file TOKEN       join a control plane
       outpost run                             serve clients on 127.0.0.1:8300
       outpost doctor                          find out what is wrong, and the next command
-    """
+    """  # noqa: D301 - \b is for click
 
 
 def settings_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -13,8 +13,9 @@ from outpost import ports
 from outpost.core.bundle import limits, trust
 from outpost.core.bundle.errors import OversizedError
 from outpost.core.bundle.release import HighWater, SignedSet, VerifiedSet
-from outpost.core.errors import BundleError
+from outpost.core.errors import StoreError
 
+TAMPERED = "cache.tampered"  # code of the cache's own error; the cache is another room
 PARALLEL_FETCHES = 4  # large resources at a time; more would only share the same line
 
 
@@ -104,7 +105,9 @@ class Installer:
         """
         try:
             return self.cache.read_high_water()
-        except BundleError:
+        except StoreError as error:
+            if error.code != TAMPERED:
+                raise
             return HighWater(versions={}, time_floor_ms=0)
 
 

@@ -1,0 +1,161 @@
+"""SIGKILL of random processes of a running outpost, at random moments, under load: nothing acknowledged may be lost.
+
+    make bench-kills            # 50 kills; KILLS=8 for a short run, SEED=1 to repeat one
+
+Every answer that a client got (200 or 403) is an acknowledgement: its record must be in the audit log afterwards. A
+killed supervisor is started again by this program, as a container platform would do.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import random
+import signal
+import statistics
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from outpost.cli.stack import Stack, stack, wait_ready
+from outpost.cli.status import AdminUnreachableError, ask
+from outpost.ledger.reader import iterate
+
+ORG = "killed"
+CARD = "4111" + " 1111" * 3
+CLIENTS = 4
+BACK_BOUND_SECONDS = 3.0
+PAUSE_SECONDS = (0.2, 1.2)  # of normal service between two kills, drawn anew each time
+
+
+@dataclass
+class Load:
+    """Clients that ask without pause and remember what they were told."""
+
+    url: str
+    key: str
+    acknowledged: list[str] = field(default_factory=list)
+    failed: int = 0
+    answered_at: float = 0.0
+    running: bool = True
+
+    async def run(self, number: int) -> None:
+        async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {self.key}"}) as session:
+            turn = number
+            while self.running:
+                turn += 1
+                text = f"my card is {CARD}" if turn % 2 else f"hello {turn}"
+                body = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": text}]}
+                try:
+                    async with session.post(f"{self.url}/v1/chat/completions", json=body) as reply:
+                        await reply.read()
+                        if reply.status in (200, 403):
+                            self.acknowledged.append(reply.headers["X-Request-Id"])
+                            self.answered_at = time.monotonic()
+                        else:
+                            self.failed += 1
+                except (aiohttp.ClientError, OSError):
+                    self.failed += 1
+                    await asyncio.sleep(0.01)
+
+
+@dataclass
+class Result:
+    kills: dict[str, int] = field(default_factory=dict)
+    back_seconds: list[float] = field(default_factory=list)
+    failed_starts: int = 0
+
+
+async def start(running: Stack, port: int) -> Any:
+    state = str(running.outpost_state())
+    arguments = ("outpost", "run", "--state", state, "--port", str(port), "--metrics-port", "0", "--workers", "2")
+    return await running.start("outpost", *arguments)
+
+
+async def kill_one(running: Stack, port: int, chance: random.Random, result: Result) -> None:
+    status = await asyncio.to_thread(ask, running.outpost_state())
+    victims = {f"{item['role']}": item["pid"] for item in status["processes"]} | {"supervisor": status["pid"]}
+    role = chance.choice(sorted(victims))
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(victims[role], signal.SIGKILL)
+    result.kills[role] = result.kills.get(role, 0) + 1
+    if role == "supervisor":
+        await running.programs["outpost"].process.wait()
+        try:
+            await start(running, port)
+        except Exception:
+            result.failed_starts += 1
+            raise
+
+
+async def campaign(folder: Path, kills: int, seed: int) -> tuple[Result, Load, dict[str, Any]]:
+    chance, result = random.Random(seed), Result()
+    async with stack(folder) as running:
+        provider = await running.start_provider()
+        await running.start_controlplane()
+        await running.controlplane("org", "create", ORG, "--provider-url", provider)
+        key = await running.create_key(ORG)
+        await running.enroll(ORG)
+        secrets = running.outpost_state() / "secrets"
+        secrets.mkdir(mode=0o700)
+        (secrets / "provider").write_text("sk-simulated")
+        program = await running.start_outpost("outpost", "--workers", "2")
+        url = program.ready["url"]
+        port = int(url.rsplit(":", 1)[1])
+        await wait_ready(url)
+        load = Load(url, key)
+        clients = [asyncio.create_task(load.run(number)) for number in range(CLIENTS)]
+        for _ in range(kills):
+            await asyncio.sleep(chance.uniform(*PAUSE_SECONDS))
+            began = time.monotonic()
+            with contextlib.suppress(AdminUnreachableError):
+                await kill_one(running, port, chance, result)
+                await back(load, time.monotonic(), result, began)
+        load.running = False
+        await asyncio.gather(*clients)
+    verified = await running.command(
+        "outpost", "verify-audit", "--state", str(running.outpost_state()), "--output", "json"
+    )
+    return result, load, json.loads(verified)
+
+
+async def back(load: Load, killed_at: float, result: Result, began: float) -> None:
+    """Wait for the first answer after a kill."""
+    async with asyncio.timeout(30):
+        while load.answered_at <= killed_at:
+            await asyncio.sleep(0.005)
+    result.back_seconds.append(load.answered_at - began)
+
+
+def main() -> int:
+    kills, seed = int(os.environ.get("KILLS", "50")), int(os.environ.get("SEED", str(random.randrange(10**6))))
+    with tempfile.TemporaryDirectory(prefix="outpost-kills-") as name:
+        result, load, _ = asyncio.run(campaign(Path(name), kills, seed))
+        log = iterate(Path(name) / "outpost" / "orgs" / ORG / "audit")
+        recorded = {json.loads(record).get("request_id") for record in log}
+    lost = sum(request_id not in recorded for request_id in load.acknowledged)
+    worst = max(result.back_seconds)
+    print(f"seed {seed}; killed: " + ", ".join(f"{role} {count}" for role, count in sorted(result.kills.items())))
+    print(f"acknowledged {len(load.acknowledged)}, lost {lost}; refused or cut meanwhile {load.failed}")
+    print(f"failed starts {result.failed_starts}; back after {statistics.median(result.back_seconds):.2f} s (median),")
+    print(f"at worst {worst:.2f} s; the log verifies")
+    line = {
+        "kills": sum(result.kills.values()),
+        "acknowledged": len(load.acknowledged),
+        "lost": lost,
+        "failed_starts": result.failed_starts,
+        "back_median_s": round(statistics.median(result.back_seconds), 3),
+        "back_worst_s": round(worst, 3),
+        "seed": seed,
+    }
+    print(json.dumps(line))
+    return 0 if not lost and not result.failed_starts and worst <= BACK_BOUND_SECONDS else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
