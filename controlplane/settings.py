@@ -37,7 +37,7 @@ class Settings(BaseModel):
 
     trust_domain: str = Field("outpost.internal", description="SPIFFE trust domain; fixed at init")
     hosts: tuple[str, ...] = Field(
-        ("localhost", "127.0.0.1"), max_length=MAX_HOSTS, description="names in the server certificate"
+        ("127.0.0.1", "localhost"), max_length=MAX_HOSTS, description="names in the server certificate"
     )
     listen: str = Field("127.0.0.1", description="address of both listeners")
     enroll_port: int = Field(8443, ge=0, le=65535, description="enrollment, server TLS; 0 = any free port")

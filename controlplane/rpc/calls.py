@@ -1,6 +1,5 @@
 """The enrollment and audit services: plain calls."""
 
-from collections.abc import Callable
 from typing import Any
 
 from outpost_wire.v1 import audit_pb2, audit_pb2_grpc, enrollment_pb2, enrollment_pb2_grpc
@@ -19,11 +18,11 @@ class EnrollmentService(enrollment_pb2_grpc.EnrollmentServicer):
     """Adapter of the Enrollment service.
 
     Args:
-        sync_endpoint: host:port that outposts will call; asked for at each call, since ports may be chosen late.
+        sync_endpoint: host:port that outposts will call.
     """
 
     def __init__(
-        self, enrollment: Enrollment, trust_domain: str, witness: tuple[str, bytes], sync_endpoint: Callable[[], str]
+        self, enrollment: Enrollment, trust_domain: str, witness: tuple[str, bytes], sync_endpoint: str
     ) -> None:
         self._enrollment = enrollment
         self._trust_domain = trust_domain
@@ -35,7 +34,7 @@ class EnrollmentService(enrollment_pb2_grpc.EnrollmentServicer):
     ) -> enrollment_pb2.EnrollResponse:
         """Spend a join token."""
         enrolled = await self._enrollment.enroll(codec.enrollment_call(request, source_of(context.peer())))
-        return codec.enrollment_answer(enrolled, self._trust_domain, self._witness, self._sync_endpoint())
+        return codec.enrollment_answer(enrolled, self._trust_domain, self._witness, self._sync_endpoint)
 
 
 class AuditService(audit_pb2_grpc.AuditServicer):

@@ -1,0 +1,168 @@
+"""A control plane on its state directory: the place that sees settings, clocks and chance."""
+
+import contextlib
+import json
+import secrets
+import time
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from certs.shell.private_files import create_private_file, read_private_file
+from controlplane import settings as settings_module
+from controlplane.domain.errors import ConfigurationError, ConflictError
+from controlplane.services.administer import Administration, Door
+from controlplane.services.configuration import Publisher
+from controlplane.services.ingest import Ingest
+from controlplane.services.setup import Foundation, Setup
+from controlplane.settings import FILE_NAME, Settings
+from controlplane.store.keyring import Keyring, RoleKeyFiles, make_folder
+from controlplane.store.store import SqliteStore
+
+RUN_FILE = "run.json"  # ports of the running server, for commands beside it
+
+
+class InitialisedError(ConflictError):
+    """The state directory has a control plane already, or half of one."""
+
+    code = "init.exists"
+
+
+class PortUnknownError(ConfigurationError):
+    """The port is chosen at each start, and nothing runs."""
+
+    code = "serve.not_running"
+
+
+class SystemClock:
+    """Adapter of ``ports.Clock``."""
+
+    def now_ms(self) -> int:
+        """Unix milliseconds."""
+        return time.time_ns() // 1_000_000
+
+    def monotonic(self) -> float:
+        """Seconds that never run backwards."""
+        return time.monotonic()
+
+
+class SystemChance:
+    """Adapter of ``ports.Chance``."""
+
+    def token_bytes(self, size: int) -> bytes:
+        """``size`` bytes fit for secrets."""
+        return secrets.token_bytes(size)
+
+
+@dataclass(frozen=True, slots=True)
+class Plane:
+    """A control plane on its state directory, embedded: what every command works with."""
+
+    folder: Path
+    settings: Settings
+    store: SqliteStore
+    keyring: Keyring
+    setup: Setup
+    publisher: Publisher
+    administration: Administration
+    clock: SystemClock = field(default_factory=SystemClock)
+    chance: SystemChance = field(default_factory=SystemChance)
+
+    def door(self) -> Door:
+        """Where outposts enroll. Raises PortUnknownError."""
+        endpoint = self.settings.enroll_endpoint or self._endpoint("enroll_port", self.settings.enroll_port)
+        return Door(endpoint, self.setup.pin(), self.keyring.pepper())
+
+    def ingest(self) -> Ingest:
+        """The witness and its store of logs."""
+        return Ingest(self.store, self.settings.trust_domain, self.setup.witness(), self.clock)
+
+    def _endpoint(self, name: str, port: int) -> str:
+        if not port:
+            port = running_ports(self.folder).get(name, 0)
+        if not port:
+            raise PortUnknownError(
+                f"{name} is 0, so the port is known only while the server runs",
+                field=name,
+                next_step="start it: controlplane serve, or set the port in controlplane.toml",
+            )
+        return endpoint_of(self.settings.hosts[0], port)
+
+
+def endpoint_of(host: str, port: int) -> str:
+    """``host:port``, with brackets around an IPv6 address."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def running_ports(folder: Path) -> Mapping[str, int]:
+    """Ports that the running server wrote down; empty when none runs."""
+    path = folder / RUN_FILE
+    if not path.exists():
+        return {}
+    values = json.loads(read_private_file(path))
+    return {name: int(values[name]) for name in ("enroll_port", "grpc_port")}
+
+
+def _assemble(folder: Path, settings: Settings) -> Plane:
+    store, keyring = SqliteStore(folder), Keyring(folder)
+    clock, chance = SystemClock(), SystemChance()
+    return Plane(
+        folder=folder,
+        settings=settings,
+        store=store,
+        keyring=keyring,
+        setup=Setup(keyring, store, clock, chance),
+        publisher=Publisher(store, RoleKeyFiles(folder, keyring), clock, chance),
+        administration=Administration(store, clock, chance),
+        clock=clock,
+        chance=chance,
+    )
+
+
+@contextlib.asynccontextmanager
+async def opened(folder: Path) -> AsyncIterator[Plane]:
+    """A control plane on its state directory, closed at the end.
+
+    Raises:
+        SettingsError: no control plane, or settings that cannot be used.
+    """
+    plane = _assemble(folder, settings_module.load(folder))
+    try:
+        yield plane
+    finally:
+        await plane.store.close()
+
+
+async def initialise(folder: Path, settings: Settings, root_key_file: Path | None) -> Foundation:
+    """Make a control plane.
+
+    Args:
+        folder: must not hold one.
+        settings: written to ``controlplane.toml``, last: a directory without it is not a control plane.
+        root_key_file: where the root's private key goes instead of the state directory; None keeps it there, sealed.
+
+    Raises:
+        InitialisedError: the directory holds one, or half of one.
+        KeyStoreError: the disk refused.
+    """
+    _require_empty(folder)
+    plane = _assemble(folder, settings)
+    try:
+        foundation = await plane.setup.create(settings.trust_domain, settings.hosts, root_stays=root_key_file is None)
+        if root_key_file is not None:
+            create_private_file(root_key_file, foundation.root_key_pem)
+        create_private_file(folder / FILE_NAME, settings_module.render(settings).encode())
+    finally:
+        await plane.store.close()
+    return foundation
+
+
+def _require_empty(folder: Path) -> None:
+    """Refuse a folder in use; make it when it is not there."""
+    if (folder / FILE_NAME).exists() or (folder / "kek").exists():
+        raise InitialisedError(
+            f"{folder} holds a control plane already, or what an interrupted init left",
+            field="state",
+            next_step="use it, or name another directory with --state; nothing is ever overwritten",
+        )
+    make_folder(folder.absolute())

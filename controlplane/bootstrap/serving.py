@@ -1,0 +1,161 @@
+"""The running control plane: both listeners, the watch over changes, and maintenance."""
+
+import asyncio
+import json
+import os
+import signal
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from certs.keys import certificates_pem
+from certs.shell.private_files import replace_private_file
+from certs.shell.tls import TLSIdentity
+from certs.verify import TrustAnchors
+from controlplane import telemetry
+from controlplane.bootstrap.plane import RUN_FILE, Plane, endpoint_of, opened
+from controlplane.domain.errors import ControlPlaneError
+from controlplane.rpc.calls import AuditService, EnrollmentService
+from controlplane.rpc.server import Listeners, start_enrollment, start_outposts
+from controlplane.rpc.sync import Streams, SyncDesk, SyncService
+from controlplane.services.delivery import DeliveryDesk
+from controlplane.services.enroll import Enrollment
+from controlplane.services.identity import Gatekeeper, Views
+from controlplane.services.issuance import OutpostIssuer
+from controlplane.services.presence import Presence
+from controlplane.services.renew import Renewal
+
+MAINTENANCE_SECONDS = 60.0  # between two looks at what must be signed or issued again
+
+
+class Server:
+    """The running control plane."""
+
+    def __init__(self, plane: Plane) -> None:
+        self._plane = plane
+        self._views = Views(plane.store, plane.clock)
+        self._streams = Streams()
+        self._identity: TLSIdentity | None = None
+        self._listeners: Listeners | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> Mapping[str, object]:
+        """Listen. Returns what the ready line says. Raises ListenError."""
+        plane, settings = self._plane, self._plane.settings
+        self._identity = await plane.setup.server_identity(settings.trust_domain, settings.hosts)
+        await self._refresh_all()
+        roots = plane.setup.roots()
+        issuer = OutpostIssuer(settings.trust_domain, plane.setup.outpost_ca(), roots, plane.chance)
+        gatekeeper = Gatekeeper(plane.store, self._views, TrustAnchors(settings.trust_domain, roots), plane.clock)
+        ingest = plane.ingest()
+        services = SyncService(self._desk(gatekeeper, issuer), self._streams), AuditService(gatekeeper, ingest)
+        address = endpoint_of(settings.listen, settings.grpc_port)
+        outposts, sync_port = await start_outposts(services, self._current, certificates_pem(roots), address)
+        sync_endpoint = settings.sync_endpoint or endpoint_of(settings.hosts[0], sync_port)
+        enrollment = EnrollmentService(
+            Enrollment(plane.store, issuer, plane.keyring.pepper(), plane.clock),
+            settings.trust_domain,
+            (ingest.witness.name, ingest.witness.public_key),
+            sync_endpoint,
+        )
+        address = endpoint_of(settings.listen, settings.enroll_port)
+        strangers, enroll_port = await start_enrollment(enrollment, self._current, address)
+        self._listeners = Listeners(strangers, outposts, enroll_port, sync_port)
+        self._tasks = [asyncio.create_task(self._views.watch()), asyncio.create_task(self._maintain())]
+        self._write_run_file(enroll_port, sync_port)
+        telemetry.log(telemetry.Event.STARTED, enroll_port=enroll_port, sync_port=sync_port)
+        return {
+            "event": "controlplane.ready",
+            "enroll": settings.enroll_endpoint or endpoint_of(settings.hosts[0], enroll_port),
+            "grpc": sync_endpoint,
+            "pid": os.getpid(),
+            "pin": plane.setup.pin(),
+            "trust_domain": settings.trust_domain,
+        }
+
+    async def stop(self) -> None:
+        """Tell streams to go elsewhere, end calls, leave nothing behind."""
+        telemetry.log(telemetry.Event.STOPPING)
+        self._streams.stopping = True
+        self._views.wake_all()
+        if self._listeners is not None:
+            await self._listeners.stop()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        (self._plane.folder / RUN_FILE).unlink(missing_ok=True)
+        telemetry.log(telemetry.Event.STOPPED)
+
+    def _desk(self, gatekeeper: Gatekeeper, issuer: OutpostIssuer) -> SyncDesk:
+        plane = self._plane
+        write_every_ms = plane.settings.status_write_seconds * 1000
+        return SyncDesk(
+            gatekeeper=gatekeeper,
+            views=self._views,
+            delivery=DeliveryDesk(plane.store, plane.clock),
+            renewal=Renewal(plane.store, issuer, plane.clock),
+            presence=Presence(plane.store, plane.clock, write_every_ms),
+            clock=plane.clock,
+            chance=plane.chance,
+        )
+
+    def _current(self) -> TLSIdentity:
+        if self._identity is None:
+            raise RuntimeError("the server's certificate is read before listening")
+        return self._identity
+
+    def _write_run_file(self, enroll_port: int, sync_port: int) -> None:
+        ports = {"enroll_port": enroll_port, "grpc_port": sync_port, "pid": os.getpid()}
+        replace_private_file(self._plane.folder / RUN_FILE, json.dumps(ports).encode())
+
+    async def _maintain(self) -> None:
+        """Sign and issue again what grows old, until cancelled."""
+        while True:
+            await asyncio.sleep(MAINTENANCE_SECONDS)
+            settings = self._plane.settings
+            try:
+                fresh = await self._plane.setup.server_identity(settings.trust_domain, settings.hosts)
+            except (ControlPlaneError, OSError) as error:
+                telemetry.log(telemetry.Event.MAINTENANCE_FAILED, kind="server", message=type(error).__name__)
+            else:
+                if fresh.chain_pem != self._current().chain_pem:
+                    self._identity = fresh
+            await self._refresh_all()
+
+    async def _refresh_all(self) -> None:
+        """Sign timestamps again before they are old; one org's trouble is not another's."""
+        for org in await self._plane.store.orgs():
+            if not org.ready:
+                continue
+            try:
+                published = await self._plane.publisher.refresh(org.id)
+            except Exception as error:
+                telemetry.log(
+                    telemetry.Event.MAINTENANCE_FAILED, org=org.id, kind="refresh", message=type(error).__name__
+                )
+                continue
+            if published is not None:
+                self._views.poke()
+                telemetry.log(telemetry.Event.MAINTAINED, org=org.id, revision=published.revision)
+
+
+async def serve(folder: Path, ready: Callable[[Mapping[str, object]], None]) -> None:
+    """Run until SIGTERM or SIGINT.
+
+    Args:
+        folder: the state directory.
+        ready: called once, when both listeners accept connections.
+
+    Raises:
+        SettingsError: no control plane here; so is ListenError for an address.
+    """
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    async with opened(folder) as plane:
+        telemetry.start(plane.settings.log_level)
+        server = Server(plane)
+        try:
+            ready(await server.start())
+            await stopping.wait()
+        finally:
+            await server.stop()

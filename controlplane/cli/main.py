@@ -1,0 +1,64 @@
+"""The command line. Heavy modules are imported inside commands, so that help answers at once."""
+
+import importlib
+from typing import Any
+
+import click
+
+
+class LazyGroup(click.Group):
+    """Commands that are imported when they are asked for."""
+
+    def __init__(self, *args: Any, lazy: dict[str, tuple[str, str]], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._lazy = lazy
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in the order of a first hour."""
+        return list(self._lazy)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the module of a command."""
+        if cmd_name not in self._lazy:
+            return None
+        module, _, attribute = self._lazy[cmd_name][0].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list in the help, from the short texts here: nothing is imported for it."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in self._lazy.items()])
+
+
+COMMANDS = {
+    "init": ("controlplane.cli.server:init", "make a control plane: CAs, keys, databases"),
+    "serve": ("controlplane.cli.server:serve", "run it"),
+    "status": ("controlplane.cli.server:status", "orgs, outposts and ages of signatures"),
+    "org": ("controlplane.cli.orgs:org", "create and list orgs"),
+    "outpost": ("controlplane.cli.outposts:outpost", "register, list, show and revoke outposts"),
+    "policy": ("controlplane.cli.policy:policy", "lint, publish and show policies"),
+    "route": ("controlplane.cli.routes:route", "set and show providers"),
+    "key": ("controlplane.cli.keys:key", "create, list and revoke client keys"),
+    "audit": ("controlplane.cli.audit:audit", "verify stored audit logs"),
+    "version": ("controlplane.cli.server:version", "print the version"),
+}
+
+
+@click.group(cls=LazyGroup, lazy=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
+def cli() -> None:
+    r"""Registers outposts, issues their certificates, signs their configuration and witnesses their audit logs.
+
+    \b
+    First steps:
+      controlplane init                        make one in ./.controlplane
+      controlplane serve                       run it: 8443 enrollment, 8444 outposts
+      controlplane org create acme --provider-url https://api.openai.com/v1
+      controlplane outpost register prod-eu --org acme --token-file prod-eu.token
+      controlplane key create alice --org acme
+    """
+
+
+def run() -> None:
+    """Run the command line."""
+    cli(standalone_mode=True)

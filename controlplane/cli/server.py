@@ -1,0 +1,125 @@
+"""``init``, ``serve``, ``status``, ``version``."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from controlplane.cli import output as out
+
+
+@click.command()
+@out.state_option
+@out.output_option
+@click.option("--trust-domain", help="SPIFFE trust domain, fixed for ever  [default: outpost.internal]")
+@click.option(
+    "--host", "hosts", multiple=True, help="name or address in the server certificate; the first is told to outposts"
+)
+@click.option("--listen", help="address to listen on  [default: 127.0.0.1]")
+@click.option("--enroll-port", type=click.IntRange(0, 65535), help="enrollment  [default: 8443; 0: any free]")
+@click.option("--grpc-port", type=click.IntRange(0, 65535), help="outposts, mTLS  [default: 8444; 0: any free]")
+@click.option(
+    "--root-key-out", type=click.Path(path_type=Path), help="write the root CA's key here and keep it offline"
+)
+def init(state: Path, output: str, root_key_out: Path | None, **options: Any) -> None:
+    """Make a control plane: root CA, two issuing CAs, server certificate, keys, databases."""
+    from controlplane import settings
+    from controlplane.bootstrap import plane
+
+    given = {name: value for name, value in options.items() if value not in (None, ())}
+
+    async def work() -> Any:
+        return await plane.initialise(state, settings.checked(given), root_key_out)
+
+    foundation = out.perform(work, output)
+    kept = str(root_key_out or state / "ca" / "root.key")
+    if output == "json":
+        out.emit_json("controlplane.init/1", {"state": str(state), "pin": foundation.pin, "root_key": kept})
+        return
+    click.echo(f"control plane made in {state}")
+    click.echo(f"  root CA pin  {foundation.pin}")
+    click.echo(f"  root CA key  {kept}")
+    if root_key_out is None:
+        out.note("The root key signs new issuing CAs only. To keep it offline from the start: init --root-key-out FILE")
+    out.note(f"next: controlplane serve --state {state}")
+
+
+@click.command()
+@out.state_option
+def serve(state: Path) -> None:
+    """Run until SIGTERM. Prints one JSON line on standard output when both listeners accept connections."""
+    import json
+
+    from controlplane.bootstrap import serving
+
+    def ready(facts: Any) -> None:
+        click.echo(json.dumps(facts, sort_keys=True))
+
+    async def work() -> None:
+        await serving.serve(state, ready)
+
+    out.perform(work)
+
+
+@click.command()
+@out.state_option
+@out.output_option
+def status(state: Path, output: str) -> None:
+    """Orgs, their outposts and how long their signatures last; exit code 7 when something needs attention."""
+    document = out.on_plane(state, output, _status)
+    if output == "json":
+        out.emit_json("controlplane.status/1", document)
+    else:
+        click.echo(f"trust domain {document['trust_domain']}, server {document['server']}")
+        headers = ("ORG", "OUTPOSTS", "ACTIVE", "REVISION", "SIGNED UNTIL", "ATTENTION")
+        rows = [
+            (
+                o["id"],
+                o["outposts"],
+                o["active"],
+                o["revision"],
+                out.moment(o["signed_until_ms"]),
+                o["attention"] or "-",
+            )
+            for o in document["orgs"]
+        ]
+        out.emit_table(headers, rows)
+    if any(org["attention"] for org in document["orgs"]):
+        raise SystemExit(out.DEGRADED)
+
+
+async def _status(plane: Any) -> dict[str, Any]:
+    from controlplane.bootstrap.plane import running_ports
+
+    orgs = []
+    for org in await plane.store.orgs():
+        async with plane.store.for_org(org.id).read() as transaction:
+            everyone = await transaction.outposts.all()
+            newest = await transaction.releases.newest()
+        until_ms = newest.timestamp_expires_ms if newest else 0
+        attention = "creation was interrupted" if not org.ready else ""
+        if org.ready and until_ms < plane.clock.now_ms():
+            attention = "the timestamp expired: run the server"
+        alerts = [outpost.name for outpost in everyone if outpost.alert]
+        if alerts and not attention:
+            attention = "alert on " + ", ".join(alerts)
+        orgs.append(
+            {
+                "id": org.id,
+                "outposts": len(everyone),
+                "active": sum(outpost.state == "active" for outpost in everyone),
+                "revision": newest.revision if newest else "-",
+                "signed_until_ms": until_ms,
+                "attention": attention,
+            }
+        )
+    server = "running" if running_ports(plane.folder) else "not running"
+    return {"trust_domain": plane.settings.trust_domain, "server": server, "orgs": orgs}
+
+
+@click.command()
+def version() -> None:
+    """Print the version."""
+    from importlib.metadata import version as installed
+
+    click.echo(installed("ai-outpost"))
