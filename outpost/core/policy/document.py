@@ -20,8 +20,9 @@ from outpost.core.errors import BundleError
 from outpost.core.policy.source import read_source, shown
 
 SCHEMA = "outpost.policy/1"
-# Bounds of a document. They keep compiling below a second (without expressions), one evaluation below 5 ms even
-# when every rule is asked in its most expensive form, and the ids that an audit record may repeat well below its 64 KiB (docs/design.md section 7).
+# Bounds of a document. They keep compiling below a second (without expressions), one evaluation below 5 ms even when
+# every rule is asked in its most expensive form, and the ids that an audit record may repeat well below its 64 KiB
+# (docs/design.md section 7).
 MAX_PACKS = 64
 MAX_RULES = 500  # over all packs
 MAX_CONTENT_RULES = 128  # rules with content_regex; each may put its id (81 bytes) into the record

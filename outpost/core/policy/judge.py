@@ -21,6 +21,9 @@ from outpost.core.policy.globs import glob_matches, model_key
 Entities = Mapping[str, EntityCount]
 Judge = Callable[[Features, Entities, list[int], list[str]], int]
 
+# Rules with so many types or fewer ask for each by itself: measured, a look-up costs a tenth of the loop's call.
+_UNROLLED_TYPES = 8
+
 
 @dataclass(frozen=True, slots=True)
 class NumberedRule:
@@ -70,19 +73,18 @@ def generate(rules: Sequence[NumberedRule], *, stop_at_first: bool) -> Judge:
     if any(numbered.rule.conditions.models for numbered in rules):
         lines.append("    model = model_key(f.model)")
     for numbered in rules:
-        rule = numbered.rule
-        tests = _tests(numbered, constants)
-        redacts = rule.action is Action.REDACT
-        if redacts:
-            tests.append(f"(types := {_counted(rule.conditions, constants)})")
-        elif rule.conditions.needs_entities:
-            tests.append(_entity_test(rule.conditions, constants))
+        tests, effect = _tests(numbered, constants), ""
+        if numbered.rule.action is Action.REDACT:
+            test, effect = _redaction(numbered.rule.conditions, constants)
+            tests.append(test)
+        elif numbered.rule.conditions.needs_entities:
+            tests.append(_entity_test(numbered.rule.conditions, constants))
+        if stop_at_first and not effect:
+            effect = f"return {numbered.index:d}"
         lines.append(f"    if {' and '.join(tests) or 'True'}:")
         lines.append(f"        fired.append({numbered.index:d})")
-        if redacts:
-            lines.append("        redact += types")
-        elif stop_at_first:
-            lines.append(f"        return {numbered.index:d}")
+        if effect:
+            lines.append(f"        {effect}")
     lines.append("    return -1")
     # Nothing but the fragments above and decimal integers is in the source.
     exec(compile("\n".join(lines), "<policy>", "exec"), constants.namespace)  # noqa: S102
@@ -150,21 +152,38 @@ def _model_test(globs: Sequence[str], constants: _Constants) -> str:
     return f"{constants.bind(matches_one)}(model)"
 
 
+def _entity_test(conditions: Conditions, constants: _Constants) -> str:
+    """Return the test of the entities; the common forms avoid a call into Python."""
+    types, percent = conditions.entity_types, conditions.confidence_percent
+    least = conditions.entity_count_min or 1
+    if least == 1 and not percent:
+        return _present(conditions, constants)
+    distinct = list(dict.fromkeys(types or ()))
+    if len(distinct) == 1 or (least == 1 and 1 < len(distinct) <= _UNROLLED_TYPES):
+        return "(" + " or ".join(_type_test(name, percent, least, constants) for name in distinct) + ")"
+    return f"{_present(conditions, constants)} and {_counted(conditions, constants)}"
+
+
+def _type_test(name: str, percent: int, least: int, constants: _Constants) -> str:
+    counted = f" and e.count >= {least:d}" if least > 1 else ""
+    return f"(e := entities.get({constants.bind(name)})) is not None and e.confidence >= {percent:d}{counted}"
+
+
+def _redaction(conditions: Conditions, constants: _Constants) -> tuple[str, str]:
+    """Return the test of the entities and the statement that notes what to redact."""
+    types = conditions.entity_types
+    if types and len(set(types)) == 1:
+        return _entity_test(conditions, constants), f"redact.append({constants.bind(types[0])})"
+    return f"{_present(conditions, constants)} and (types := {_counted(conditions, constants)})", "redact += types"
+
+
+def _present(conditions: Conditions, constants: _Constants) -> str:
+    """Return the test that any finding of a rule's types is there: most rules find none."""
+    types = conditions.entity_types
+    return f"not {constants.bind(frozenset(types))}.isdisjoint(entities)" if types else "entities"
+
+
 def _counted(conditions: Conditions, constants: _Constants) -> str:
     types = constants.bind(frozenset(conditions.entity_types)) if conditions.entity_types else "None"
     least = conditions.entity_count_min or 1
     return f"counted_types(entities, {types}, {conditions.confidence_percent:d}, {least:d})"
-
-
-def _entity_test(conditions: Conditions, constants: _Constants) -> str:
-    """Return the test of the entities; the common forms avoid the call."""
-    types, percent = conditions.entity_types, conditions.confidence_percent
-    least = conditions.entity_count_min or 1
-    if types and len(set(types)) == 1:
-        found = f"(e := entities.get({constants.bind(types[0])})) is not None"
-        return f"{found} and e.confidence >= {percent:d} and e.count >= {least:d}"
-    if least == 1 and not percent:
-        return f"not {constants.bind(frozenset(types))}.isdisjoint(entities)" if types else "entities"
-    # Most rules find none of their types: ask that first, without a call into Python.
-    present = f"not {constants.bind(frozenset(types))}.isdisjoint(entities)" if types else "entities"
-    return f"{present} and {_counted(conditions, constants)}"
