@@ -101,7 +101,7 @@ class Simulator:
 
     async def _show(self, _request: web.Request) -> web.Response:
         body = {"requests": [asdict(seen) for seen in self.seen], "aborted": self.aborted}
-        return web.Response(body=orjson.dumps(body), content_type="application/json")
+        return web.Response(body=orjson.dumps(body, option=orjson.OPT_NON_STR_KEYS), content_type="application/json")
 
     async def _reset(self, _request: web.Request) -> web.Response:
         self.reset()
