@@ -28,6 +28,8 @@ _EXIT_BY_CODE_PREFIX: tuple[tuple[str, int], ...] = (
     ("token.", NOT_AUTHORISED),
     ("identity.", NOT_AUTHORISED),
     ("auth.", NOT_AUTHORISED),
+    ("audit.key", CONFIGURATION),
+    ("audit.unreadable", NOT_FOUND),
     ("store.not_found", NOT_FOUND),
 )
 _EXIT_BY_FAULT = {
