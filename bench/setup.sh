@@ -18,10 +18,10 @@ if [ -n "${PEERS:-}" ]; then
   mkdir -p .cache/bench
   [ -x .cache/bench/litellm/bin/litellm ] || {
     "${PYTHON:-python3}" -m venv .cache/bench/litellm
-    .cache/bench/litellm/bin/pip install --quiet --disable-pip-version-check 'litellm[proxy]'
+    .cache/bench/litellm/bin/pip install --quiet --disable-pip-version-check 'litellm[proxy]==1.106.2'
   }
   if command -v npm >/dev/null; then
-    [ -d .cache/bench/portkey/node_modules ] || npm install --silent --no-audit --no-fund --prefix .cache/bench/portkey @portkey-ai/gateway
+    [ -d .cache/bench/portkey/node_modules ] || npm install --silent --no-audit --no-fund --prefix .cache/bench/portkey @portkey-ai/gateway@1.15.2
   else
     echo "bench: no npm, so Portkey stays out" >&2
   fi

@@ -33,7 +33,13 @@ OPPONENTS = {
     ("paced", 1): ("direct",),
     ("burst", 32): ("nginx",),
 }
-READY_SECONDS = {"litellm_filter": 90.0}
+PEERS = {
+    "nginx": peers.nginx,
+    "aiohttp": peers.aiohttp,
+    "litellm_filter": peers.litellm_filter,
+    "portkey": peers.portkey,
+}
+READY_SECONDS = 90.0  # LiteLLM imports for long
 
 
 @dataclass
@@ -45,6 +51,7 @@ class Bench:
     rounds: int
     samples: dict[tuple[tuple[str, int], str], list[load.Sample]] = field(default_factory=lambda: defaultdict(list))
     single: dict[str, float | None] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
 
     def cell(self, cell: tuple[str, int], target: Target) -> None:
         """Measure once."""
@@ -86,15 +93,19 @@ def start_mock(yard: Yard) -> Target:
 
 
 def start_peers(bench: Bench, yard: Yard, mock: Target) -> dict[str, Target]:
-    """Every gateway that is installed and answers."""
-    targets = {"direct": mock}
+    """Every gateway that is installed and answers; why another is missing is noted."""
     load.wait_ready(mock, bench.folder, 10)
-    for start in (peers.nginx, peers.aiohttp, peers.litellm_filter, peers.portkey):
-        target = start(yard, free_port(), mock.port)
-        if target is not None:
-            load.wait_ready(target, bench.folder, READY_SECONDS.get(target.name, 20.0))
-            targets[target.name] = target
-    return targets
+    ready = {"direct": mock}
+    started = [(name, start(yard, free_port(), mock.port)) for name, start in PEERS.items()]
+    for name, target in started:
+        try:
+            if target is None:
+                raise TimeoutError(f"{name} is not installed: PEERS=1 make bench-setup")
+            load.wait_ready(target, bench.folder, READY_SECONDS)
+            ready[name] = target
+        except TimeoutError as error:
+            bench.missing[name] = str(error)
+    return ready
 
 
 def measure(bench: Bench, outpost: Outpost, targets: dict[str, Target]) -> None:
@@ -138,10 +149,11 @@ def result(bench: Bench) -> dict[str, object]:
         "cpu_2_workers_vs_1": bench.ratio(middle, "outpost_2_workers", "outpost"),
         "errors": bench.errors(),
     }
-    absent = {"litellm_filter": "x_capacity_litellm_filter", "portkey": "x_capacity_portkey"}
-    why = {key: f"{name} is not installed: make bench-setup PEERS=1" for name, key in absent.items()}
-    missing = {key: why.get(key, "not measured") for key, value in values.items() if value is None}
-    return {**values, "why": missing} if missing else values
+    why = {}
+    for key in (key for key, value in values.items() if value is None):
+        named = [reason for name, reason in bench.missing.items() if key.endswith(name)]
+        why[key] = named[0] if named else "not measured"
+    return {**values, "why": why} if why else values
 
 
 def _rounded(value: float | None, digits: int = 3) -> float | None:
