@@ -11,8 +11,8 @@ Refusals use the numbers of C2SP tlog-witness, which say what happened to the lo
 - 403: the checkpoint is not signed by the log's key;
 - 409: the upload does not start where the stored log ends, or its checkpoint is older; ``known_size`` says where.
   An outpost whose own log is shorter than ``known_size`` has been rolled back or cut;
-- 422: a record or a root contradicts what is known: the past was rewritten. ``last_common_size`` says how far the two
-  histories agree at least.
+- 422: a record or a root contradicts what is known: the past was rewritten. ``last_common_size`` bounds how far the
+  two histories can be the same.
 
 The caller keeps uploads of one log apart from each other (one transaction from ``KnownTree`` to the stored result).
 """
@@ -48,7 +48,8 @@ class WitnessRefused(ControlPlaneError):  # noqa: N818 - the word of the standar
     Attributes:
         status: number of C2SP tlog-witness.
         known_size: records that are stored here, so that the outpost knows where to go on.
-        last_common_size: how many records agree for certain.
+        last_common_size: no larger beginning can be the same on both sides; the exact size is found by comparing
+            roots (``last_common_size`` below).
     """
 
     code = "witness.refused"
@@ -193,12 +194,14 @@ def accept(known: KnownTree, upload: Upload) -> Accepted:
     tree = known.tree.extend(record.leaf_hash for record in new)
     complete = signed is not None and tree.size == signed.checkpoint.size
     if signed is not None and complete and tree.root() != signed.checkpoint.root:
-        raise _refusal(ForkError, known, f"the log signed another tree of {tree.size} than the records make")
+        common = size if new else size - 1
+        message = f"the log signed another tree of {tree.size} than the records make"
+        raise _refusal(ForkError, known, message, common)
     return Accepted(new, duplicates, tree, signed, complete)
 
 
 def _refusal(kind: type[WitnessRefused], known: KnownTree, message: str, common: int | None = None) -> WitnessRefused:
-    last_common = known.cosigned_size if common is None else common
+    last_common = known.tree.size if common is None else common
     return kind(message, known_size=known.tree.size, last_common_size=last_common, field=known.log.name)
 
 
@@ -235,8 +238,7 @@ def _check_old_head(known: KnownTree, signed: SignedCheckpoint) -> None:
     if head.size >= size:
         return
     if known.root_at(head.size) != head.root:
-        common = min(known.cosigned_size, head.size)
-        raise _refusal(ForkError, known, f"the log signed another tree of {head.size} than is stored", common)
+        raise _refusal(ForkError, known, f"the log signed another tree of {head.size} than is stored", head.size - 1)
     message = f"the log signed a tree of {head.size}, but {size} records are known"
     raise _refusal(OldSizeError, known, message, common=head.size)
 
