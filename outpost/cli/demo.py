@@ -11,10 +11,13 @@ from typing import Any
 
 import click
 
-from outpost.cli.stack import Stack, stack, wait_ready
+from outpost.cli.stack import PROBE_SECONDS, Stack, stack, wait_ready
+from outpost.cli.status import ask
 from outpost.core.errors import InternalError
 
 ORG = "demo"
+COSIGNED_SECONDS = 20.0
+MIN_RECORDS = 8  # five requests: three decided and finished, two refused or blocked, and the start
 # A test number of the card industry and a made-up key, in pieces so that no scanner takes this file for a leak.
 CARD = "4111" + " 1111" * 3
 SECRET = "ghp_" + "16C7e42F292c6912E7710c838347Ae178B4a"
@@ -186,9 +189,23 @@ async def _tampered(client: _Client) -> tuple[str, str]:
 
 async def _audit(running: Stack, show: _Printer) -> None:
     state = str(running.outpost_state())
+    await _cosigned(running)
     out = json.loads(await running.command("outpost", "verify-audit", "--state", state, "--output", "json"))
-    size = out["logs"][0]["size"] if "logs" in out else out["size"]
-    show.line("audit", f"{size} records, chain and signed checkpoint verified with public keys only")
+    log = out["logs"][0]
+    show.line(
+        "audit", f"{log['records']} records verified with public keys only, {log['cosigned']} cosigned by the witness"
+    )
+
+
+async def _cosigned(running: Stack) -> None:
+    """Wait until the control plane has cosigned what the requests left in the log."""
+    state = running.outpost_state()
+    async with asyncio.timeout(COSIGNED_SECONDS):
+        while True:
+            org = (await asyncio.to_thread(ask, state))["orgs"][ORG]
+            if org["audit_cosigned"] >= MIN_RECORDS:
+                return
+            await asyncio.sleep(PROBE_SECONDS)
 
 
 def _invite(outpost: _Outpost) -> None:

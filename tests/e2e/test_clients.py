@@ -7,18 +7,19 @@ from typing import Any
 
 import openai
 import pytest
+import pytest_asyncio
 
 from tests.e2e.conftest import CARD, EMAIL, SECRET, Site, make_site
 
 
-@pytest.fixture(scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
     folder: Path = tmp_path_factory.mktemp("clients")
     async with make_site(folder) as running:
         yield running
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def client(site: Site) -> AsyncIterator[openai.AsyncOpenAI]:
     await site.script()
     await site.seen()

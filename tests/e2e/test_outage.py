@@ -22,7 +22,7 @@ async def half_blocked(site: Site, count: int) -> None:
 
 async def audited(site: Site) -> dict[str, int]:
     out = await site.stack.controlplane("audit", "verify", "--org", ORG, "--output", "json")
-    return {log["origin"]: log["size"] for log in json.loads(out)["logs"]}
+    return {log["outpost_id"]: log["size"] for log in json.loads(out)["logs"]}
 
 
 async def test_enforcement_goes_on_and_the_audit_arrives_once(
@@ -41,7 +41,7 @@ async def test_enforcement_goes_on_and_the_audit_arrives_once(
         local = 0
         async with asyncio.timeout(CAUGHT_UP_SECONDS):
             while True:
-                local = int((await site.verify_audit())["logs"][0]["size"])
+                local = int((await site.verify_audit())["logs"][0]["records"])
                 if list((await audited(site)).values()) == [local]:
                     break
                 await asyncio.sleep(0.2)  # a probe of another process, bounded by the time-out
