@@ -104,7 +104,9 @@ class SqliteStore:
             await session.execute(
                 "INSERT INTO orgs (id, created_ms, ready) VALUES ($1, $2, 0) ON CONFLICT (id) DO NOTHING", org, now_ms
             )
-        return self._spaces.get(org) or self._open(org)
+        space = self._spaces.get(org) or self._open(org)
+        await space.change_count()  # makes the file
+        return space
 
     async def make_ready(self, org: str) -> None:
         """The org's signed configuration exists."""

@@ -1,0 +1,170 @@
+"""Rules without a store: tokens, lives of outposts, throttles, offers."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from controlplane.domain import join, outposts
+from controlplane.domain.errors import ControlPlaneError
+from controlplane.domain.join import MAX_SKEW_MS, RETRY_MS, JoinToken, Redemption
+from controlplane.domain.offers import MAX_INLINE_BYTES, SetFile, inline, is_current, missing
+from controlplane.domain.orgs import checked_id
+from controlplane.domain.outposts import DRAIN_MS, Act, Outpost, OutpostState
+from controlplane.domain.throttle import Throttle
+
+NOW = 1_000_000_000_000
+MINUTE = 60_000
+FRESH = JoinToken("d" * 64, "op-1", NOW, NOW + 15 * MINUTE)
+SPENT = replace(FRESH, spent_ms=NOW, csr_sha256="mine", serial="1")
+
+TOKENS: dict[str, tuple[JoinToken, str, int, int, str]] = {
+    # name: token, request, caller's clock, our clock, outcome
+    "a fresh token is spent": (FRESH, "mine", NOW, NOW, "first"),
+    "a fresh token in its last millisecond is spent": (FRESH, "mine", NOW, NOW + 15 * MINUTE - 1, "first"),
+    "a token is expired at the end of its life": (FRESH, "mine", NOW, NOW + 15 * MINUTE, "token.expired"),
+    "the same request may retry": (SPENT, "mine", NOW, NOW + MINUTE, "retry"),
+    "the same request may retry at the end of 10 minutes": (SPENT, "mine", NOW + RETRY_MS, NOW + RETRY_MS, "retry"),
+    "the same request may not retry later": (SPENT, "mine", NOW, NOW + RETRY_MS + 1, "token.used"),
+    "another request finds the token used": (SPENT, "other", NOW, NOW + 1, "token.used"),
+    "another request finds an old spent token used, not expired": (SPENT, "other", NOW, NOW + 10**9, "token.used"),
+    "a clock 5 minutes ahead passes": (FRESH, "mine", NOW + MAX_SKEW_MS, NOW, "first"),
+    "a clock more than 5 minutes ahead is named": (FRESH, "mine", NOW + MAX_SKEW_MS + 1, NOW, "token.clock"),
+    "a clock more than 5 minutes behind is named": (FRESH, "mine", NOW - MAX_SKEW_MS - 1, NOW, "token.clock"),
+    "an expired token is expired whatever the clock": (FRESH, "mine", 0, NOW + 10**8, "token.expired"),
+}
+
+
+@pytest.mark.parametrize("name", TOKENS)
+def test_join_tokens(name: str) -> None:
+    token, request, caller_ms, now_ms, outcome = TOKENS[name]
+    if "." not in outcome:
+        assert join.judge(token, request, _clock(name, caller_ms, now_ms), now_ms) is Redemption(outcome)
+        return
+    with pytest.raises(ControlPlaneError) as caught:
+        join.judge(token, request, caller_ms, now_ms)
+    assert caught.value.code == outcome
+    assert caught.value.next_step
+
+
+def _clock(name: str, caller_ms: int, now_ms: int) -> int:
+    """Callers' clocks agree with ours unless the case is about clocks."""
+    return caller_ms if "clock" in name else now_ms
+
+
+def test_the_skew_is_named_in_words() -> None:
+    with pytest.raises(join.ClockSkewError, match="7 min 12 s ahead of") as caught:
+        join.judge(FRESH, "mine", NOW + 432_000, NOW)
+    assert "15 min" in caught.value.next_step
+    assert not caught.value.fatal
+
+
+@pytest.mark.parametrize("ttl_ms", [0, 59_999, 24 * 3600_000 + 1, -1])
+def test_a_token_lives_within_bounds(ttl_ms: int) -> None:
+    with pytest.raises(join.TokenLifeError):
+        join.checked_ttl_ms(ttl_ms)
+
+
+ACTIVE = Outpost("op-1", "prod", OutpostState.ACTIVE, 0, join_sequence=1, serial="a")
+RENEWED = outposts.renewed(ACTIVE, "b")
+ADVANCED = outposts.advanced(RENEWED, "b")
+REVOKED = outposts.revoked(RENEWED, "stolen", NOW)
+PENDING = Outpost("op-1", "prod", OutpostState.PENDING, 0)
+
+AUTHORISED: dict[str, tuple[Outpost, str, Act, int, object]] = {
+    "the serial in use syncs": (ACTIVE, "a", Act.SYNC, NOW, False),
+    "the old serial works until the new one is used": (RENEWED, "a", Act.SYNC, NOW, False),
+    "the first use of the new serial is told": (RENEWED, "b", Act.SYNC, NOW, True),
+    "the new serial is the serial after its first use": (ADVANCED, "b", Act.RENEW, NOW, False),
+    "the old serial is superseded after it": (ADVANCED, "a", Act.SYNC, NOW, "identity.superseded"),
+    "a serial from nowhere is superseded": (ACTIVE, "z", Act.SYNC, NOW, "identity.superseded"),
+    "an outpost that never enrolled is refused": (PENDING, "", Act.SYNC, NOW, "identity.refused"),
+    "a revoked outpost does not sync": (REVOKED, "a", Act.SYNC, NOW, "outpost.revoked"),
+    "a revoked outpost does not renew": (REVOKED, "a", Act.RENEW, NOW, "outpost.revoked"),
+    "a revoked outpost drains": (REVOKED, "a", Act.DRAIN, NOW, False),
+    "a revoked outpost drains until the last millisecond": (REVOKED, "a", Act.DRAIN, NOW + DRAIN_MS - 1, False),
+    "a revoked outpost drains for 7 days only": (REVOKED, "a", Act.DRAIN, NOW + DRAIN_MS, "outpost.revoked"),
+    "the unused new serial of a revoked outpost is worth nothing": (
+        REVOKED, "b", Act.DRAIN, NOW, "identity.superseded",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", AUTHORISED)
+def test_what_an_outpost_may_do(name: str) -> None:
+    outpost, serial, act, now_ms, outcome = AUTHORISED[name]
+    if isinstance(outcome, bool):
+        assert outposts.authorise(outpost, serial, act, now_ms) is outcome
+        return
+    with pytest.raises(ControlPlaneError) as caught:
+        outposts.authorise(outpost, serial, act, now_ms)
+    assert caught.value.code == outcome
+
+
+def test_the_join_sequence_advances_at_first_use_only() -> None:
+    assert (ACTIVE.join_sequence, RENEWED.join_sequence, ADVANCED.join_sequence) == (1, 1, 2)
+
+
+def test_a_boot_that_was_superseded_may_not_come_back() -> None:
+    one, two = "1" * 32, "2" * 32
+    outpost = outposts.said_hello(ACTIVE, one, "1", NOW)
+    assert outposts.said_hello(outpost, one, "1", NOW).superseded_boots == ()
+    outpost = outposts.said_hello(outpost, two, "1", NOW)
+    with pytest.raises(outposts.IdentitySupersededError):
+        outposts.said_hello(outpost, one, "1", NOW)
+
+
+def test_revocation_is_final_and_keeps_its_first_reason() -> None:
+    assert outposts.revoked(REVOKED, "again", NOW + 1) == REVOKED
+    with pytest.raises(outposts.OutpostRevokedError):
+        outposts.enrolled(REVOKED, "c", b"", NOW)
+
+
+NAMES: dict[str, tuple[Callable[[str], str], str, bool]] = {
+    "a plain org": (checked_id, "acme", True),
+    "an org of 31 characters": (checked_id, "a" * 31, True),
+    "an org of 32 characters": (checked_id, "a" * 32, False),
+    "an org of one character": (checked_id, "a", False),
+    "an org with a path": (checked_id, "../x", False),
+    "an org with a newline": (checked_id, "acme\n", False),
+    "an org in upper case": (checked_id, "Acme", False),
+    "a plain outpost": (outposts.checked_name, "prod-eu.1", True),
+    "an outpost with a space": (outposts.checked_name, "prod eu", False),
+    "an outpost of 64 characters": (outposts.checked_name, "a" * 64, False),
+    "an outpost that starts with a dot": (outposts.checked_name, ".a", False),
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names(name: str) -> None:
+    check, text, allowed = NAMES[name]
+    if allowed:
+        assert check(text) == text
+    else:
+        with pytest.raises(ControlPlaneError):
+            check(text)
+
+
+def test_a_throttle_counts_in_windows_and_forgets_the_oldest() -> None:
+    throttle = Throttle(2, window_ms=1000, capacity=2)
+    for _ in range(2):
+        throttle.strike("a", NOW)
+    assert throttle.is_over("a", NOW + 999)
+    assert not throttle.is_over("a", NOW + 1000)
+    throttle.strike("b", NOW)
+    throttle.strike("c", NOW)
+    assert not throttle.is_over("a", NOW)
+
+
+def file(name: str, size: int, *, metadata: bool = False) -> SetFile:
+    return SetFile(name, name.encode().ljust(32), size, metadata)
+
+
+def test_an_offer_carries_missing_small_files_within_its_budget() -> None:
+    files = [file("timestamp.json", 500, metadata=True), file("big", MAX_INLINE_BYTES), file("small", 10)]
+    assert inline(files) == {"timestamp.json", "small"}
+    assert inline([file("exact", MAX_INLINE_BYTES)]) == {"exact"}
+    held = {"small": file("small", 10).sha256, "big": b"x" * 32}
+    assert [each.name for each in missing(files, held)] == ["timestamp.json", "big"]
+    assert not is_current(files, held)
+    assert is_current(files, {each.name: each.sha256 for each in files})
