@@ -24,7 +24,7 @@ import aiohttp
 
 from outpost.cli.stack import Stack, stack, wait_ready
 from outpost.cli.status import AdminUnreachableError, ask
-from outpost.ledger.reader import iterate
+from outpost.ledger.frames import Frame, scan
 
 ORG = "killed"
 CARD = "4111" + " 1111" * 3
@@ -132,12 +132,19 @@ async def back(load: Load, killed_at: float, result: Result, began: float) -> No
     result.back_seconds.append(load.answered_at - began)
 
 
+def on_disk(segments: Path) -> set[str]:
+    """Request ids of every durable record, those after the newest signed head too."""
+    frames = (
+        item for path in sorted(segments.iterdir()) for item in scan(path.read_bytes()) if isinstance(item, Frame)
+    )
+    return {str(json.loads(frame.payload).get("request_id", "")) for frame in frames}
+
+
 def main() -> int:
     kills, seed = int(os.environ.get("KILLS", "50")), int(os.environ.get("SEED", str(random.randrange(10**6))))
     with tempfile.TemporaryDirectory(prefix="outpost-kills-") as name:
         result, load, _ = asyncio.run(campaign(Path(name), kills, seed))
-        log = iterate(Path(name) / "outpost" / "orgs" / ORG / "audit")
-        recorded = {json.loads(record).get("request_id") for record in log}
+        recorded = on_disk(Path(name) / "outpost" / "orgs" / ORG / "audit" / "segments")
     lost = sum(request_id not in recorded for request_id in load.acknowledged)
     worst = max(result.back_seconds)
     print(f"seed {seed}; killed: " + ", ".join(f"{role} {count}" for role, count in sorted(result.kills.items())))

@@ -8,6 +8,7 @@ import signal
 import sys
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from outpost.admin import server as admin
 from outpost.bootstrap import listener
@@ -16,9 +17,11 @@ from outpost.bootstrap.world import SystemChance
 from outpost.core.errors import StoreError
 from outpost.paths import StatePaths
 from outpost.settings import Settings
-from outpost.single import Single
 from outpost.supervisor import Supervisor
 from outpost.telemetry import Event, configure, emit
+
+if TYPE_CHECKING:
+    from outpost.single import Single
 
 LOCK_WAIT_SECONDS = 5.0  # a killed outpost's children end within milliseconds; this is for slow disks
 LOCK_POLL_SECONDS = 0.02
@@ -45,7 +48,7 @@ async def run(settings: Settings) -> None:
     stopping = asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(name, stopping.set)
-    outpost = Single(settings) if settings.workers == 0 else Supervisor(settings)
+    outpost = _make(settings)
     try:
         await outpost.start()
         views = admin.Views(status=outpost.status, metrics=outpost.metrics_text)
@@ -61,6 +64,14 @@ async def run(settings: Settings) -> None:
         await outpost.stop()
         os.close(lock)
     emit(Event.STOPPED, pid=os.getpid())
+
+
+def _make(settings: Settings) -> "Single | Supervisor":
+    if settings.workers > 0:
+        return Supervisor(settings)
+    from outpost.single import Single  # brings all parts; a supervisor needs none of them
+
+    return Single(settings)
 
 
 def _announce(settings: Settings, port: int, metrics_port: int) -> None:
