@@ -85,8 +85,9 @@ class Programs:
         """Load the active slot. What cannot be believed seals the org and says why."""
         entry = self._orgs[org]
         try:
+            stored = entry.cache.load_active()
             high_water = entry.cache.read_high_water()
-            verified = tuf.reverify(entry.root, entry.cache.load_active(), high_water, org)
+            verified = tuf.reverify(entry.root, stored, high_water, org)
             program = build(verified, self._scanner)
         except CacheMissingError:
             entry.facts = replace(entry.facts, configured=False)
@@ -105,7 +106,7 @@ class Programs:
             BundleError: it cannot be believed or does not pass its self-tests.
         """
         entry = self._require(org)
-        verified = tuf.reverify(entry.root, entry.cache.load(slot), entry.cache.read_high_water(), org)
+        verified = tuf.reverify(entry.root, entry.cache.load(slot), entry.cache.surviving_high_water(), org)
         entry.prepared = build(verified, self._scanner)
 
     def commit(self, org: str) -> None:

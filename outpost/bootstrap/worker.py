@@ -14,7 +14,7 @@ from outpost import ports
 from outpost.bootstrap.programs import Programs
 from outpost.bootstrap.state import wrap_key
 from outpost.core.audit.record import StateChanged
-from outpost.core.bundle.trust import OrgState
+from outpost.core.bundle.trust import OrgState, State
 from outpost.core.detect.pattern import Scanner
 from outpost.gateway import canary, server
 from outpost.gateway.context import Gateway, GatewayOptions, GatewayPorts, OrgFunctions
@@ -25,6 +25,7 @@ from outpost.settings import Settings
 from outpost.telemetry import Event, emit
 
 STATE_CHECK_SECONDS = 1.0
+STARTING = "STARTING"  # in a record of a state: there was none before, the process has just started
 DRAIN_SECONDS = 2.5  # streams may end; then each gets an error event. Below the supervisor's patience
 
 
@@ -121,10 +122,14 @@ class Worker:
         now = self.programs.state_of(org)
         before = self._states.get(org)
         self._states[org] = now
-        if before is None or before.state == now.state:
+        if before is None and now.state is not State.SEALED:
+            return  # nothing changed by our start; but what was altered while nobody looked must be on record
+        if before is not None and before.state == now.state:
             return
         emit(Event.STATE_CHANGED, org=org, state=now.state.value, code=now.code)
-        change = StateChanged(self.gateway.head(org), before.state.value, now.state.value, now.code or "ok")
+        change = StateChanged(
+            self.gateway.head(org), before.state.value if before else STARTING, now.state.value, now.code or "ok"
+        )
         self.gateway.record_later(org, change.to_bytes())
 
     def _publish(self, org: str) -> None:

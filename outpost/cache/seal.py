@@ -1,9 +1,9 @@
 """Sealing of an org's files under the wrapping key.
 
 Slots are encrypted and authenticated: AES-256-GCM, fresh 96-bit nonce, under a key derived for this purpose. What a
-file is (outpost, org, role, version) stands before it in clear and is authenticated with it, so that a file of another
-outpost, org or role does not open. The high water is readable and carries a MAC under another derived key: an operator
-may look, an edit shows.
+file is (outpost, org, role, version, a check value of the wrapping key) stands before it in clear and is authenticated
+with it, so that a file of another outpost, org or role does not open, and a changed wrapping key is named. The high
+water is readable and carries a MAC under another derived key: an operator may look, an edit shows.
 
 Source: NIST SP 800-38D §8.2.2 (random nonces), RFC 5869 (HKDF), RFC 2104 (HMAC).
 """
@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from outpost.cache.errors import CacheTamperedError, WrappingKeyError
+from outpost.cache.errors import CacheTamperedError, ForeignFileError, OtherWrappingKeyError, WrappingKeyError
 from outpost.core.bundle.canonical import decode, encode
 from outpost.core.errors import BundleError
 
@@ -26,7 +26,9 @@ WRAPPING_KEY_BYTES = 32
 NONCE_BYTES = 12  # SP 800-38D §8.2: 96 bits
 TAG_BYTES = 16
 MAX_LABEL_BYTES = 512  # of the clear head: outpost, org, role and version have fixed, short forms
+KEY_CHECK_BYTES = 8  # of a derived key: tells two wrapping keys apart and says nothing about either
 _MAGIC = b"outpost-sealed-1\n"
+_NEXT_STEP = "Let the outpost fetch a fresh set from the control plane, and find out who changed the file."
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,7 @@ class Seal:
         try:
             return AESGCM(self._key("slot")).decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], label)
         except InvalidTag:
-            raise _tampered(name, "its seal does not hold, or the wrapping key is another") from None
+            raise _tampered(name, "its seal does not hold") from None
 
     def mac(self, role: str, content: bytes) -> str:
         """Hex HMAC-SHA-256 that binds readable content to outpost, org and role.
@@ -86,15 +88,27 @@ class Seal:
         return hmac.new(self._key("mac"), message, hashlib.sha256).hexdigest()
 
     def _label(self, role: str, version: str) -> bytes:
-        return encode({"outpost": self.outpost, "org": self.org, "role": role, "version": version})
+        return encode(self._head(role, version))
+
+    def _head(self, role: str, version: str) -> dict[str, object]:
+        key = self._key("check")[:KEY_CHECK_BYTES].hex()
+        return {"key": key, "outpost": self.outpost, "org": self.org, "role": role, "version": version}
 
     def _require_label(self, label: bytes, role: str, name: str) -> None:
         try:
             found = decode(label, name)
         except BundleError:
             raise _tampered(name, "its head cannot be read") from None
-        if label != self._label(role, str(found.get("version"))):
-            raise _tampered(name, "it belongs to another outpost, org or role")
+        expected = self._head(role, str(found.get("version")))
+        if found == expected:
+            return
+        if found | {"key": expected["key"]} == expected:
+            raise OtherWrappingKeyError(
+                f"{name} was sealed under another wrapping key.",
+                field=name,
+                next_step="Restore the wrapping key, or let the outpost fetch a fresh set from the control plane.",
+            )
+        raise ForeignFileError(f"{name} belongs to another outpost, org or role.", field=name, next_step=_NEXT_STEP)
 
     def _key(self, purpose: str) -> bytes:
         wrapping_key = self.wrapping_key()
@@ -111,5 +125,5 @@ def _tampered(name: str, cause: str) -> CacheTamperedError:
     return CacheTamperedError(
         f"{name} cannot be trusted: {cause}.",
         field=name,
-        next_step="Let the outpost fetch a fresh set from the control plane, and find out who changed the file.",
+        next_step=_NEXT_STEP,
     )

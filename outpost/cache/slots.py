@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from outpost.cache.durable import Failpoint, make_folder, no_failpoint, read_file, replace_file
-from outpost.cache.errors import CacheMissingError, CacheTamperedError
+from outpost.cache.errors import CacheMissingError, CacheTamperedError, HighWaterError, PointerError
 from outpost.cache.seal import Seal
 from outpost.cache.store import ContentStore
 from outpost.core.bundle import limits
@@ -60,13 +60,13 @@ class SlotCache:
 
         Raises:
             CacheMissingError: nothing was activated yet.
-            CacheTamperedError: the pointer names no slot.
+            PointerError: it names no slot.
         """
         data = read_file(self._pointer, MAX_SMALL_BYTES)
         for slot in SLOTS:
             if data == _pointer_bytes(slot):
                 return slot
-        raise CacheTamperedError("The pointer names no slot.", field="active", next_step="Fetch a fresh set.")
+        raise PointerError("The pointer names no slot.", field="active", next_step="Fetch a fresh set.")
 
     def write_idle(self, verified: VerifiedSet) -> str:
         """Write a set into the slot that is not active; it is on disk when this returns.
@@ -131,18 +131,28 @@ class SlotCache:
             An empty high water when nothing was ever written.
 
         Raises:
-            CacheTamperedError: altered, or gone although a set was activated.
+            HighWaterError: altered, or gone although a set was activated.
         """
         try:
             data = read_file(self._high_water, MAX_SMALL_BYTES)
         except CacheMissingError:
             if self._pointer.exists():
-                raise CacheTamperedError("The high water is gone.", field="high-water.json") from None
+                raise HighWaterError("The high water is gone.", field="high-water.json") from None
             return HighWater(versions={}, time_floor_ms=0)
         try:
             return self._parse_high_water(data)
         except BundleError as error:
-            raise CacheTamperedError("The high water cannot be read.", field="high-water.json") from error
+            raise HighWaterError("The high water cannot be read.", field="high-water.json") from error
+
+    def surviving_high_water(self) -> HighWater:
+        """The high water for judging a fresh set: nothing, when it was altered.
+
+        Only a fresh set clears that, and its timestamp bounds what could be brought back to a day.
+        """
+        try:
+            return self.read_high_water()
+        except CacheTamperedError:
+            return HighWater(versions={}, time_floor_ms=0)
 
     def write_high_water(self, high_water: HighWater) -> None:
         """Replace the high water, durably.
@@ -168,7 +178,7 @@ class SlotCache:
         body.done()
         fields.done()
         if not hmac.compare_digest(mac, self._seal.mac(_HIGH_WATER_ROLE, expected)):
-            raise CacheTamperedError("The high water was altered.", field="high-water.json")
+            raise HighWaterError("The high water was altered.", field="high-water.json")
         return result
 
     def _idle_slot(self) -> str:

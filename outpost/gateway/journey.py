@@ -8,6 +8,7 @@ from aiohttp import web
 from outpost.core.audit.record import Actor, Outcome, RequestDecided, RequestFinished, RequestRefused
 from outpost.core.bundle.access import ClientKey
 from outpost.core.bundle.documents import Provider
+from outpost.core.bundle.trust import OrgState, State
 from outpost.core.chat.messages import BodyLimits, ChatRequest, check_content_type, parse_body, read_chat
 from outpost.core.decision import Action, Direction, Features
 from outpost.core.errors import DeniedError, OutpostError, PeerError
@@ -60,6 +61,8 @@ def identify(gateway: Gateway, request: web.Request) -> Caller:
         if credential.org not in gateway.orgs():
             raise unknown_key()
         state = gateway.functions.state_of(credential.org)
+        if state.state is State.SEALED:  # altered at rest: there is no program, but the cause is known
+            raise _sealed(state)
         raise errors.UnconfiguredError(
             f"this outpost has no configuration for the org yet ({state.code or state.state.value})",
             next_step="run `outpost status`",
@@ -75,11 +78,15 @@ def check_admission(gateway: Gateway, caller: Caller) -> None:
     """
     state = gateway.functions.state_of(caller.org)
     if not state.state.serves:
-        raise errors.SealedError(
-            f"the outpost is {state.state.value} ({state.code}): {state.reason}", next_step="run `outpost status`"
-        )
+        raise _sealed(state)
     gateway.check_open()
     gateway.rate.take((caller.org, caller.key.id), caller.program.requests_per_minute, gateway.ports.clock.monotonic())
+
+
+def _sealed(state: OrgState) -> errors.SealedError:
+    return errors.SealedError(
+        f"the outpost is {state.state.value} ({state.code}): {state.reason}", next_step="run `outpost status`"
+    )
 
 
 @dataclass(slots=True)

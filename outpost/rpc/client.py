@@ -42,6 +42,13 @@ class FetchError(PeerError):
     """Fetched bytes are not those of the hash."""
 
     code = "fetch.mismatch"
+    fatal = True  # asked again, the same server would send the same
+
+
+class FetchOverrunError(FetchError):
+    """More bytes come than were announced; reading stopped there."""
+
+    code = "fetch.overrun"
 
 
 async def enroll(
@@ -150,7 +157,7 @@ class GrpcControlPlane:
                 body += chunk.data
                 if len(body) > size:
                     call.cancel()
-                    raise FetchError(f"a file is longer than the {size} bytes that were announced")
+                    raise FetchOverrunError(f"a file is longer than the {size} bytes that were announced")
         except grpc.aio.AioRpcError as error:
             raise codec.error_from_rpc(error, self._endpoint) from error
         if len(body) != size or hashlib.sha256(body).digest() != sha256:

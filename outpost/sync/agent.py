@@ -14,7 +14,7 @@ from certs.errors import TrustError
 from outpost import ports
 from outpost.core.audit import record
 from outpost.core.bundle.release import SignedSet, VerifiedSet
-from outpost.core.errors import BundleError, OutpostError, PeerError
+from outpost.core.errors import OutpostError, PeerError
 from outpost.sync import identity as identities
 from outpost.sync.install import Installer, held_names
 from outpost.telemetry import Event, emit
@@ -178,12 +178,9 @@ class OrgAgent:
             return
         try:
             verified = await self._parts.installer.install(offer, known.active, plane.fetch)
-        except BundleError as error:
-            await self._refuse(session, offer, error)
-            return
-        except PeerError:
-            raise
         except OutpostError as error:
+            if isinstance(error, PeerError) and not error.as_dict()["fatal"]:
+                raise  # the line broke: the same offer comes again with the next connection
             await self._refuse(session, offer, error)
             return
         previous = known.revision

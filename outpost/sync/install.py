@@ -13,9 +13,7 @@ from outpost import ports
 from outpost.core.bundle import limits, trust
 from outpost.core.bundle.errors import OversizedError
 from outpost.core.bundle.release import HighWater, SignedSet, VerifiedSet
-from outpost.core.errors import StoreError
 
-TAMPERED = "cache.tampered"  # code of the cache's own error; the cache is another room
 PARALLEL_FETCHES = 4  # large resources at a time; more would only share the same line
 
 
@@ -30,8 +28,8 @@ class Cache(Protocol):
         """Let the pointer name a slot."""
         ...
 
-    def read_high_water(self) -> HighWater:
-        """Highest versions and signed time ever accepted."""
+    def surviving_high_water(self) -> HighWater:
+        """Highest versions and signed time ever accepted; nothing, when what is on disk was altered."""
         ...
 
     def write_high_water(self, high_water: HighWater) -> None:
@@ -87,7 +85,7 @@ class Installer:
         """
         signed = await collect(offer, held, fetch)
         now_ms = self.clock.now_ms()
-        high_water = self._high_water()
+        high_water = self.cache.surviving_high_water()
         verified = await asyncio.to_thread(self.verify, self.root, signed, high_water, now_ms, self.org)
         await asyncio.to_thread(self.attempt, verified)
         slot = await asyncio.to_thread(self.cache.write_idle, verified)
@@ -96,19 +94,6 @@ class Installer:
         await self.activator.commit(self.org)
         await asyncio.to_thread(self.cache.write_high_water, trust.next_high_water(high_water, verified, now_ms))
         return verified
-
-
-    def _high_water(self) -> HighWater:
-        """What was accepted before. An altered high water is the cause of a seal, and only a fresh set clears it.
-
-        Its timestamp has to be fresh, so that what could be brought back is at most a day old.
-        """
-        try:
-            return self.cache.read_high_water()
-        except StoreError as error:
-            if error.code != TAMPERED:
-                raise
-            return HighWater(versions={}, time_floor_ms=0)
 
 
 class Fetch(Protocol):

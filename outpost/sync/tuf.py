@@ -52,6 +52,7 @@ from outpost.core.bundle.errors import (
     RootMismatchError,
     ThresholdError,
     TruncatedError,
+    UnknownKeyError,
     UnlistedMetadataError,
     UnlistedTargetError,
     UnsignedError,
@@ -280,7 +281,7 @@ def _require_signatures(role: str, name: str, metadata: Metadata[Any], delegator
     payload = metadata.signed_bytes
     for key_id, signature in metadata.signatures.items():
         if key_id not in keys:
-            raise WrongRoleKeyError(f"{name} is signed by a key that {role} does not have.", field=name)
+            raise _foreign_key(role, name, key_id, delegators)
         try:
             keys[key_id].verify_signature(signature, payload)
         except UnverifiedSignatureError:
@@ -290,6 +291,16 @@ def _require_signatures(role: str, name: str, metadata: Metadata[Any], delegator
         valid = len(set(wanted.keyids) & set(metadata.signatures))
         if valid < wanted.threshold:
             raise ThresholdError(f"{name} has {valid} of {wanted.threshold} signatures.", field=name)
+
+
+def _foreign_key(
+    role: str, name: str, key_id: str, delegators: Sequence[Delegator]
+) -> UnknownKeyError | WrongRoleKeyError:
+    for each in delegators:
+        named = each.keys if isinstance(each, Root) else each.delegations.keys if each.delegations else {}
+        if key_id in named:
+            return WrongRoleKeyError(f"{name} is signed by a key of another role than {role}.", field=name)
+    return UnknownKeyError(f"{name} is signed by a key that nobody named.", field=name)
 
 
 def _require_unexpired(role: str, signed: Signed, reference_ms: int) -> None:

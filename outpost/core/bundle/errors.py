@@ -8,7 +8,8 @@ BundleError
 │   ├── bundle.malformed · bundle.truncated · bundle.schema · bundle.unknown_field · bundle.document
 │   └── bundle.wrong_type · bundle.key_id · bundle.key_algorithm · bundle.hash_algorithm
 ├── SignatureError         nobody who may has signed it
-│   ├── bundle.unsigned · bundle.signature · bundle.threshold · bundle.wrong_role_key
+│   ├── bundle.unsigned · bundle.signature · bundle.threshold · bundle.unknown_key
+│   ├── bundle.wrong_role_key
 │   └── bundle.root_hop · bundle.root_mismatch · bundle.delegation
 └── ConsistencyError       well signed, but not for here or now, or not together
     ├── bundle.rollback · bundle.expired · bundle.freeze · bundle.other_org · bundle.mix_and_match
@@ -142,8 +143,14 @@ class ThresholdError(SignatureError):
     code = "bundle.threshold"
 
 
+class UnknownKeyError(SignatureError):
+    """Signed by a key that nobody above the role names at all."""
+
+    code = "bundle.unknown_key"
+
+
 class WrongRoleKeyError(SignatureError):
-    """Signed by a key that the role does not have."""
+    """Signed by the key of another role."""
 
     code = "bundle.wrong_role_key"
 

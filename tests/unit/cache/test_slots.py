@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from outpost.cache.errors import CacheMissingError
+from outpost.cache.errors import CacheMissingError, CacheTamperedError
 from outpost.cache.slots import INLINE_BYTES
 from outpost.core.bundle import names
 from outpost.core.bundle.release import HighWater, VerifiedSet
@@ -148,28 +148,30 @@ def test_tamper_of_what_is_active_is_called_tamper_and_a_fresh_set_heals_it(
 ) -> None:
     activate(open_cache, with_big_file(made))
     TAMPERED[sentence](tmp_path / ORG)
-    with pytest.raises(StoreError) as refused:
+    with pytest.raises(CacheTamperedError) as refused:
         open_cache().load_active()
-    assert refused.value.code == "cache.tampered"
+    assert refused.value.code == ("cache.pointer" if sentence == "a pointer to no slot" else "cache.tampered")
     activate(open_cache, with_big_file(made))
     assert open_cache().load_active().targets["vendor/geo.bin"] == BIG
 
 
 OTHERS = {
-    "another outpost": seal_of(outpost="op-ffffffffffffffff"),
-    "another org": seal_of(org="rival"),
-    "another wrapping key": seal_of(key=bytes(32)),
+    "another outpost": (seal_of(outpost="op-ffffffffffffffff"), "cache.foreign"),
+    "another org": (seal_of(org="rival"), "cache.foreign"),
+    "another wrapping key": (seal_of(key=bytes(32)), "cache.other_wrapping_key"),
 }
 
 
 @pytest.mark.parametrize("sentence", OTHERS)
 def test_files_of_somebody_else_do_not_open(sentence: str, open_cache: OpenCache, made: Forge) -> None:
     activate(open_cache, verified(made))
-    other = open_cache(OTHERS[sentence])
-    for act in (other.load_active, other.read_high_water):
+    seal, code = OTHERS[sentence]
+    other = open_cache(seal)
+    for act, expected in ((other.load_active, code), (other.read_high_water, "cache.high_water")):
         with pytest.raises(StoreError) as refused:
             act()
-        assert refused.value.code == "cache.tampered"
+        assert refused.value.code == expected
+    assert other.surviving_high_water() == NOTHING
 
 
 def test_a_wrapping_key_of_the_wrong_length_is_named(open_cache: OpenCache, made: Forge) -> None:
@@ -203,9 +205,9 @@ HIGH_WATERS: dict[str, Tamper] = {
 def test_an_altered_high_water_is_tamper(sentence: str, open_cache: OpenCache, made: Forge, tmp_path: Path) -> None:
     activate(open_cache, verified(made))
     HIGH_WATERS[sentence](tmp_path / ORG / "high-water.json")
-    with pytest.raises(StoreError) as refused:
+    with pytest.raises(CacheTamperedError) as refused:
         open_cache().read_high_water()
-    assert refused.value.code == "cache.tampered"
+    assert refused.value.code == ("cache.tampered" if sentence == "too large" else "cache.high_water")
 
 
 def test_a_high_water_is_read_as_written(open_cache: OpenCache) -> None:

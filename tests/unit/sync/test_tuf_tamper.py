@@ -118,7 +118,7 @@ CASES: dict[str, tuple[Callable[[Forge], SignedSet], str]] = {
     ),
     "signed by nobody we know": (
         lambda f: f.edited("timestamp", lambda p: None, [STRANGER]),
-        "bundle.wrong_role_key",
+        "bundle.unknown_key",
     ),
     "policy signed by the online access key": (
         lambda f: f.edited("policy", lambda p: None, f.keys["access"]),
@@ -126,7 +126,7 @@ CASES: dict[str, tuple[Callable[[Forge], SignedSet], str]] = {
     ),
     "access signed by its key and a stranger's": (
         lambda f: f.edited("access", lambda p: None, [*f.keys["access"], STRANGER]),
-        "bundle.wrong_role_key",
+        "bundle.unknown_key",
     ),
     "one byte of the policy document changed": (
         lambda f: f.replaced(names.PACKS_PATH, flipped(f.signed.targets[names.PACKS_PATH])),

@@ -221,7 +221,7 @@ ROOTS: dict[str, list[RootStep]] = {
     "a key of the root before last signs along": [
         RootStep("0", 1, "0"),
         RootStep("1", 1, "01"),
-        RootStep("2", 1, "012", "bundle.wrong_role_key"),
+        RootStep("2", 1, "012", "bundle.unknown_key"),
     ],
     "3 of 5 gets new keys": [RootStep("02413", 3, "024"), RootStep("02145", 3, "024")],
     "3 of 5, old and new barely": [RootStep("01234", 3, "024"), RootStep("01325", 3, "0135")],
@@ -272,7 +272,7 @@ def test_a_root_that_does_not_know_the_timestamp_key_any_more() -> None:
     old = Forge(keys, rotated).replaced("timestamp.json", FORGE.signed.metadata["timestamp.json"])
     with pytest.raises(BundleError) as refused:
         accept(old)
-    assert refused.value.code == "bundle.wrong_role_key"
+    assert refused.value.code == "bundle.unknown_key"
 
 
 def test_a_policy_role_that_needs_two_keys() -> None:
