@@ -159,16 +159,20 @@ def _type_of(error: OutpostError, status: int) -> str:
 
 
 def error_object(error: OutpostError, request_id: str) -> dict[str, Any]:
-    """The body, in OpenAI's shape with our fields beside. Our own faults show no detail."""
-    status = status_of(error)
-    message = "internal error" if type(error) is OutpostError or status == 500 else error.message
-    if error.next_step and status != 500:
-        message = f"{message}; {error.next_step}"
+    """The body, in OpenAI's shape with our fields beside.
+
+    Errors of other rooms speak to operators and may name paths: clients get their code only.
+    """
+    message, param = "the outpost cannot serve this request now; its operator finds the cause under this code", ""
+    if error.code in STATUS_BY_CODE:
+        message, param = error.message, error.field
+        if error.next_step:
+            message = f"{message}; {error.next_step}"
     detail: dict[str, Any] = {
         "message": message,
-        "type": _type_of(error, status),
+        "type": _type_of(error, status_of(error)),
         "code": error.code,
-        "param": error.field or None,
+        "param": param or None,
         "request_id": request_id,
         "rule": None,
         "reason": None,
