@@ -98,13 +98,6 @@ class Views:
                 waker.set()
         return view
 
-    async def fresh(self, org: str) -> OrgView:
-        """A view that was compared within the last poll; asks the store when nobody watches the org."""
-        view = self._views.get(org)
-        if view is None or self._clock.monotonic() - view.compared > POLL_SECONDS:
-            view = await self.refresh(org)
-        return view
-
     def held(self, org: str) -> OrgView:
         """The view in memory, without asking. Raises ViewStaleError: too old to be believed."""
         view = self._views.get(org)
@@ -180,7 +173,7 @@ class Gatekeeper:
             raise IdentityRefusedError(error.message, field=error.field, next_step=error.next_step) from error
         principal = principal_of(peer)
         try:
-            await self._views.fresh(principal.org)
+            await self._views.refresh(principal.org)  # a call sees every change before it
         except NotFoundError:
             raise unknown_identity() from None
         if self.authorise(principal, act):

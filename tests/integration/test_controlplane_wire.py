@@ -1,0 +1,409 @@
+"""The control plane over real loopback gRPC: enroll, hello, offer, ack, append, revoke."""
+
+import asyncio
+import hashlib
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+from outpost_wire.v1 import (
+    audit_pb2,
+    audit_pb2_grpc,
+    enrollment_pb2,
+    enrollment_pb2_grpc,
+    sync_pb2,
+    sync_pb2_grpc,
+    types_pb2,
+)
+
+from certs import keys
+from certs.csr import build_request
+from certs.join_token import JoinToken, parse, split_endpoint
+from certs.shell.signers import generate_signing_key, generate_tls_key
+from certs.shell.tls import TLSIdentity, channel_credentials, fetch_server_chain
+from certs.verify import TrustAnchors, root_by_pin, verify_server_chain
+from controlplane.bootstrap.plane import Plane, initialise, opened
+from controlplane.bootstrap.serving import Server
+from controlplane.services.defaults import default_policy, default_provider
+from controlplane.settings import Settings
+from outpost.core.audit.note import NoteVerifier, SignatureType, open_cosigned
+from outpost.core.bundle.release import HighWater, SignedSet
+from outpost.sync.tuf import verify
+from tests.unit.controlplane.bed import Log
+
+SECONDS = 10.0
+OPTIONS = (("grpc.use_local_subchannel_pool", 1),)
+
+
+@dataclass
+class Running:
+    plane: Plane
+    server: Server
+    ready: dict[str, Any]
+
+    async def token(self, org: str = "acme", name: str = "prod") -> JoinToken:
+        door = self.plane.door()
+        return parse((await self.plane.administration.register(org, name, 900_000, door)).token)
+
+
+@asynccontextmanager
+async def running(folder: Path, *orgs: str) -> AsyncIterator[Running]:
+    await initialise(folder, Settings(enroll_port=0, grpc_port=0), None)
+    async with opened(folder) as plane:
+        for org in orgs or ("acme",):
+            await plane.publisher.create(org, [default_provider("http://127.0.0.1:9/v1", "provider")])
+        server = Server(plane)
+        try:
+            yield Running(plane, server, dict(await server.start()))
+        finally:
+            await server.stop()
+
+
+class Client:
+    """A minimal outpost: it enrolls, and speaks the wire by hand."""
+
+    def __init__(self, answer: enrollment_pb2.EnrollResponse, key_pem: bytes, log: Log) -> None:
+        self.answer = answer
+        self.log = log
+        chain = keys.certificates_pem(keys.certificate_from_der(der) for der in answer.chain_der)
+        roots = keys.certificates_pem(keys.certificate_from_der(der) for der in answer.trust_bundle_der)
+        self.channel = channel(answer.sync_endpoint, roots, TLSIdentity(key_pem, chain))
+        self.sync = sync_pb2_grpc.SyncStub(self.channel)
+        self.audit = audit_pb2_grpc.AuditStub(self.channel)
+
+    @classmethod
+    async def enroll(cls, token: JoinToken) -> "Client":
+        host, port = split_endpoint(token.endpoint)
+        chain = await asyncio.to_thread(fetch_server_chain, host, port, SECONDS)
+        root = root_by_pin(chain, token.pin)
+        verify_server_chain(chain, TrustAnchors("outpost.internal", (root,)), int(time.time()))
+        key, log = generate_tls_key(), Log("", "op")
+        async with channel(token.endpoint, keys.certificates_pem([root])) as bare:
+            request = enrollment_pb2.EnrollRequest(
+                token_org=token.org,
+                token_secret=token.secret,
+                csr_der=build_request(key),
+                audit_log_public_key=log.public_key,
+                now_ms=int(time.time() * 1000),
+                software_version="0.1.0",
+            )
+            answer = await enrollment_pb2_grpc.EnrollmentStub(bare).Enroll(request, timeout=SECONDS)
+        log.origin = f"{answer.trust_domain}/org/{answer.org}/outpost/{answer.outpost_id}"
+        log.outpost = answer.outpost_id
+        return cls(answer, keys.private_key_pem(key), log)
+
+    async def hello(self, held: dict[str, bytes] | None = None, boot: str = "0" * 32) -> Any:
+        call = self.sync.Sync()
+        files = [sync_pb2.HeldFile(name=name, sha256=digest) for name, digest in (held or {}).items()]
+        hello = sync_pb2.Hello(
+            protocol_min=1, protocol_max=1, software_version="0.1.0", boot_id=boot, join_sequence=1, held=files
+        )
+        await call.write(sync_pb2.SyncUp(hello=hello))
+        return call
+
+    async def contents(self, offer: sync_pb2.Offer) -> SignedSet:
+        """The offered set; what did not come inline is fetched."""
+        found: dict[bool, dict[str, bytes]] = {True: {}, False: {}}
+        for file in offer.files:
+            body = file.inline or await self.fetch(file.sha256)
+            assert (len(body), hashlib.sha256(body).digest()) == (file.size, file.sha256)
+            found[file.metadata][file.name] = body
+        return SignedSet(found[True], found[False])
+
+    async def fetch(self, sha256: bytes, offset: int = 0) -> bytes:
+        call = self.sync.Fetch(sync_pb2.FetchRequest(sha256=sha256, offset=offset), timeout=SECONDS)
+        return b"".join([chunk.data async for chunk in call])
+
+    async def append(self, first: int, entries: list[bytes], checkpoint: bytes) -> audit_pb2.AppendResponse:
+        request = audit_pb2.AppendRequest(origin=self.log.origin, first=first, entries=entries, checkpoint=checkpoint)
+        return await self.audit.Append(request, timeout=SECONDS)
+
+
+def channel(endpoint: str, roots: bytes, identity: TLSIdentity | None = None) -> grpc.aio.Channel:
+    return grpc.aio.secure_channel(endpoint, channel_credentials(roots, identity), options=OPTIONS)
+
+
+async def read(call: Any) -> sync_pb2.SyncDown:
+    message = await asyncio.wait_for(call.read(), SECONDS)
+    assert isinstance(message, sync_pb2.SyncDown), message
+    return message
+
+
+async def refusal(call: Any) -> tuple[grpc.StatusCode, types_pb2.ErrorDetail]:
+    """How a call was refused."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await asyncio.wait_for(call, SECONDS)
+    return detail(caught.value)
+
+
+def detail(error: grpc.aio.AioRpcError) -> tuple[grpc.StatusCode, types_pb2.ErrorDetail]:
+    found = types_pb2.ErrorDetail()
+    found.ParseFromString(dict(error.trailing_metadata() or ())["outpost-error-bin"])
+    assert error.details() == found.code
+    return error.code(), found
+
+
+async def ended(call: Any) -> tuple[grpc.StatusCode, types_pb2.ErrorDetail]:
+    """How a stream ended; messages before its end are read and dropped."""
+
+    async def to_the_end() -> None:
+        while await call.read() is not grpc.aio.EOF:
+            pass
+
+    return await refusal(to_the_end())
+
+
+async def test_the_way_of_an_outpost(tmp_path: Path) -> None:
+    async with running(tmp_path / "cp") as cp:
+        token = await cp.token()
+        client = await Client.enroll(token)
+        assert (client.answer.org, client.answer.name, client.answer.join_sequence) == ("acme", "prod", 1)
+
+        call = await client.hello()
+        offer = (await read(call)).offer
+        offered = await client.contents(offer)
+        now_ms = int(time.time() * 1000)
+        verified = verify(client.answer.tuf_root, offered, HighWater({}, 0), now_ms, "acme")
+        assert verified.revision == offer.revision == "1.1"
+        assert sum(len(file.inline) for file in offer.files) <= 65_536
+        await call.write(sync_pb2.SyncUp(ack=sync_pb2.Ack(nonce=offer.nonce, revision="1.1")))
+        status = sync_pb2.Status(state="ACTIVE", active_revision="1.1", audit_size=0)
+        await call.write(sync_pb2.SyncUp(status=status))
+
+        client.log.grow(300)
+        first = await client.append(0, client.log.records[:256], b"")
+        assert (first.status, first.known_size, first.cosigned_checkpoint) == (200, 256, b"")
+        second = await client.append(256, client.log.records[256:], client.log.checkpoint())
+        assert (second.status, second.known_size) == (200, 300)
+        witness = NoteVerifier(
+            client.answer.witness_name, client.answer.witness_public_key, SignatureType.COSIGNATURE_V1
+        )
+        log = NoteVerifier(client.log.origin, client.log.public_key)
+        cosigned = open_cosigned(second.cosigned_checkpoint, log, witness)
+        assert cosigned.signed.checkpoint.size == 300
+        gap = await client.append(400, client.log.records[:1], b"")
+        assert (gap.status, gap.known_size) == (audit_pb2.WITNESS_STATUS_WRONG_SIZE, 300)
+        fork = Log(client.log.origin, client.log.outpost, client.log.key)
+        fork.grow(300, version="other")
+        refused = await client.append(256, fork.records[256:], fork.checkpoint())
+        assert (refused.status, refused.known_size) == (audit_pb2.WITNESS_STATUS_INCONSISTENT, 300)
+        root = await client.audit.Root(audit_pb2.RootRequest(origin=client.log.origin, size=300), timeout=SECONDS)
+        assert root.root == cosigned.signed.checkpoint.root
+
+        shown = await cp.plane.administration.show("acme", "prod")
+        assert (shown.outpost.state, shown.delivery.state, shown.status["state"]) == ("active", "active", "ACTIVE")
+        assert [each[0] for each in shown.refusals] == [422, 409]
+        assert [each.fault for each in await cp.plane.ingest().verify("acme")] == [""]
+
+        started = time.monotonic()
+        await cp.plane.administration.revoke("acme", "prod", "stolen")
+        status_code, why = await ended(call)
+        assert (status_code, why.code, why.fatal) == (grpc.StatusCode.PERMISSION_DENIED, "outpost.revoked", True)
+        assert time.monotonic() - started < 2
+        assert (await ended(await client.hello()))[1].code == "outpost.revoked"
+        client.log.grow(1)
+        tail = await client.append(300, client.log.records[300:], client.log.checkpoint())
+        assert (tail.status, tail.known_size) == (200, 301)
+        await client.channel.close()
+
+
+async def test_a_publication_by_another_process_reaches_a_connected_outpost(tmp_path: Path) -> None:
+    async with running(tmp_path / "cp") as cp:
+        client = await Client.enroll(await cp.token())
+        call = await client.hello()
+        first = (await read(call)).offer
+        await client.contents(first)
+        await call.write(sync_pb2.SyncUp(ack=sync_pb2.Ack(nonce=first.nonce, revision="1.1")))
+        policy = default_policy("acme").replace(b'"input":"ALLOW"', b'"input":"BLOCK"')
+        started = time.monotonic()
+        async with opened(tmp_path / "cp") as beside:
+            published = await beside.publisher.publish_policy("acme", policy)
+        offer = (await read(call)).offer
+        assert time.monotonic() - started < 2
+        assert offer.revision == published.revision == "2.2"
+        now_ms = int(time.time() * 1000)
+        verified = verify(client.answer.tuf_root, await client.contents(offer), HighWater({}, 0), now_ms, "acme")
+        assert verified.documents["policy/packs.json"] == policy
+        await client.channel.close()
+
+
+async def test_what_an_outpost_holds_is_not_sent_again(tmp_path: Path) -> None:
+    async with running(tmp_path / "cp") as cp:
+        client = await Client.enroll(await cp.token())
+        call = await client.hello()
+        offer = (await read(call)).offer
+        call.cancel()
+        held = {file.name: file.sha256 for file in offer.files}
+        call = await client.hello(held)
+        again = (await read(call)).offer
+        assert (again.revision, list(again.files)) == (offer.revision, [])
+        call.cancel()
+        call = await client.hello({name: digest for name, digest in held.items() if name != "snapshot.json"})
+        missing = (await read(call)).offer
+        assert [file.name for file in missing.files if file.inline] == ["snapshot.json"]
+        assert len(missing.files) == len(held)
+        await client.channel.close()
+
+
+async def test_a_refused_set_is_kept_with_its_reason_and_only_a_newer_one_is_offered(tmp_path: Path) -> None:
+    async with running(tmp_path / "cp") as cp:
+        client = await Client.enroll(await cp.token())
+        call = await client.hello()
+        offer = (await read(call)).offer
+        stale = sync_pb2.Ack(nonce="0" * 32, revision="9.9")
+        await call.write(sync_pb2.SyncUp(ack=stale))
+        error = types_pb2.ErrorDetail(code="bundle.self_test", message="a self-test failed")
+        nack = sync_pb2.Nack(nonce=offer.nonce, error=error, resource="policy/packs.json")
+        await call.write(sync_pb2.SyncUp(nack=nack))
+        await cp.plane.publisher.revoke_key("acme", await a_key(cp))
+        newer = (await read(call)).offer
+        while newer.revision != "1.3":  # the key's creation and revocation may be offered one after the other
+            newer = (await read(call)).offer
+        assert newer.nonce != offer.nonce
+        error = types_pb2.ErrorDetail(code="bundle.hash", message="not again")
+        await call.write(sync_pb2.SyncUp(nack=sync_pb2.Nack(nonce=newer.nonce, error=error, resource="x")))
+        await call.done_writing()
+        assert await asyncio.wait_for(call.read(), SECONDS) is grpc.aio.EOF
+        word = (await cp.plane.administration.show("acme", "prod")).delivery
+        assert word is not None
+        assert (word.state, word.code, word.revision) == ("refused", "bundle.hash", "1.3")
+        await client.channel.close()
+
+
+async def a_key(cp: Running) -> str:
+    from outpost.core.bundle.access import ClientKey
+
+    key = ClientKey("", "", "alice", "", (), "", "api", "internal", (), 0, 86_400, revoked=False)
+    return (await cp.plane.publisher.create_key("acme", key))[1].name
+
+
+async def test_renewal_over_the_wire_retires_the_old_certificate(tmp_path: Path) -> None:
+    async with running(tmp_path / "cp") as cp:
+        client = await Client.enroll(await cp.token())
+        old = await client.hello()
+        await read(old)
+        key = generate_tls_key()
+        renewed = await client.sync.Renew(
+            sync_pb2.RenewRequest(csr_der=build_request(key), join_sequence=1), timeout=SECONDS
+        )
+        answer = enrollment_pb2.EnrollResponse()
+        answer.CopyFrom(client.answer)
+        del answer.chain_der[:]
+        answer.chain_der.extend(renewed.chain_der)
+        fresh = Client(answer, keys.private_key_pem(key), client.log)
+        new = await fresh.hello()
+        await read(new)
+        assert (await ended(old))[1].code in {"identity.superseded", "sync.replaced"}
+        assert (await ended(await client.hello()))[1].code == "identity.superseded"
+        for each in (client, fresh):
+            await each.channel.close()
+
+
+async def test_two_starts_with_one_identity_shut_each_other_out_and_raise_an_alert(tmp_path: Path) -> None:
+    async with running(tmp_path / "cp") as cp:
+        client = await Client.enroll(await cp.token())
+        one = await client.hello(boot="1" * 32)
+        await read(one)
+        two = await client.hello(boot="2" * 32)
+        await read(two)
+        assert (await ended(one))[1].code == "identity.superseded"
+        status, why = await ended(await client.hello(boot="1" * 32))
+        assert (status, why.code) == (grpc.StatusCode.PERMISSION_DENIED, "identity.superseded")
+        assert (await cp.plane.administration.show("acme", "prod")).outpost.alert == "identity.superseded"
+        half_open = two
+        again = await client.hello(boot="2" * 32)
+        await read(again)
+        status, why = await ended(half_open)
+        assert (status, why.code, why.fatal) == (grpc.StatusCode.UNAVAILABLE, "sync.replaced", False)
+        await client.channel.close()
+
+
+async def test_an_outpost_of_one_org_cannot_fetch_from_another(tmp_path: Path) -> None:
+    async with running(tmp_path / "cp", "acme", "globex") as cp:
+        acme = await Client.enroll(await cp.token("acme"))
+        globex = await Client.enroll(await cp.token("globex"))
+        call = await acme.hello()
+        offer = (await read(call)).offer
+        packs = next(file for file in offer.files if file.name == "policy/packs.json")
+        whole = await acme.fetch(packs.sha256)
+        assert await acme.fetch(packs.sha256, 100) == whole[100:]
+        assert (await refusal(globex.fetch(packs.sha256)))[1].code == "fetch.not_found"
+        assert (await refusal(acme.fetch(packs.sha256, len(whole) + 1)))[1].code == "fetch.range"
+        foreign = await globex.append(0, [], b"")
+        assert foreign.status == 200
+        globex.log.origin = acme.log.origin
+        acme.log.grow(1)
+        stolen = await globex.append(0, acme.log.records, acme.log.checkpoint())
+        assert stolen.status == audit_pb2.WITNESS_STATUS_UNKNOWN_ORIGIN
+        for each in (acme, globex):
+            await each.channel.close()
+
+
+HELLOS = {
+    "no hello first": (sync_pb2.SyncUp(status=sync_pb2.Status()), "sync.protocol"),
+    "another protocol": (
+        sync_pb2.SyncUp(hello=sync_pb2.Hello(protocol_min=2, protocol_max=3, boot_id="0" * 32)),
+        "sync.protocol",
+    ),
+    "a boot id that is none": (
+        sync_pb2.SyncUp(hello=sync_pb2.Hello(protocol_min=1, protocol_max=1, boot_id="x")),
+        "wire.invalid",
+    ),
+    "a held file without a hash": (
+        sync_pb2.SyncUp(
+            hello=sync_pb2.Hello(
+                protocol_min=1, protocol_max=1, boot_id="0" * 32, held=[sync_pb2.HeldFile(name="x", sha256=b"short")]
+            )
+        ),
+        "wire.invalid",
+    ),
+}
+
+
+async def test_hellos_out_of_order_or_bounds_are_refused(tmp_path: Path) -> None:
+    async with running(tmp_path / "cp") as cp:
+        client = await Client.enroll(await cp.token())
+        for name, (message, code) in HELLOS.items():
+            call = client.sync.Sync()
+            await call.write(message)
+            assert (await ended(call))[1].code == code, name
+        await client.channel.close()
+
+
+async def test_a_stop_drains_streams_at_once(tmp_path: Path) -> None:
+    async with running(tmp_path / "cp") as cp:
+        client = await Client.enroll(await cp.token())
+        call = await client.hello()
+        await read(call)
+        started = time.monotonic()
+        await cp.server.stop()
+        assert time.monotonic() - started < 1
+        assert (await read(call)).WhichOneof("message") == "drain"
+        await client.channel.close()
+
+
+async def test_without_a_certificate_there_is_no_call(tmp_path: Path) -> None:
+    async with running(tmp_path / "cp") as cp:
+        roots = keys.certificates_pem(cp.plane.setup.roots())
+        async with channel(cp.ready["grpc"], roots) as bare:
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await sync_pb2_grpc.SyncStub(bare).Renew(sync_pb2.RenewRequest(), timeout=2)
+            assert caught.value.code() in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
+
+
+async def test_a_log_key_signs_only_its_own_log(tmp_path: Path) -> None:
+    async with running(tmp_path / "cp") as cp:
+        client = await Client.enroll(await cp.token())
+        client.log.grow(2)
+        forged = Log(client.log.origin, client.log.outpost, generate_signing_key())
+        forged.records = client.log.records
+        answer = await client.append(0, client.log.records, forged.checkpoint())
+        assert answer.status == audit_pb2.WITNESS_STATUS_BAD_SIGNATURE
+        assert (await refusal(client.append(0, [b"{}"], b"")))[1].code == "audit.invalid"
+        await client.channel.close()
