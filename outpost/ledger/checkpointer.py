@@ -1,6 +1,6 @@
 """The thread that signs tree heads and fills the next segment, beside the writer and never in its way.
 
-Order on disk: leaf hashes, history, then the checkpoint. So a checkpoint never covers a record whose bytes and hash
+Order on disk: leaf hashes, the checkpoint, then the history. So a checkpoint never covers a record whose bytes and hash
 are not durable, and what a crash leaves behind it is rewritten from the records.
 """
 
@@ -80,12 +80,12 @@ class Checkpointer:
                 self._tiles.write(self._signed_size, hashes)
                 head = Checkpoint(self._signer.verifier.name, tree.size, tree.root())
                 note = sign_checkpoint(head, self._signer)
-                if closing or self._history_due(tree.size):
-                    self._add_history(note, tree.size)
                 self._checkpoints.replace(note)
                 self._signed_size = tree.size
                 self._writer.mark_signed(len(hashes))
                 self._lock.notify_all()
+                if closing or self._history_due(tree.size):
+                    self._add_history(note, tree.size)
             elif closing and tree.size > self._history_size:
                 note = self._checkpoints.read() or b""
                 self._add_history(note, tree.size)

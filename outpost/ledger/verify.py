@@ -51,7 +51,8 @@ class Report:
     Attributes:
         origin: which log.
         records: records that were read.
-        signed: records below the newest head: these are proved.
+        signed: records below the newest head: these are proved. 0 with records is a log that was killed in its first
+            second, or one whose heads were all taken away: only a cosigned head tells these apart.
         root: root of that head.
         cosigned: records below the newest cosigned head, 0 when there is none.
         cosigned_time: when the witness signed that, Unix seconds, 0 when not known.
@@ -301,10 +302,6 @@ class _TreeCheck:
                 sequence=size,
             )
         largest = max(heads.by_size, default=0)
-        if size and largest == 0:
-            raise CheckpointInvalidError(
-                "there are records, but no signed checkpoint; a start of the outpost signs one", sequence=0
-            )
         if size < largest:
             raise TailCutError(f"the log ends at record {size}, but it signed a tree of {largest}", sequence=size)
         root = heads.by_size[largest].root if largest else self._tree.root()

@@ -14,7 +14,7 @@ from tests.unit.ledger.support import ORIGIN
 
 ROUNDS = 6
 
-# Appends without end, several groups in flight, and says each acknowledged number with the text of its record.
+# Appends without end and says each number at once when it is acknowledged, with the text of its record.
 WRITER = """
 import sys
 from collections import deque
@@ -34,7 +34,7 @@ while True:
     names = [f"{life}-{count + part}" for part in range(count % 3 + 1)]
     flight.append((log.append([BundleActivated(head, name).to_bytes() for name in names]), names))
     count += len(names)
-    if len(flight) > 8:
+    while flight and (flight[0][0].done() or len(flight) > 400):
         future, names = flight.popleft()
         for number, name in zip(future.result(), names, strict=True):
             sys.stdout.write(f"{number} {name}\\n")

@@ -285,6 +285,18 @@ def test_records_behind_the_newest_head_and_a_torn_end_are_counted(copy: Path) -
     assert (report.records, report.signed, report.torn_bytes) == (RECORDS + 2, RECORDS, 20)
 
 
+def test_records_without_any_head_are_counted_as_unproved_and_fall_with_a_cosigned_head(copy: Path) -> None:
+    cosigned = CheckpointStore(copy).read("cosigned")
+    for name in ("checkpoint", "history", "cosigned"):
+        (copy / name).unlink()
+    report = verify_directory(copy, LOG, WITNESS)
+    assert (report.records, report.signed, report.cosigned) == (RECORDS, 0, 0)
+    cut(copy, 10)
+    assert verify_directory(copy, LOG, WITNESS).records == 10
+    with pytest.raises(findings.RolledBackError):
+        verify_directory(copy, LOG, WITNESS, cosigned)
+
+
 def test_an_empty_folder_is_an_empty_log(tmp_path: Path) -> None:
     report = verify_directory(tmp_path, LOG)
     assert (report.records, report.signed) == (0, 0)
