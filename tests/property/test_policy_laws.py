@@ -34,7 +34,7 @@ def test_the_compiled_program_agrees_with_the_reference(document: Data, requests
         assert decision.reason
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(documents(), st.lists(FEATURES, min_size=1, max_size=4))
 def test_a_trace_tells_the_way_to_the_decision(document: Data, requests: list[Features]) -> None:
     program = compile_document(parse_document(text(document)))
@@ -51,7 +51,7 @@ def test_a_trace_tells_the_way_to_the_decision(document: Data, requests: list[Fe
         assert len(ids) == len(set(ids))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(documents(), FEATURES)
 def test_a_required_rule_never_weakens_a_decision(document: Data, features: Features) -> None:
     def strictness(data: Data) -> tuple[int, set[str]]:
@@ -71,7 +71,7 @@ def test_a_required_rule_never_weakens_a_decision(document: Data, features: Feat
     assert level == STRICTNESS[Action.BLOCK] or redacted >= plain_redacted
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(documents(), st.lists(FEATURES, min_size=1, max_size=8))
 def test_a_rule_that_the_linter_calls_hidden_never_decides(document: Data, requests: list[Features]) -> None:
     parsed = parse_document(text(document))
@@ -89,7 +89,7 @@ def test_a_rule_that_the_linter_calls_hidden_never_decides(document: Data, reque
         assert (decision.pack, decision.rule) not in hidden
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(documents(), FEATURES)
 def test_the_canonical_form_is_the_same_policy(document: Data, features: Features) -> None:
     parsed = parse_document(text(document))
@@ -122,7 +122,7 @@ ANY_FEATURES = st.builds(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(documents(), ANY_FEATURES)
 def test_no_features_make_the_evaluator_raise(document: Data, features: Features) -> None:
     program = compile_document(parse_document(text(document)))

@@ -203,7 +203,7 @@ def parse_document(text: bytes) -> PolicyDocument:
 
 def canonical_bytes(document: PolicyDocument) -> bytes:
     """Return the canonical JSON: sorted keys, no white space, no fractions, no null, defaults left out."""
-    data = document.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=True)
+    data = document.model_dump(mode="json", by_alias=True, exclude_defaults=True)
     return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 

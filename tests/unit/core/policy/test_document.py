@@ -62,6 +62,13 @@ def test_the_canonical_form_has_sorted_keys_no_fractions_and_no_null() -> None:
     assert text == json.dumps(data, sort_keys=True, separators=(",", ":"))
 
 
+def test_one_confidence_has_one_digest_however_it_is_written() -> None:
+    digests = {document_digest(parsed(base(entity_confidence_min=written))) for written in (0.5, "0.5", "0.50")}
+    assert len(digests) == 1
+    assert document_digest(parsed(base(entity_confidence_min=0.51))) not in digests
+    assert document_digest(parsed(base(entity_confidence_min=0, agents=None))) == document_digest(parsed(base()))
+
+
 def test_norway_is_a_country_and_a_model_has_no_case() -> None:
     conditions = parse_document(YAML).packs[0].rules[0].conditions
     assert conditions.countries == ("NO", "DE")

@@ -31,6 +31,11 @@ CONDITIONS: dict[str, tuple[Data, Features, bool]] = {
         asked("input", MAIL, CARD),
         False,
     ),
+    "confidence of one of two types at the bound": (
+        {"entity_types": ["iban", "email"], "entity_confidence_min": 0.6},
+        asked("input", MAIL, CARD),
+        True,
+    ),
     "confidence of any type": ({"entity_confidence_min": 0.8}, asked("input", MAIL, CARD), True),
     "confidence of nothing": ({"entity_confidence_min": 0.8}, asked(), False),
     "confidence zero says nothing": ({"entity_confidence_min": 0.0}, asked(), True),

@@ -67,6 +67,10 @@ HIDDEN: dict[str, tuple[Data, list[tuple[str, str, str, str]]]] = {
         chain(rule("hold", "PROMPT", risk_min=2), rule("deny", "BLOCK", risk_min=1), combining="deny_overrides"),
         [("warning", "shadowed", "p", "hold")],
     ),
+    "deny-overrides: of two equals the second": (
+        chain(rule("a", "BLOCK", risk_min=1), rule("b", "BLOCK", risk_min=1), combining="deny_overrides"),
+        [("warning", "shadowed", "p", "b")],
+    ),
     "deny-overrides: redactions are never hidden": (
         chain(rule("deny", "BLOCK", risk_min=1), rule("mask", "REDACT", risk_min=1), combining="deny_overrides"),
         [],
