@@ -4,7 +4,6 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-cache-dir
-export PYTHONDONTWRITEBYTECODE := 1
 
 .PHONY: help setup setup-dev demo test check fmt lint types imports proto proto-check lock wheel image image-test bench-setup bench-gateway eval clean
 .DEFAULT_GOAL := help

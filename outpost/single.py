@@ -9,11 +9,10 @@ from aiohttp import web
 
 from outpost.bootstrap import listener
 from outpost.bootstrap.agents import Agents, Shared
+from outpost.bootstrap.detectors import load_scanner
 from outpost.bootstrap.state import wrap_key
 from outpost.bootstrap.worker import Worker, World
 from outpost.bootstrap.world import SystemChance, SystemClock
-from outpost.core.detect.pattern import Scanner
-from outpost.core.detect.rules import RULES
 from outpost.ledger.door import LocalLedger
 from outpost.ledger.ledger import Ledger
 from outpost.paths import StatePaths
@@ -36,19 +35,20 @@ class Single:
 
     async def start(self) -> None:
         """Start everything; the listener is open when this returns."""
-        database = await asyncio.to_thread(Scanner.compile, RULES)
+        key = wrap_key(self._paths, self._world.chance)
+        scanner = await asyncio.to_thread(load_scanner, self._paths, key, self._world.chance)
         await asyncio.to_thread(self._ledger.open_all)
-        self.worker = Worker(self._settings, self._world, database)
+        self.worker = Worker(self._settings, self._world, scanner)
         socket = listener.share(self._settings.host, self._settings.port)
         self.port = socket.getsockname()[1]
         agents = Agents(
             Shared(
                 settings=self._settings,
                 paths=self._paths,
-                wrap_key=wrap_key(self._paths, self._world.chance),
+                wrap_key=key,
                 ledger=self._world.ledger,
                 activator=self.worker,
-                scanner=Scanner.compile(RULES),
+                scanner=scanner.clone(),
                 clock=self._world.clock,
                 chance=self._world.chance,
                 publish=self._publish,

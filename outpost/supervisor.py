@@ -75,11 +75,12 @@ class Supervisor:
         self._reserved = reserve(self._settings.host, self._settings.port)
         self.port = self._reserved.getsockname()[1]
         self._server = await control.serve(self._paths.control_socket, self._on_link)
-        for child in (self._ledger, self._agent, *self._workers):
-            self._keep(child)
         async with asyncio.timeout(START_TIMEOUT_SECONDS):
-            for child in (self._ledger, self._agent, *self._workers):
-                await child.ready.wait()
+            for together in ((self._ledger, *self._workers), (self._agent,)):  # service first: it needs no agent
+                for child in together:
+                    self._keep(child)
+                for child in together:
+                    await child.ready.wait()
 
     async def stop(self) -> None:
         """Drain the workers, then the agent, then the ledger: nothing is recorded after the ledger has gone."""

@@ -90,14 +90,16 @@ async def _ledger(child: Child, index: int) -> None:
 
 
 async def _worker(child: Child, index: int) -> None:
+    from outpost.bootstrap.detectors import load_scanner
+    from outpost.bootstrap.state import wrap_key
     from outpost.bootstrap.worker import Worker, World
-    from outpost.core.detect.pattern import Scanner
-    from outpost.core.detect.rules import RULES
     from outpost.ledger.door import LedgerClient
 
     settings, port, running = await child.connect()
-    ledger = LedgerClient(StatePaths(settings.state).ledger_socket)
-    worker = Worker(settings, World(SystemClock(), SystemChance(), ledger), Scanner.compile(RULES))
+    paths = StatePaths(settings.state)
+    ledger = LedgerClient(paths.ledger_socket)
+    scanner = load_scanner(paths, wrap_key(paths, SystemChance()), SystemChance())
+    worker = Worker(settings, World(SystemClock(), SystemChance(), ledger), scanner)
 
     async def prepare(frame: frames.Frame) -> None:
         await worker.prepare(str(frame["org"]), str(frame["slot"]))
@@ -135,9 +137,8 @@ async def _report_states(child: Child, worker: Any) -> None:
 
 async def _agent(child: Child, index: int) -> None:
     from outpost.bootstrap.agents import Agents, Shared
+    from outpost.bootstrap.detectors import load_scanner
     from outpost.bootstrap.state import wrap_key
-    from outpost.core.detect.pattern import Scanner
-    from outpost.core.detect.rules import RULES
     from outpost.ledger.door import LedgerClient
 
     fleet = Fleet()
@@ -145,14 +146,15 @@ async def _agent(child: Child, index: int) -> None:
     settings, _, running = await child.connect()
     paths = StatePaths(settings.state)
     ledger = LedgerClient(paths.ledger_socket)
+    key = wrap_key(paths, SystemChance())
     agents = Agents(
         Shared(
             settings=settings,
             paths=paths,
-            wrap_key=wrap_key(paths, SystemChance()),
+            wrap_key=key,
             ledger=ledger,
             activator=RemoteWorkers(child),
-            scanner=Scanner.compile(RULES),
+            scanner=load_scanner(paths, key, SystemChance()),
             clock=SystemClock(),
             chance=SystemChance(),
             publish=lambda orgs: child.link.cast({"type": "health", "orgs": orgs}),

@@ -24,9 +24,7 @@ from outpost.core.errors import RequestError
 Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
 JsonObject: TypeAlias = "dict[str, Json]"
 
-MAX_BODY_BYTES = (
-    1_048_576  # bytes of one chat body; design.md section 8 (a signed release may lower or raise it)
-)
+MAX_BODY_BYTES = 1_048_576  # bytes of one chat body; design.md section 8 (a signed release may lower or raise it)
 MAX_DEPTH = 64  # nested arrays and objects; orjson alone would accept 1,024
 MAX_NODES = 100_000  # values of any kind in one body; keeps the walk below 50 ms
 EXACT_FLOAT = 2.0**53  # IEEE 754 binary64: from here on neighbouring integers are one float
@@ -213,9 +211,7 @@ def _too_deep(limit: int) -> BodyTooDeepError:
 def _classify(raw: bytes, error: orjson.JSONDecodeError) -> RequestError:
     """Name the cause of a refusal. The parser's texts are fixed and hold no payload."""
     if raw.startswith(_BOM):
-        return BodyBomError(
-            "the body starts with a byte order mark", field="body", next_step="send UTF-8 without BOM"
-        )
+        return BodyBomError("the body starts with a byte order mark", field="body", next_step="send UTF-8 without BOM")
     try:
         text = raw.decode()
     except UnicodeDecodeError as fault:
@@ -329,9 +325,7 @@ def _flag(tree: JsonObject, key: str, path: str) -> bool:
 
 def _model(tree: JsonObject) -> str:
     if "model" not in tree:
-        raise FieldMissingError(
-            "model is missing", field="model", next_step="GET /v1/models lists your models"
-        )
+        raise FieldMissingError("model is missing", field="model", next_step="GET /v1/models lists your models")
     model = tree["model"]
     if not isinstance(model, str):
         raise _wrong_type("model", "a string")
