@@ -10,8 +10,10 @@ import grpc
 from outpost_wire.v1 import types_pb2
 
 from certs import errors as trust
+from certs.rotation import RotationInputError
 from certs.shell.tls import ServerUnreachableError
 from controlplane.domain import errors as ours
+from controlplane.domain.witness import WitnessRefused
 from outpost.core import errors as outpost
 
 ERROR_KEY = "outpost-error-bin"
@@ -27,6 +29,7 @@ STATUS: Final[Mapping[type[Exception], grpc.StatusCode]] = {
     ours.ThrottledError: _Code.RESOURCE_EXHAUSTED,
     ours.StateError: _Code.UNAVAILABLE,
     ours.ConfigurationError: _Code.INTERNAL,
+    WitnessRefused: _Code.FAILED_PRECONDITION,  # answered in AppendResponse; here for calls that have no such field
     trust.IdentityError: _Code.INVALID_ARGUMENT,
     trust.TokenError: _Code.INVALID_ARGUMENT,
     trust.KeyMaterialError: _Code.INVALID_ARGUMENT,
@@ -36,6 +39,7 @@ STATUS: Final[Mapping[type[Exception], grpc.StatusCode]] = {
     trust.RevocationListError: _Code.INTERNAL,
     trust.KeyStoreError: _Code.INTERNAL,
     ServerUnreachableError: _Code.UNAVAILABLE,
+    RotationInputError: _Code.INTERNAL,
     outpost.RequestError: _Code.INVALID_ARGUMENT,
     outpost.DeniedError: _Code.PERMISSION_DENIED,
     outpost.PeerError: _Code.UNAVAILABLE,

@@ -1,0 +1,202 @@
+"""The ``controlplane`` program as operators use it: data on stdout, the rest on stderr, one exit code per failure."""
+
+import asyncio
+import json
+import os
+import signal
+import stat
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from certs.join_token import parse
+from certs.keys import private_key_from_pem
+
+SECONDS = 30.0
+
+
+@dataclass
+class Result:
+    status: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+async def run(state: Path, *arguments: str) -> Result:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("CONTROLPLANE_")}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "controlplane",
+        *arguments,
+        env={**environment, "CONTROLPLANE_STATE": str(state)},
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await asyncio.wait_for(process.communicate(), SECONDS)
+    assert process.returncode is not None
+    return Result(process.returncode, out.decode(), err.decode())
+
+
+async def ok(state: Path, *arguments: str) -> Result:
+    result = await run(state, *arguments)
+    assert result.status == 0, result
+    assert "Traceback" not in result.err
+    return result
+
+
+async def made(state: Path) -> None:
+    await ok(state, "init", "--enroll-port", "18443", "--grpc-port", "18444", "--host", "cp.example")
+    await ok(state, "org", "create", "acme", "--provider-url", "http://127.0.0.1:9/v1")
+
+
+async def test_an_operators_first_hour(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    await made(state)
+    token_file = tmp_path / "prod.token"
+    registered = await ok(state, "outpost", "register", "prod", "--org", "acme", "--token-file", str(token_file))
+    token = parse(token_file.read_text())
+    assert stat.S_IMODE(token_file.stat().st_mode) == 0o600
+    assert (token.org, token.name, token.endpoint) == ("acme", "prod", "cp.example:18443")
+    assert registered.out.startswith(f"outpost enroll --token-file {token_file}")
+    assert "expires" in registered.out
+    assert token.pin in registered.err
+    assert token_file.read_text().strip() not in registered.out + registered.err
+
+    shown = (await ok(state, "key", "create", "alice", "--org", "acme", "--group", "staff", "--output", "json")).json
+    assert shown["key"].startswith("op_acme_")
+    listed = await ok(state, "key", "list", "--org", "acme", "--output", "json")
+    assert shown["key"] not in listed.out
+    assert [key["groups"] for key in listed.json["keys"]] == [["staff"]]
+    plain = await ok(state, "key", "create", "bob", "--org", "acme")
+    assert len(plain.out.splitlines()) == 1
+
+    policy = tmp_path / "policy.json"
+    policy.write_text((await ok(state, "policy", "show", "--org", "acme")).out.replace('"ALLOW"', '"BLOCK"'))
+    await ok(state, "policy", "lint", str(policy))
+    published = await ok(state, "policy", "publish", str(policy), "--org", "acme", "--output", "json")
+    assert (published.json["revision"], published.json["changed"]) == ("2.4", True)
+    await ok(state, "route", "set", "second", "--org", "acme", "--url", "http://127.0.0.1:10/v1", "--model", "gpt-*")
+    routes = (await ok(state, "route", "show", "--org", "acme", "--output", "json")).json["providers"]
+    assert [each["name"] for each in routes] == ["default", "second"]
+
+    await ok(state, "outpost", "revoke", "prod", "--org", "acme", "--reason", "test")
+    rows = (await ok(state, "outpost", "list", "--org", "acme", "--output", "json")).json["outposts"]
+    assert [(row["name"], row["state"], row["reason"]) for row in rows] == [("prod", "revoked", "test")]
+    assert (await ok(state, "outpost", "show", "prod", "--org", "acme")).out
+    assert (await ok(state, "audit", "verify", "--org", "acme", "--output", "json")).json["logs"] == []
+    status = (await ok(state, "status", "--output", "json")).json
+    assert [(org["id"], org["attention"]) for org in status["orgs"]] == [("acme", "")]
+
+
+FAILURES: dict[str, tuple[tuple[str, ...], int, str]] = {
+    "an unknown org": (("outpost", "list", "--org", "nobody"), 4, "org.unknown"),
+    "an org that is a path": (("outpost", "list", "--org", "../x"), 5, "org.name"),
+    "an org that exists": (("org", "create", "acme"), 5, "org.exists"),
+    "an unknown outpost": (("outpost", "show", "nobody", "--org", "acme"), 4, "outpost.unknown"),
+    "a token that lives too long": (("outpost", "register", "x", "--org", "acme", "--ttl", "25h"), 5, "token.ttl"),
+    "an unknown key": (("key", "revoke", "nobody", "--org", "acme"), 4, "key.unknown"),
+    "a provider without a URL": (("route", "set", "x", "--org", "acme", "--url", "ftp://x"), 5, "bundle."),
+    "a second init": (("init",), 5, "init.exists"),
+}
+
+
+async def test_failures_say_what_why_and_what_next(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    await made(state)
+    for name, (arguments, status, code) in FAILURES.items():
+        result = await run(state, *arguments, "--output", "json")
+        assert (result.status, result.out) == (status, ""), (name, result)
+        error = json.loads(result.err)["error"]
+        assert error["code"].startswith(code), name
+        assert error["message"]
+    people = await run(state, "outpost", "show", "nobody", "--org", "acme")
+    assert people.err.startswith("error outpost.unknown: ")
+    assert "→ list them: controlplane outpost list" in people.err
+
+
+async def test_a_folder_without_control_plane_is_named(tmp_path: Path) -> None:
+    for arguments in (("status",), ("serve",), ("org", "list")):
+        result = await run(tmp_path / "nothing", *arguments)
+        assert result.status == 8
+        assert "controlplane init" in result.err
+
+
+async def test_a_policy_with_a_certain_mistake_is_refused(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    await made(state)
+    document = json.loads((await ok(state, "policy", "show", "--org", "acme")).out)
+    document["combining"] = "first_applicable"
+    allow_all = {"id": "all", "sequence": 1, "applies_to": "both", "action": "ALLOW"}
+    document["packs"][0]["rules"].insert(0, allow_all)
+    policy = tmp_path / "policy.json"
+    policy.write_text(json.dumps(document))
+    linted = await run(state, "policy", "lint", str(policy), "--output", "json")
+    assert linted.status == 5
+    assert {"error"} <= {each["level"] for each in linted.json["findings"]}
+    published = await run(state, "policy", "publish", str(policy), "--org", "acme")
+    assert published.status == 5
+    assert published.err.startswith("error policy.lint: ")
+
+
+async def test_the_root_key_can_be_kept_elsewhere_from_the_start(tmp_path: Path) -> None:
+    state, root = tmp_path / "state", tmp_path / "root.pem"
+    await ok(state, "init", "--root-key-out", str(root))
+    private_key_from_pem(root.read_bytes())
+    assert stat.S_IMODE(root.stat().st_mode) == 0o600
+    assert not (state / "ca" / "root.key").exists()
+    await ok(state, "org", "create", "acme", "--provider-url", "http://127.0.0.1:9/v1")
+
+
+async def test_serve_says_when_it_is_ready_and_stops_on_a_signal(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    await ok(state, "init", "--enroll-port", "0", "--grpc-port", "0")
+    await ok(state, "org", "create", "acme", "--provider-url", "http://127.0.0.1:9/v1")
+    refused = await run(state, "outpost", "register", "prod", "--org", "acme")
+    assert (refused.status, "serve.not_running" in refused.err) == (8, True)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "controlplane",
+        "serve",
+        "--state",
+        str(state),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    ready = json.loads(await asyncio.wait_for(process.stdout.readline(), SECONDS))
+    registered = await ok(state, "outpost", "register", "prod", "--org", "acme", "--output", "json")
+    assert registered.json["endpoint"] == ready["enroll"]
+    assert parse(registered.json["token"]).pin == ready["pin"]
+    process.send_signal(signal.SIGTERM)
+    out, err = await asyncio.wait_for(process.communicate(), 3)
+    assert (process.returncode, out) == (0, b"")
+    events = [json.loads(line)["event"] for line in err.splitlines()]
+    assert events == ["controlplane.started", "controlplane.stopping", "controlplane.stopped"]
+    assert not (state / "run.json").exists()
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("outpost", "--help"), ("key", "create", "--help")])
+async def test_help_imports_nothing_heavy(arguments: tuple[str, ...]) -> None:
+    code = (
+        "import sys; from controlplane.cli.main import cli\n"
+        f"try: cli({list(arguments)!r})\n"
+        "except SystemExit as end: assert not end.code\n"
+        "heavy = {'grpc', 'pydantic', 'cryptography', 'tuf', 'hyperscan'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    out, err = await asyncio.wait_for(process.communicate(), SECONDS)
+    assert process.returncode == 0, err.decode()
+    assert out.startswith(b"Usage:")
