@@ -15,6 +15,7 @@ from certs import csr, join_token, keys
 from certs.shell.private_files import read_private_file, replace_private_file
 from certs.verify import root_by_pin
 from outpost import ports
+from outpost.core.audit.note import NoteError, NoteVerifier, SignatureType
 from outpost.core.errors import PeerError
 from outpost.paths import StatePaths
 from outpost.sync import identity as identities
@@ -100,6 +101,10 @@ def _accept(
     pins = {keys.key_id(keys.require_tls_key(root.public_key())) for root in bundle}
     if token.pin not in pins:
         raise EnrollmentAnswerError("the trust bundle does not hold the pinned root CA")
+    try:
+        NoteVerifier(answer.witness_name, answer.witness_public_key, SignatureType.COSIGNATURE_V1)
+    except NoteError as error:
+        raise EnrollmentAnswerError(f"the witness of the answer cannot be used: {error.message}") from error
     enrollment = identities.Enrollment(
         org=answer.org,
         outpost_id=answer.outpost_id,
