@@ -43,6 +43,7 @@ class Parts:
         ledger: where the agent records its own acts.
         heartbeat: health functions, state ... -> Heartbeat.
         changed: called whenever what the agent knows changes.
+        sleep: the wait between two connections.
     """
 
     load_identity: Callable[[], identities.Identity]
@@ -56,6 +57,7 @@ class Parts:
     clock: ports.Clock
     chance: ports.Chance
     settings: "Timing"
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
 
 class Recordable(Protocol):
@@ -116,7 +118,7 @@ class OrgAgent:
                 self._parts.chance.uniform(),
             )
             self.knowledge.attempts += 1
-            await asyncio.sleep(wait)
+            await self._parts.sleep(wait)
 
     async def _session(self) -> None:
         identity = self._parts.load_identity()
