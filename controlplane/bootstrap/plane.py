@@ -1,7 +1,9 @@
 """A control plane on its state directory: the place that sees settings, clocks and chance."""
 
 import contextlib
+import fcntl
 import json
+import os
 import secrets
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -19,6 +21,7 @@ from controlplane.settings import FILE_NAME, Settings
 from controlplane.store.keyring import Keyring, RoleKeyFiles, make_folder
 from controlplane.store.store import SqliteStore
 
+LOCK_FILE = "serve.lock"
 RUN_FILE = "run.json"  # ports of the running server, for commands beside it
 
 
@@ -26,6 +29,12 @@ class InitialisedError(ConflictError):
     """The state directory has a control plane already, or half of one."""
 
     code = "init.exists"
+
+
+class StateInUseError(ConfigurationError):
+    """Another server runs on the state directory."""
+
+    code = "state.in_use"
 
 
 class PortUnknownError(ConfigurationError):
@@ -94,10 +103,39 @@ def endpoint_of(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+def serve_lock(folder: Path) -> int:
+    """Take the lock of the one server of a state directory.
+
+    Returns:
+        A descriptor to be closed at the end; the kernel does so when the process dies.
+
+    Raises:
+        StateInUseError: another server runs on it.
+    """
+    descriptor = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise StateInUseError(
+            f"another control plane serves {folder}", field="state", next_step="stop it, or name another directory"
+        ) from None
+    return descriptor
+
+
+def is_served(folder: Path) -> bool:
+    """Whether a server holds the lock of a state directory."""
+    try:
+        os.close(serve_lock(folder))
+    except StateInUseError:
+        return True
+    return False
+
+
 def running_ports(folder: Path) -> Mapping[str, int]:
     """Ports that the running server wrote down; empty when none runs."""
     path = folder / RUN_FILE
-    if not path.exists():
+    if not path.exists() or not is_served(folder):  # a killed server leaves its file behind, but never its lock
         return {}
     values = json.loads(read_private_file(path))
     return {name: int(values[name]) for name in ("enroll_port", "grpc_port")}

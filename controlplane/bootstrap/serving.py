@@ -7,15 +7,18 @@ import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import grpc.aio
+
+from certs.errors import TrustError
 from certs.keys import certificates_pem
 from certs.shell.private_files import replace_private_file
 from certs.shell.tls import TLSIdentity
 from certs.verify import TrustAnchors
 from controlplane import telemetry
-from controlplane.bootstrap.plane import RUN_FILE, Plane, endpoint_of, opened
+from controlplane.bootstrap.plane import RUN_FILE, Plane, endpoint_of, opened, serve_lock
 from controlplane.domain.errors import ControlPlaneError
 from controlplane.rpc.calls import AuditService, EnrollmentService
-from controlplane.rpc.server import Listeners, start_enrollment, start_outposts
+from controlplane.rpc.server import STOP_GRACE_SECONDS, start_enrollment, start_outposts
 from controlplane.rpc.sync import Streams, SyncDesk, SyncService
 from controlplane.services.delivery import DeliveryDesk
 from controlplane.services.enroll import Enrollment
@@ -35,12 +38,14 @@ class Server:
         self._views = Views(plane.store, plane.clock)
         self._streams = Streams()
         self._identity: TLSIdentity | None = None
-        self._listeners: Listeners | None = None
+        self._listeners: list[grpc.aio.Server] = []
+        self._lock = -1
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> Mapping[str, object]:
         """Listen. Returns what the ready line says. Raises ListenError."""
         plane, settings = self._plane, self._plane.settings
+        self._lock = serve_lock(plane.folder)
         self._identity = await plane.setup.server_identity(settings.trust_domain, settings.hosts)
         await self._refresh_all()
         roots = plane.setup.roots()
@@ -49,7 +54,8 @@ class Server:
         ingest = plane.ingest()
         services = SyncService(self._desk(gatekeeper, issuer), self._streams), AuditService(gatekeeper, ingest)
         address = endpoint_of(settings.listen, settings.grpc_port)
-        outposts, sync_port = await start_outposts(services, self._current, certificates_pem(roots), address)
+        listener, sync_port = await start_outposts(services, self._current, certificates_pem(roots), address)
+        self._listeners.append(listener)
         sync_endpoint = settings.sync_endpoint or endpoint_of(settings.hosts[0], sync_port)
         enrollment = EnrollmentService(
             Enrollment(plane.store, issuer, plane.keyring.pepper(), plane.clock),
@@ -58,8 +64,8 @@ class Server:
             sync_endpoint,
         )
         address = endpoint_of(settings.listen, settings.enroll_port)
-        strangers, enroll_port = await start_enrollment(enrollment, self._current, address)
-        self._listeners = Listeners(strangers, outposts, enroll_port, sync_port)
+        listener, enroll_port = await start_enrollment(enrollment, self._current, address)
+        self._listeners.append(listener)
         self._tasks = [asyncio.create_task(self._views.watch()), asyncio.create_task(self._maintain())]
         self._write_run_file(enroll_port, sync_port)
         telemetry.log(telemetry.Event.STARTED, enroll_port=enroll_port, sync_port=sync_port)
@@ -72,18 +78,31 @@ class Server:
             "trust_domain": settings.trust_domain,
         }
 
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Wait for the signal. A background task that fails ends the server: whoever supervises it starts it again."""
+        signalled = asyncio.create_task(stopping.wait())
+        try:
+            done, _ = await asyncio.wait({signalled, *self._tasks}, return_when=asyncio.FIRST_COMPLETED)
+            for task in done - {signalled}:
+                await task
+        finally:
+            signalled.cancel()
+
     async def stop(self) -> None:
         """Tell streams to go elsewhere, end calls, leave nothing behind."""
-        telemetry.log(telemetry.Event.STOPPING)
+        started = bool(self._tasks)
+        if started:
+            telemetry.log(telemetry.Event.STOPPING)
         self._streams.stopping = True
         self._views.wake_all()
-        if self._listeners is not None:
-            await self._listeners.stop()
+        await asyncio.gather(*(listener.stop(STOP_GRACE_SECONDS) for listener in self._listeners))
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        (self._plane.folder / RUN_FILE).unlink(missing_ok=True)
-        telemetry.log(telemetry.Event.STOPPED)
+        if self._lock >= 0:
+            self._forget()
+        if started:
+            telemetry.log(telemetry.Event.STOPPED)
 
     def _desk(self, gatekeeper: Gatekeeper, issuer: OutpostIssuer) -> SyncDesk:
         plane = self._plane
@@ -103,6 +122,11 @@ class Server:
             raise RuntimeError("the server's certificate is read before listening")
         return self._identity
 
+    def _forget(self) -> None:
+        (self._plane.folder / RUN_FILE).unlink(missing_ok=True)
+        os.close(self._lock)
+        self._lock = -1
+
     def _write_run_file(self, enroll_port: int, sync_port: int) -> None:
         ports = {"enroll_port": enroll_port, "grpc_port": sync_port, "pid": os.getpid()}
         replace_private_file(self._plane.folder / RUN_FILE, json.dumps(ports).encode())
@@ -114,7 +138,7 @@ class Server:
             settings = self._plane.settings
             try:
                 fresh = await self._plane.setup.server_identity(settings.trust_domain, settings.hosts)
-            except (ControlPlaneError, OSError) as error:
+            except (ControlPlaneError, TrustError, OSError) as error:
                 telemetry.log(telemetry.Event.MAINTENANCE_FAILED, kind="server", message=type(error).__name__)
             else:
                 if fresh.chain_pem != self._current().chain_pem:
@@ -156,6 +180,6 @@ async def serve(folder: Path, ready: Callable[[Mapping[str, object]], None]) -> 
         server = Server(plane)
         try:
             ready(await server.start())
-            await stopping.wait()
+            await server.run(stopping)
         finally:
             await server.stop()

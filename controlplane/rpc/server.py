@@ -4,9 +4,7 @@ Every argument below was measured: without ``max_pending_requests`` 648 of 1,000
 time-out a dead connection lives 60 s, without ``so_reuseport`` 0 two servers share a port silently.
 """
 
-import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import grpc
 import grpc.aio
@@ -42,20 +40,6 @@ class ListenError(ConfigurationError):
     """An address that cannot be listened on."""
 
     code = "listen.failed"
-
-
-@dataclass(frozen=True, slots=True)
-class Listeners:
-    """Running servers with their ports."""
-
-    enrollment: grpc.aio.Server
-    outposts: grpc.aio.Server
-    enroll_port: int
-    sync_port: int
-
-    async def stop(self) -> None:
-        """End every call; new ones are refused at once."""
-        await asyncio.gather(self.enrollment.stop(STOP_GRACE_SECONDS), self.outposts.stop(STOP_GRACE_SECONDS))
 
 
 async def start_enrollment(service: EnrollmentService, identity: Identity, address: str) -> tuple[grpc.aio.Server, int]:

@@ -26,6 +26,7 @@ class IssuanceMismatchError(StateError):
     """A recorded intent does not give the same certificate again: the issuing CA changed meanwhile."""
 
     code = "issuance.mismatch"
+    fatal = True
 
 
 @dataclass(frozen=True, slots=True)

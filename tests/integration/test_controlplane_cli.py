@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import stat
 import sys
 from dataclasses import dataclass
@@ -162,6 +163,19 @@ async def test_serve_says_when_it_is_ready_and_stops_on_a_signal(tmp_path: Path)
     await ok(state, "org", "create", "acme", "--provider-url", "http://127.0.0.1:9/v1")
     refused = await run(state, "outpost", "register", "prod", "--org", "acme")
     assert (refused.status, "serve.not_running" in refused.err) == (8, True)
+    process, ready = await served(state)
+    registered = await ok(state, "outpost", "register", "prod", "--org", "acme", "--output", "json")
+    assert registered.json["endpoint"] == ready["enroll"]
+    assert parse(registered.json["token"]).pin == ready["pin"]
+    process.send_signal(signal.SIGTERM)
+    out, err = await asyncio.wait_for(process.communicate(), 3)
+    assert (process.returncode, out) == (0, b"")
+    events = [json.loads(line)["event"] for line in err.splitlines()]
+    assert events == ["controlplane.started", "controlplane.stopping", "controlplane.stopped"]
+    assert not (state / "run.json").exists()
+
+
+async def served(state: Path) -> tuple[asyncio.subprocess.Process, Any]:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -173,16 +187,31 @@ async def test_serve_says_when_it_is_ready_and_stops_on_a_signal(tmp_path: Path)
         stderr=asyncio.subprocess.PIPE,
     )
     assert process.stdout is not None
-    ready = json.loads(await asyncio.wait_for(process.stdout.readline(), SECONDS))
-    registered = await ok(state, "outpost", "register", "prod", "--org", "acme", "--output", "json")
-    assert registered.json["endpoint"] == ready["enroll"]
-    assert parse(registered.json["token"]).pin == ready["pin"]
-    process.send_signal(signal.SIGTERM)
-    out, err = await asyncio.wait_for(process.communicate(), 3)
-    assert (process.returncode, out) == (0, b"")
-    events = [json.loads(line)["event"] for line in err.splitlines()]
-    assert events == ["controlplane.started", "controlplane.stopping", "controlplane.stopped"]
-    assert not (state / "run.json").exists()
+    return process, json.loads(await asyncio.wait_for(process.stdout.readline(), SECONDS))
+
+
+async def test_one_server_serves_a_state_and_a_killed_one_leaves_nothing_that_lies(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    await ok(state, "init", "--enroll-port", "0", "--grpc-port", "0")
+    process, ready = await served(state)
+    second = await run(state, "serve")
+    assert (second.status, second.err.startswith("error state.in_use: ")) == (8, True)
+    assert (await ok(state, "status", "--output", "json")).json["server"] == "running"
+    process.kill()
+    await process.communicate()
+    assert (state / "run.json").exists()
+    assert (await ok(state, "status", "--output", "json")).json["server"] == "not running"
+    settings = state / "controlplane.toml"
+    port = ready["grpc"].rpartition(":")[2]
+    settings.write_text(settings.read_text().replace("grpc_port = 0", f"grpc_port = {port}"))
+    with socket.create_server(("127.0.0.1", int(port))):
+        taken = await run(state, "serve")
+    assert (taken.status, taken.out) == (8, "")
+    assert taken.err.startswith("error listen.failed: ")
+    process, _ = await served(state)
+    process.terminate()
+    await process.communicate()
+    assert process.returncode == 0
 
 
 @pytest.mark.parametrize("arguments", [("--help",), ("outpost", "--help"), ("key", "create", "--help")])
