@@ -4,6 +4,7 @@ Once the head of the answer is sent, an error cannot be a status any more: it is
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 
@@ -11,7 +12,7 @@ from aiohttp import web
 
 from outpost.core.audit.record import Outcome, StreamFinding
 from outpost.core.decision import Decision, Direction, Features
-from outpost.core.errors import OutpostError, PeerError
+from outpost.core.errors import InternalError, OutpostError, PeerError
 from outpost.core.inspection import Inspection, Inspector, denial, is_denial, judge
 from outpost.gateway.context import Gateway
 from outpost.gateway.errors import StoppingError, error_event
@@ -19,6 +20,7 @@ from outpost.gateway.judging import AnswerJudge, AnswerSurvey, needs_whole_answe
 from outpost.gateway.translate import StreamTranslator
 from outpost.gateway.upstream import ProviderTimeoutError, read_all
 from outpost.ports import UpstreamResponse
+from outpost.telemetry import Event, emit
 
 LINGER_SECONDS = 0.5  # for the provider's last bytes after its terminator, so that the connection can be kept
 _STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
@@ -121,19 +123,10 @@ class StreamAnswer:
     async def _pump(self, chunks: AsyncIterator[bytes], translator: StreamTranslator, out: web.StreamResponse) -> None:
         task = asyncio.current_task()
         assert task is not None
-        self.gateway.streams.add(task)
         try:
             async with asyncio.timeout(self.gateway.options.reply_seconds):
-                async for chunk in chunks:
-                    data = translator.feed(chunk)
-                    if data:
-                        await out.write(data)
-                    if translator.ended:
-                        return
-                data = translator.finish()
-                if data:
-                    await out.write(data)
-        except PeerError as error:
+                await _copy(chunks, translator, out)
+        except OutpostError as error:
             self._failure = error
         except TimeoutError:
             self._failure = ProviderTimeoutError("the provider did not finish its answer in time")
@@ -142,8 +135,12 @@ class StreamAnswer:
                 raise
             task.uncancel()
             self._failure = StoppingError("the outpost is shutting down", next_step="send the request again")
+        except ConnectionError:
+            raise
+        except Exception:  # the head is sent: whatever broke must end the stream, not start a second answer in it
+            emit(Event.REQUEST_FAILED, logging.ERROR, org=self.org, request_id=self.request_id, code=InternalError.code)
+            self._failure = InternalError("internal error")
         finally:
-            self.gateway.streams.discard(task)
             self.figures.translated(translator)
 
     async def _end(self, translator: StreamTranslator, verdicts: AnswerJudge, out: web.StreamResponse) -> None:
@@ -179,6 +176,19 @@ class StreamAnswer:
             self.figures.bytes_released,
         )
         await self.gateway.record(self.org, record.to_bytes())
+
+
+async def _copy(chunks: AsyncIterator[bytes], translator: StreamTranslator, out: web.StreamResponse) -> None:
+    """Write what comes out of the translator until one side has ended."""
+    async for chunk in chunks:
+        data = translator.feed(chunk)
+        if data:
+            await out.write(data)
+        if translator.ended:
+            return
+    data = translator.finish()
+    if data:
+        await out.write(data)
 
 
 async def _once(raw: bytes) -> AsyncIterator[bytes]:

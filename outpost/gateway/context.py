@@ -16,6 +16,8 @@ from outpost.gateway.metrics import GatewayMetrics
 from outpost.ports import Chance, Clock, Ledger, Secrets, Upstream
 from outpost.telemetry import Event, emit
 
+ENDING_SECONDS = 0.4  # for last events and last records while stopping; below the supervisor's patience
+
 
 @dataclass(frozen=True, slots=True)
 class GatewayPorts:
@@ -105,7 +107,7 @@ class Gateway:
     rate: RequestRate = field(init=False)
     in_flight: InFlight = field(init=False)
     background: set[asyncio.Task[None]] = field(default_factory=set)
-    streams: set[asyncio.Task[Any]] = field(default_factory=set)
+    requests: set[asyncio.Task[Any]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.rate = RequestRate(self.options.workers)
@@ -153,21 +155,21 @@ class Gateway:
         task.add_done_callback(self.background.discard)
 
     async def drain(self, grace_seconds: float) -> None:
-        """Take no new requests, let streams end, then end them with an error event, then finish the records.
+        """Take no new requests, let running ones end, then end them: streams by an error event, others by 503.
 
         Args:
-            grace_seconds: time that running streams get.
+            grace_seconds: time that running requests get; ENDING_SECONDS twice may come on top.
         """
         self.stopping = True
-        if self.streams:
-            await asyncio.wait(self.streams, timeout=grace_seconds)
-        ending = set(self.streams)
+        if self.requests:
+            await asyncio.wait(set(self.requests), timeout=grace_seconds)
+        ending = set(self.requests)
         for task in ending:
             task.cancel()
         if ending:
-            await asyncio.wait(ending, timeout=grace_seconds)
+            await asyncio.wait(ending, timeout=ENDING_SECONDS)
         if self.background:
-            await asyncio.wait(set(self.background), timeout=grace_seconds)
+            await asyncio.wait(set(self.background), timeout=ENDING_SECONDS)
 
     def check_open(self) -> None:
         """Refuse new requests while stopping.

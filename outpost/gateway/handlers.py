@@ -1,5 +1,6 @@
 """The HTTP surface of a worker: routes, and the one place where errors become answers."""
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -12,8 +13,8 @@ from outpost.core.policy.globs import glob_matches
 from outpost.gateway import metrics, probes
 from outpost.gateway.auth import may_use
 from outpost.gateway.context import Gateway
-from outpost.gateway.errors import MethodError, UnknownEndpointError, answer, status_of
-from outpost.gateway.journey import ENDPOINT, Caller, Journey, check_admission, identify
+from outpost.gateway.errors import MethodError, StoppingError, UnknownEndpointError, answer, status_of
+from outpost.gateway.journey import CLIENT_GONE_STATUS, ENDPOINT, Caller, Journey, check_admission, identify
 from outpost.telemetry import Event, emit
 
 Serve = Callable[[web.Request, str, Caller], Awaitable[web.StreamResponse]]
@@ -65,27 +66,40 @@ class Handlers:
             gateway.metrics.refused(error.code)
             return _refusal(error, request_id)
         began = gateway.ports.clock.monotonic()
-        status = 500
+        status = CLIENT_GONE_STATUS
         try:
-            with gateway.in_flight:
-                gateway.metrics.in_flight(gateway.in_flight.count)
-                response = await serve(request, request_id, caller)
-                status = response.status
-                return response
-        except OutpostError as error:
-            status = status_of(error)
-            _log(error, caller.org, request_id)
-            return _refusal(error, request_id)
-        except ConnectionError:
-            status = 499
-            raise
-        except Exception:
-            emit(Event.REQUEST_FAILED, logging.ERROR, org=caller.org, request_id=request_id, code=InternalError.code)
-            gateway.metrics.refused(InternalError.code)
-            return _refusal(InternalError("internal error"), request_id)
+            response = await self._served(request, request_id, caller, serve)
+            status = response.status
+            return response
         finally:
             gateway.metrics.in_flight(gateway.in_flight.count)
             gateway.metrics.finished(caller.org, status, gateway.ports.clock.monotonic() - began)
+
+    async def _served(self, request: web.Request, request_id: str, caller: Caller, serve: Serve) -> web.StreamResponse:
+        """Serve one request; whatever goes wrong before the head of the answer becomes an answer."""
+        gateway = self._gateway
+        task = asyncio.current_task()
+        assert task is not None
+        gateway.requests.add(task)
+        try:
+            with gateway.in_flight:
+                gateway.metrics.in_flight(gateway.in_flight.count)
+                return await serve(request, request_id, caller)
+        except OutpostError as error:
+            _log(error, caller.org, request_id)
+            return _refusal(error, request_id)
+        except ConnectionError:
+            raise  # the client is gone
+        except asyncio.CancelledError:
+            if not gateway.stopping:
+                raise
+            task.uncancel()
+            return _refusal(StoppingError("the outpost is shutting down"), request_id)
+        except Exception:
+            emit(Event.REQUEST_FAILED, logging.ERROR, org=caller.org, request_id=request_id, code=InternalError.code)
+            return _refusal(InternalError("internal error"), request_id)
+        finally:
+            gateway.requests.discard(task)
 
     async def alive(self, _request: web.Request) -> web.Response:
         """GET /healthz: the event loop turns."""

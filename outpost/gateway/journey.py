@@ -113,12 +113,14 @@ class Journey:
         except OutpostError as error:
             await self._record_refused(error)
             raise
-        await self._record_decided(chat, provider, inspection)
-        if inspection.denied:
-            raise denial(inspection.decision, inspection.features, inspection.param)
         try:
+            await self._commit(chat, provider, inspection)
             return await self._serve(chat, provider, inspection)
-        except (asyncio.CancelledError, ConnectionResetError):
+        except asyncio.CancelledError:
+            stopped = self.gateway.stopping
+            self._finish(CLIENT_GONE_STATUS, Outcome.FAILED if stopped else Outcome.CLIENT_GONE)
+            raise
+        except ConnectionResetError:
             self._finish(CLIENT_GONE_STATUS, Outcome.CLIENT_GONE)
             raise
         except PeerError as error:
@@ -130,6 +132,17 @@ class Journey:
             raise
         finally:  # whatever happened, a decided request has an outcome
             self._finish(500, Outcome.FAILED)
+
+    async def _commit(self, chat: ChatRequest, provider: Provider, inspection: Inspection) -> None:
+        """R6 and R7: the record, then the denial. A denied request has no other outcome than its decision."""
+        try:
+            await self._record_decided(chat, provider, inspection)
+        except OutpostError:
+            self.figures.finished = True  # an outcome without a decision would say nothing
+            raise
+        if inspection.denied:
+            self.figures.finished = True
+            raise denial(inspection.decision, inspection.features, inspection.param)
 
     async def _judge(self) -> tuple[ChatRequest, Provider, Inspection]:
         """R1, R4, R5: admission, body, shape, route, inspection, decision."""
@@ -196,7 +209,7 @@ class Journey:
         await self.gateway.record(self.caller.org, record.to_bytes())
 
     async def _record_decided(self, chat: ChatRequest, provider: Provider, inspection: Inspection) -> None:
-        """R6: durable before any effect, the client's own denial included."""
+        """Durable before any effect, the client's own denial included."""
         features = inspection.features
         self.gateway.metrics.decided(
             self.caller.org, features.direction.value, inspection.decision.action.value, features.entities

@@ -1,7 +1,8 @@
 """A provider that can misbehave: OpenAI- and Anthropic-shaped, scripted over an admin endpoint.
 
 ``POST /_sim/script`` sets the next behaviour, ``GET /_sim/requests`` shows exactly what arrived,
-``DELETE /_sim/requests`` forgets both. For the demo and tests only; it listens on loopback and keeps what it sees in memory.
+``DELETE /_sim/requests`` forgets both. For the demo and tests only; it listens on loopback and keeps what it sees
+in memory.
 """
 
 import asyncio
@@ -40,6 +41,7 @@ class Simulator:
     def __init__(self) -> None:
         self.script = Script()
         self.seen: list[SeenRequest] = []
+        self.connections: set[object] = set()  # peers that connected
         self.aborted = 0  # answers that the other side did not take to the end
         self._served = 0
         self._stopping = asyncio.Event()
@@ -114,6 +116,8 @@ class Simulator:
 
     async def _see(self, request: web.Request) -> dict[str, Any]:
         raw = await request.read()
+        if request.transport:
+            self.connections.add(request.transport.get_extra_info("peername"))
         seen = SeenRequest(
             request.method,
             request.path,

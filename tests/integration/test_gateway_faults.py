@@ -196,6 +196,29 @@ async def test_draining_ends_streams_with_an_event_and_refuses_new_requests(outp
 async def test_connections_to_the_provider_are_kept(outpost: Stack) -> None:
     for stream in (True, False, True):
         assert (await post(outpost, body(stream=stream)))[0] == 200
-    ports = {each.headers.get("Host") for each in outpost.simulator.seen}
-    assert len(ports) == 1
+    assert len(outpost.simulator.connections) == 1
     assert outpost.simulator.aborted == 0
+
+
+async def test_draining_answers_requests_that_wait_for_a_provider(outpost: Stack) -> None:
+    outpost.configure(read_timeout_ms=20_000)
+    outpost.simulator.play(Script(fault=FaultKind.HANG_BEFORE_HEAD))
+    asking = asyncio.create_task(post(outpost, body()))
+    while not outpost.simulator.seen:
+        await asyncio.sleep(0)
+    await outpost.gateway.drain(0.05)
+    status, data = await asking
+    assert (status, orjson.loads(data)["error"]["code"]) == (503, "outpost.stopping")
+    assert (await outpost.records())[-1]["outcome"] == "failed"
+
+
+async def test_a_fault_of_ours_inside_a_stream_ends_it_with_an_event(outpost: Stack) -> None:
+    inspector = outpost.gateway.programs.all()[0].inspector
+    outpost.simulator.play(Script(reply="one two three four five six", chunk_chars=3, delay_ms=5))
+    url = f"{outpost.url}/chat/completions"
+    async with aiohttp.ClientSession() as session, session.post(url, data=body(stream=True), headers=AUTH) as got:
+        first = await got.content.readuntil(b"\n\n")
+        inspector.scanner.open_candidate = None  # type: ignore[assignment]
+        rest = events(first + await got.read())
+    assert (rest[-2]["error"]["code"], rest[-1]) == ("internal", b"[DONE]")
+    assert (await outpost.records())[-1]["outcome"] == "failed"
