@@ -104,7 +104,7 @@ async def _start(
         raise ListenError(
             f"{address} cannot be listened on",
             field="listen",
-            next_step="check that no other program uses the port: controlplane serve --help names the settings",
+            next_step="free the port, or change enroll_port and grpc_port in controlplane.toml",
         ) from error
     await server.start()
     return server, port

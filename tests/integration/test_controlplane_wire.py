@@ -407,3 +407,21 @@ async def test_a_log_key_signs_only_its_own_log(tmp_path: Path) -> None:
         assert answer.status == audit_pb2.WITNESS_STATUS_BAD_SIGNATURE
         assert (await refusal(client.append(0, [b"{}"], b"")))[1].code == "audit.invalid"
         await client.channel.close()
+
+
+async def test_a_new_server_certificate_is_shown_without_a_restart(tmp_path: Path) -> None:
+    async with running(tmp_path / "cp") as cp:
+        hosts = cp.plane.settings.hosts
+        client = await Client.enroll(await cp.token())
+        old = await presented(cp)
+        assert await presented(cp) == old
+        await cp.plane.setup.issue_server("outpost.internal", hosts)
+        cp.server._identity = await cp.plane.setup.server_identity("outpost.internal", hosts)
+        assert await presented(cp) != old
+        await read(await client.hello())
+        await client.channel.close()
+
+
+async def presented(cp: Running) -> bytes:
+    host, port = split_endpoint(cp.ready["enroll"])
+    return (await asyncio.to_thread(fetch_server_chain, host, port, SECONDS))[0]
