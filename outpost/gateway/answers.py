@@ -62,6 +62,7 @@ class StreamAnswer:
         asked: the judged request: its features and placeholders.
         figures: filled while the stream runs.
         outcome: how it ended; set when ``run`` returns.
+        lingering: the provider's connection is still being read, and is closed by whoever does.
     """
 
     gateway: Gateway
@@ -72,6 +73,7 @@ class StreamAnswer:
     org: str
     figures: AnswerFigures
     outcome: Outcome = Outcome.RELEASED
+    lingering: bool = False
     _failure: OutpostError | None = field(default=None)
 
     @property
@@ -87,12 +89,12 @@ class StreamAnswer:
             ConnectionResetError, CancelledError: the client went away.
         """
         chunks = response.chunks()
-        settled = None
+        base, settled = self._base, None
         if needs_whole_answer(self.inspector.policy):
             raw = await read_all(chunks, self.gateway.options.reply_seconds)
-            settled = self._survey(raw)
+            base, settled = self._survey(raw)
             chunks = _once(raw)
-        verdicts = AnswerJudge(self.inspector, self._base, self.asked.placeholders, settled)
+        verdicts = AnswerJudge(self.inspector, base, self.asked.placeholders, settled)
         self.figures.judged(verdicts.decision, verdicts.features, 0)
         if is_denial(verdicts.decision):
             error = denial(verdicts.decision, verdicts.features)
@@ -105,10 +107,12 @@ class StreamAnswer:
         translator = StreamTranslator(verdicts)
         await self._pump(chunks, translator, out)
         await self._end(translator, verdicts, out)
-        await _drain(chunks)
+        if translator.done:
+            self.lingering = True
+            self.gateway.spawn(_linger(chunks, response))
         return out
 
-    def _survey(self, raw: bytes) -> Decision:
+    def _survey(self, raw: bytes) -> tuple[Features, Decision]:
         """First pass over an answer that policy wants to see whole."""
         survey = AnswerSurvey(self.inspector)
         translator = StreamTranslator(survey)
@@ -117,8 +121,7 @@ class StreamAnswer:
         if translator.error is not None:
             raise translator.error
         features = survey.features(self._base)
-        self.figures.bytes_from_provider = len(raw)
-        return judge(self.inspector.policy, features)
+        return features, judge(self.inspector.policy, features)
 
     async def _pump(self, chunks: AsyncIterator[bytes], translator: StreamTranslator, out: web.StreamResponse) -> None:
         task = asyncio.current_task()
@@ -195,7 +198,7 @@ async def _once(raw: bytes) -> AsyncIterator[bytes]:
     yield raw
 
 
-async def _drain(chunks: AsyncIterator[bytes]) -> None:
+async def _linger(chunks: AsyncIterator[bytes], response: UpstreamResponse) -> None:
     """Read the end that follows the terminator; a provider that has more to say loses its connection."""
     try:
         async with asyncio.timeout(LINGER_SECONDS):
@@ -203,3 +206,5 @@ async def _drain(chunks: AsyncIterator[bytes]) -> None:
                 return
     except (TimeoutError, PeerError):
         return
+    finally:
+        await response.close()

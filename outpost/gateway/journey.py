@@ -259,14 +259,19 @@ class Journey:
     async def _serve(self, chat: ChatRequest, provider: Provider, inspection: Inspection) -> web.StreamResponse:
         """R8 and R9."""
         response = await self.gateway.ports.upstream.send(self._call(provider, inspection))
+        lingering = False
         try:
             self.figures.provider_status = response.status
             await check_head(response, stream=chat.stream)
-            if chat.stream:
-                return await self._stream(response, inspection)
-            return await self._reply(response, inspection)
+            if not chat.stream:
+                return await self._reply(response, inspection)
+            answer = self._answer(inspection)
+            out = await self._stream(answer, response, inspection)
+            lingering = answer.lingering
+            return out
         finally:
-            await response.close()
+            if not lingering:
+                await response.close()
 
     def _call(self, provider: Provider, inspection: Inspection) -> UpstreamRequest:
         key = self.gateway.ports.secrets.get(provider.key_secret).decode().strip() if provider.key_secret else ""
@@ -312,9 +317,8 @@ class Journey:
             "X-Policy-Action": asked.decision.action.value,
         }
 
-    async def _stream(self, response: UpstreamResponse, asked: Inspection) -> web.StreamResponse:
-        """A streamed answer, see ``answers``."""
-        answer = StreamAnswer(
+    def _answer(self, asked: Inspection) -> StreamAnswer:
+        return StreamAnswer(
             gateway=self.gateway,
             request=self.request,
             request_id=self.request_id,
@@ -323,6 +327,9 @@ class Journey:
             org=self.caller.org,
             figures=self.figures,
         )
+
+    async def _stream(self, answer: StreamAnswer, response: UpstreamResponse, asked: Inspection) -> web.StreamResponse:
+        """A streamed answer, see ``answers``."""
         try:
             out = await answer.run(response, self._headers(response, asked))
         except DeniedError as error:

@@ -47,7 +47,7 @@ class AnswerJudge:
 
         Args:
             inspector: the one that judged the request.
-            base: features of the request with ``direction`` output.
+            base: features of the request with ``direction`` output; of the whole answer with ``settled``.
             placeholders: of the request.
             settled: the verdict over the whole answer, where one was made before.
         """
@@ -62,9 +62,9 @@ class AnswerJudge:
         """Judge one more finding, together with all before it."""
         if finding.detector in self._inspector.disabled:
             return Verdict.RELEASE
-        self._findings.append(finding)
-        self.features = replace(self.features, entities=count_entities(self._findings))
         if self._settled is None:
+            self._findings.append(finding)
+            self.features = replace(self.features, entities=count_entities(self._findings))
             self.decision = judge(self._inspector.policy, self.features)
         if is_denial(self.decision):
             return Verdict.STOP
