@@ -33,7 +33,7 @@ _T = TypeVar("_T")
 class DatabaseError(StateError):
     """SQLite refused: a full disk, a damaged file, or a lock held for too long."""
 
-    code = "store.failed"
+    code = "store.database"
 
 
 class SchemaError(StateError):
