@@ -19,6 +19,7 @@ from outpost.sync import identity as identities
 
 CONNECT_SECONDS = 5.0
 FINGERPRINT_CHARS = 16  # hex digits of a key id shown to people
+_LOOK_AT_IDENTITY = "look at the identity group; is this outpost still listed: `controlplane outpost show NAME`"
 
 
 class ControlLink:
@@ -102,10 +103,13 @@ class ControlLink:
             return failed("OP-NET-005", error, self._org)
         except (ssl.SSLError, OSError) as error:
             message = f"the handshake with our own certificate fails: {_reason(error)}"
-            return self._fail("OP-NET-005", message, "network.mtls", "check the identity group above; outpost status")
-        if protocol != "h2" or not accepted:
+            return self._fail("OP-NET-005", message, "network.mtls", _LOOK_AT_IDENTITY)
+        if protocol != "h2":
             message = "something between here and the control plane does not pass HTTP/2 through"
             return self._fail("OP-NET-005", message, "network.alpn", f"exempt {self._endpoint} from proxies")
+        if not accepted:  # some servers refuse a certificate without saying so
+            message = "the control plane closed the connection after it saw our certificate"
+            return self._fail("OP-NET-005", message, "network.mtls", _LOOK_AT_IDENTITY)
         return ok("OP-NET-005", "mTLS and HTTP/2 work end to end", self._org)
 
     def _call(self) -> Line:
