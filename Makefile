@@ -29,7 +29,7 @@ demo: setup ## control plane, outpost and a pretended provider, end to end
 	@$(BIN)/outpost demo
 
 test: setup-dev ## every test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 check: setup-dev fmt-check lint types imports proto-check test ## what CI runs
 

@@ -43,15 +43,23 @@ def lint(file: Path, output: str) -> None:
 @policy.command()
 @click.argument("file", type=DOCUMENT)
 @out.org_option
+@click.option(
+    "--wait", is_flag=True, help="until every enrolled outpost has it active, at most 30 s; 7 when one has not"
+)
 @out.state_option
 @out.output_option
-def publish(file: Path, org: str, state: Path, output: str) -> None:
+def publish(file: Path, org: str, state: Path, output: str, *, wait: bool) -> None:
     """Lint, sign and roll out a policy; connected outposts get it offered within a second."""
+    from controlplane.cli import waiting
 
     async def work(plane: Any) -> Any:
-        return await plane.publisher.publish_policy(org, file.read_bytes())
+        result = await plane.publisher.publish_policy(org, file.read_bytes())
+        return result, await waiting.wait_active(plane, org, result.number) if wait else ()
 
-    published(out.on_plane(state, output, work), org, output)
+    result, missing = out.on_plane(state, output, work)
+    published(result, org, output)
+    if wait:
+        waiting.tell(missing)
 
 
 @policy.command()
