@@ -21,8 +21,9 @@ def shown_commands(text: str) -> Iterator[str]:
     """Command lines in fenced blocks without a language, or of a shell."""
     for block in re.findall(r"^```(?:sh|shell|console|bash)?\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
         for line in block.replace("\\\n", " ").splitlines():
-            if match := PROMPT.match(line.strip()):
-                yield match[1].split("  #")[0].split(" | ")[0].strip()
+            for part in re.split(r" (?:&&|\|\||\|) ", line.split("  #")[0]):
+                if match := PROMPT.match(part.strip()):
+                    yield match[1].strip()
 
 
 def inline_commands(text: str) -> Iterator[str]:
