@@ -1,21 +1,24 @@
 """Sets that must not be accepted, offered to a running outpost by whoever took over the control plane's place."""
 
+import re
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 
 from controlplane.bootstrap.plane import opened
 from controlplane.services.defaults import default_provider
 from outpost.core.bundle import errors
 from outpost.core.errors import BundleError
 from tests.e2e.conftest import ORG, Site
+from tests.fakes import hostile_disk
 from tests.fakes.hostile_plane import CHUNK, HostilePlane, Offering, honest, listening
 from tests.fakes.hostile_sets import CASES, Attack, newest_set, role_keys
-from tests.fakes.hostile_site import Besieged
+from tests.fakes.hostile_site import SERVED, Besieged
 from tests.unit.core.bundle.samples import Forge
 
+PAGE = Path(__file__).parents[2] / "docs" / "tamper.md"
 MAX_ENDLESS_CHUNKS = 1024  # 64 MiB: what may be under way on the line before the server sees the reader go
 OTHER_ORG = "globex"
-SERVED = {"harmless": 200, "card": 403, "why": "policy.blocked"}
 
 
 async def prepare(site: Site, besieged: Besieged) -> Attack:
@@ -23,7 +26,7 @@ async def prepare(site: Site, besieged: Besieged) -> Attack:
     plane = besieged.plane
     older = await newest_set(plane, ORG)
     await plane.publisher.create(OTHER_ORG, [default_provider(f"{site.provider}/v1", "provider")])
-    await besieged.active(await besieged.publish("second"))
+    await besieged.active(await besieged.publish())
     await site.stack.programs["controlplane"].stop()
     newest = Forge(role_keys(plane, ORG), await newest_set(plane, ORG))
     return Attack(newest, older, await newest_set(plane, OTHER_ORG), plane.clock.now_ms())
@@ -45,7 +48,7 @@ async def test_nothing_tampered_with_is_accepted_from_the_wire(
     new_site: Callable[..., AbstractAsyncContextManager[Site]],
 ) -> None:
     async with new_site("--workers", "1") as site, opened(site.stack.controlplane_state) as plane:
-        besieged = Besieged(site, plane)
+        besieged = Besieged(site, plane, ORG, site.key)
         attack = await prepare(site, besieged)
         before = await besieged.serves()
         assert before == SERVED | {"by": before["by"], "told": before["by"]}
@@ -56,7 +59,7 @@ async def test_nothing_tampered_with_is_accepted_from_the_wire(
 
             refused = [code for _, code in CASES.values()]
             await besieged.recorded("every refusal in the audit log", lambda all_: refusals(all_) == refused or None)
-            revision = await besieged.publish("third")
+            revision = await besieged.publish()
             accepted = await hostile.offer(honest(await newest_set(plane, ORG)))
             assert (accepted.code, accepted.revision) == ("", revision)
             assert await besieged.serves() == before | {"by": revision, "told": revision}
@@ -75,3 +78,10 @@ def test_every_reason_to_refuse_a_set_is_tried() -> None:
     }
     assert len(CASES) >= 20
     assert reasons <= {code for _, code in CASES.values()}
+
+
+def test_the_page_lists_every_case_and_no_other() -> None:
+    on_disk = {sentence: code for sentence, (_, _, code) in hostile_disk.CASES.items()}
+    tried = {sentence: code for sentence, (_, code) in CASES.items()} | on_disk
+    tried["the wrapping key is replaced (all orgs)"] = "cache.other_wrapping_key"
+    assert dict(re.findall(r"^\| (.+) \| `([a-z_.]+)` \|$", PAGE.read_text(), re.MULTILINE)) == tried

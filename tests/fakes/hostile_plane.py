@@ -113,8 +113,10 @@ class HostilePlane(sync_pb2_grpc.SyncServicer):
         self.hellos.append(first.hello)
         reader = asyncio.create_task(self._read(context))
         sent: sync_pb2.SyncDown | None = None
+        waker = asyncio.create_task(self._changed.wait())
         try:
             while not reader.done():
+                waker.cancel()
                 self._changed.clear()
                 if self._pending is not None and self._pending is not sent:
                     sent = self._pending
@@ -122,14 +124,16 @@ class HostilePlane(sync_pb2_grpc.SyncServicer):
                     continue
                 waker = asyncio.create_task(self._changed.wait())
                 await asyncio.wait({reader, waker}, return_when=asyncio.FIRST_COMPLETED)
-                waker.cancel()
         finally:
             reader.cancel()
-            await asyncio.gather(reader, return_exceptions=True)
+            waker.cancel()
+            await asyncio.gather(reader, waker, return_exceptions=True)
 
     async def Fetch(self, request: sync_pb2.FetchRequest, context: Any) -> None:
         """Whatever the offering sends for the hash."""
         for part in self._bodies(request.sha256):
+            if context.done():  # the reader has had enough
+                return
             self.chunks += 1
             await context.write(sync_pb2.FetchChunk(data=part))
 

@@ -281,7 +281,7 @@ CASES: dict[str, tuple[Callable[[Attack], Made], str]] = {
     "more files than a set may have": (
         lambda a: SignedSet(
             a.newest.metadata,
-            a.newest.targets | {f"policy/more-{n}.json": b"{}" for n in range(limits.MAX_SET_FILES)},
+            {**a.newest.targets, **{f"policy/more-{n}.json": b"{}" for n in range(limits.MAX_SET_FILES)}},
         ),
         "bundle.oversized",
     ),

@@ -3,23 +3,24 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import aiohttp
 
 from controlplane.bootstrap.plane import Plane
-from outpost.cli.stack import ProgramError
 from outpost.cli.status import ask
 from outpost.core.bundle.access import ClientKey
 from outpost.core.errors import OutpostError
 from outpost.ledger.reader import LogReader
 from outpost.paths import StatePaths
-from tests.e2e.conftest import CARD, ORG, Site
+from tests.e2e.conftest import CARD, Site
 
 DEADLINE_SECONDS = 30.0  # of anything that another process has to do; a busy machine needs a few
 LOOK_SECONDS = 0.05  # between two looks
 DAY_SECONDS = 24 * 3600
+SERVED = {"harmless": 200, "card": 403, "why": "policy.blocked"}  # what a good set makes of two prompts
 
 T = TypeVar("T")
 
@@ -39,17 +40,40 @@ async def until(what: str, look: Callable[[], Awaitable[T | None]]) -> T:
         raise AssertionError(f"in {DEADLINE_SECONDS} s it did not happen: {what}") from None
 
 
-class Besieged:
-    """One outpost, seen from outside."""
+async def new_key(plane: Plane, org: str) -> tuple[str, str]:
+    """A client key of an org; returns its text and the revision that has it."""
+    now_s = plane.clock.now_ms() // 1000
+    name = f"key-{plane.chance.token_bytes(4).hex()}"
+    blank = ClientKey("", "", name, "", (), "", "api", "internal", (), now_s - 60, now_s + DAY_SECONDS, revoked=False)
+    text, _, published = await plane.publisher.create_key(org, blank)
+    return text, published.revision
 
-    def __init__(self, site: Site, plane: Plane) -> None:
-        self.site = site
-        self.plane = plane
+
+@dataclass(frozen=True, slots=True)
+class Besieged:
+    """One org on a running outpost, seen from outside.
+
+    Attributes:
+        site: the installation; knows where the outpost listens now.
+        plane: the control plane's state, opened beside or instead of the running one.
+        org: the org.
+        key: a client key of the org.
+    """
+
+    site: Site
+    plane: Plane
+    org: str
+    key: str
 
     @property
     def folder(self) -> Path:
-        """Everything that the outpost keeps about its org."""
-        return StatePaths(self.site.stack.outpost_state()).org(ORG).folder
+        """Everything that the outpost keeps about the org."""
+        return StatePaths(self.site.stack.outpost_state()).org(self.org).folder
+
+    async def chat(self, text: str) -> tuple[int, dict[str, Any]]:
+        """One question, by the client of this org."""
+        body = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": text}]}
+        return await self.site.post(json.dumps(body).encode(), Authorization=f"Bearer {self.key}")
 
     async def get(self, path: str) -> tuple[int, dict[str, Any]]:
         """A probe of the listener."""
@@ -58,14 +82,14 @@ class Besieged:
 
     async def serves(self) -> dict[str, Any]:
         """What the last good set makes of a harmless prompt and of a card, and by which revision."""
-        harmless, _ = await self.site.chat("What is the capital of France?")
-        card, refusal = await self.site.chat(f"my card is {CARD}")
+        harmless, _ = await self.chat("What is the capital of France?")
+        card, refusal = await self.chat(f"my card is {CARD}")
         _, health = await self.get("/health")
         return {
             "harmless": harmless,
             "card": card,
             "why": refusal["error"]["code"],
-            "by": health["orgs"][ORG]["revision"],
+            "by": health["orgs"][self.org]["revision"],
             "told": (await self.status())["revision"],
         }
 
@@ -75,7 +99,7 @@ class Besieged:
             answer = await asyncio.to_thread(ask, self.site.stack.outpost_state())
         except OutpostError:
             return {}
-        return dict(answer["orgs"].get(ORG, {}))
+        return dict(answer["orgs"].get(self.org, {}))
 
     async def in_state(self, *states: str) -> dict[str, Any]:
         """Wait for a state; returns what status says then."""
@@ -97,7 +121,7 @@ class Besieged:
 
     def records(self) -> list[dict[str, Any]]:
         """The audit log up to its newest checkpoint."""
-        reader = LogReader(StatePaths(self.site.stack.outpost_state()).org(ORG).audit)
+        reader = LogReader(StatePaths(self.site.stack.outpost_state()).org(self.org).audit)
         return [json.loads(entry) for entry in reader.entries(0, reader.tree_size())]
 
     async def recorded(self, what: str, wanted: Callable[[list[dict[str, Any]]], T | None]) -> T:
@@ -108,16 +132,13 @@ class Besieged:
 
         return await until(what, look)
 
-    async def publish(self, name: str) -> str:
-        """Sign a new set, as the operator would: one more client key. Returns the revision."""
-        now_s = self.plane.clock.now_ms() // 1000
-        blank = ClientKey(
-            "", "", name, "", (), "", "api", "internal", (), now_s - 60, now_s + DAY_SECONDS, revoked=False
-        )
-        _, _, published = await self.plane.publisher.create_key(ORG, blank)
-        return published.revision
+    async def newest(self) -> str:
+        """Revision of the newest set that was signed."""
+        async with self.plane.store.for_org(self.org).read() as transaction:
+            newest = await transaction.releases.newest()
+        assert newest is not None
+        return newest.revision
 
-    async def stop(self) -> None:
-        """Stop the outpost."""
-        if await self.site.stack.programs["outpost"].stop() != 0:
-            raise ProgramError("the outpost did not end well")
+    async def publish(self) -> str:
+        """Sign a new set, as the operator would: one more client key. Returns the revision."""
+        return (await new_key(self.plane, self.org))[1]
