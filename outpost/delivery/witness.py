@@ -29,25 +29,25 @@ INCONSISTENT = 422
 class LogRefusedError(StoreError):
     """The witness refuses our log; `code` says which way."""
 
-    code = "audit.refused"
+    code = "delivery.refused"
 
 
 class LogForkedError(LogRefusedError):
     """Our log and the witness's differ after the last common size."""
 
-    code = "audit.forked"
+    code = "delivery.forked"
 
 
 class LogRolledBackError(LogRefusedError):
     """Our log is an older copy, or its tail was cut: the witness has seen more."""
 
-    code = "audit.rolled_back"
+    code = "delivery.rolled_back"
 
 
 class LogUnknownError(LogRefusedError):
     """The witness does not know this log or its key."""
 
-    code = "audit.unknown_log"
+    code = "delivery.unknown_log"
 
 
 class DeliveryDiskError(StoreError):
@@ -60,7 +60,7 @@ class DeliveryDiskError(StoreError):
 class WitnessAnswerError(PeerError):
     """The witness's answer makes no sense."""
 
-    code = "audit.witness_answer"
+    code = "delivery.answer"
 
 
 class Reader(Protocol):

@@ -22,7 +22,7 @@ MAX_WAITING = 4096  # appends of one worker; beyond it the worker sheds load
 class LedgerUnavailableError(StoreError):
     """The ledger does not answer: nothing may take effect."""
 
-    code = "audit.unavailable"
+    code = "ledger.unavailable"
     fatal = False
 
 

@@ -1,19 +1,24 @@
 """Whole installations: every program a process of its own, on free ports, in a temporary folder."""
 
+import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Callable
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import aiohttp
 import pytest
 
 from outpost.cli.stack import Stack, stack, wait_ready
+from outpost.cli.status import ask
 
 ORG = "acme"
+PROBE_SECONDS = 0.05  # between two looks at another process, which tells nobody when it is done
+Answer = TypeVar("Answer")
 # Test values, in pieces so that no scanner takes this file for a leak.
 CARD = "4111" + " 1111" * 3
 SECRET = "ghp_" + "16C7e42F292c6912E7710c838347Ae178B4a"
@@ -53,15 +58,25 @@ class Site:
     async def post(self, body: bytes, **headers: str) -> tuple[int, dict[str, Any]]:
         """Raw bytes as a chat completion."""
         sent = {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json", **headers}
-        async with aiohttp.ClientSession() as session:
-            async with session.post(f"{self.base_url}/chat/completions", data=body, headers=sent) as reply:
-                return reply.status, await reply.json()
+        url = f"{self.base_url}/chat/completions"
+        async with aiohttp.ClientSession() as session, session.post(url, data=body, headers=sent) as reply:
+            return reply.status, await reply.json()
 
     async def chat(self, text: str) -> tuple[int, dict[str, Any]]:
         """One question."""
         return await self.post(
             json.dumps({"model": "gpt-4o-mini", "messages": [{"role": "user", "content": text}]}).encode()
         )
+
+    async def status(self, org: str = ORG) -> dict[str, Any]:
+        """What the running outpost knows of an org."""
+        told: dict[str, Any] = (await asyncio.to_thread(ask, self.stack.outpost_state()))["orgs"][org]
+        return told
+
+    async def audited(self, org: str = ORG) -> int:
+        """Records of the one outpost of an org that the control plane holds and found whole."""
+        out = await self.stack.controlplane("audit", "verify", "--org", org, "--output", "json")
+        return sum(int(log["size"]) for log in json.loads(out)["logs"])
 
     async def verify_audit(self, status: int = 0) -> dict[str, Any]:
         """`outpost verify-audit` on the outpost's state."""
@@ -75,20 +90,50 @@ class Site:
         self.url = program.ready["url"]
 
 
+async def outcome(*arguments: str, text: str | None = None) -> tuple[int, str, str]:
+    """Run a command to its end: exit status, standard output, standard error."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", *arguments),
+        stdin=asyncio.subprocess.PIPE if text is not None else asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, errors = await process.communicate(text.encode() if text is not None else None)
+    return process.returncode or 0, out.decode(), errors.decode()
+
+
+async def until(question: Callable[[], Awaitable[Answer | None]], seconds: float = 15.0) -> Answer:
+    """Ask until the answer is true; returns it. Raises TimeoutError."""
+    async with asyncio.timeout(seconds):
+        while True:
+            answer = await question()
+            if answer:
+                return answer
+            await asyncio.sleep(PROBE_SECONDS)
+
+
+async def install(running: Stack, *orgs: str) -> dict[str, Site]:
+    """Provider, control plane, and one outpost that is enrolled with every org and not started yet."""
+    provider = await running.start_provider()
+    await running.start_controlplane()
+    sites = {}
+    for org in orgs:
+        await running.controlplane("org", "create", org, "--provider-url", provider)
+        key = await running.create_key(org)
+        await running.enroll(org)
+        sites[org] = Site(running, "", key, provider.removesuffix("/v1"))
+    secrets = running.outpost_state() / "secrets"
+    secrets.mkdir(mode=0o700)
+    (secrets / "provider").write_text("sk-simulated")
+    return sites
+
+
 @contextlib.asynccontextmanager
 async def make_site(folder: Path, *options: str) -> AsyncIterator[Site]:
     """Everything up and ready."""
     async with stack(folder) as running:
-        provider = await running.start_provider()
-        await running.start_controlplane()
-        await running.controlplane("org", "create", ORG, "--provider-url", provider)
-        key = await running.create_key(ORG)
-        await running.enroll(ORG)
-        secrets = running.outpost_state() / "secrets"
-        secrets.mkdir(mode=0o700)
-        (secrets / "provider").write_text("sk-simulated")
-        program = await running.start_outpost("outpost", *options)
-        site = Site(running, program.ready["url"], key, provider.removesuffix("/v1"))
+        site = (await install(running, ORG))[ORG]
+        await site.restart(*options)
         await wait_ready(site.url)
         yield site
 

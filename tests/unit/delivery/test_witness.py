@@ -212,7 +212,7 @@ async def test_a_log_set_back_to_an_older_copy_is_named_with_the_last_common_siz
     plane = await delivered(log)
     with pytest.raises(LogRolledBackError) as refused:
         await delivery(older_copy(tmp_path / "older", 417)).step(plane)
-    assert (refused.value.code, refused.value.field) == ("audit.rolled_back", "417")
+    assert (refused.value.code, refused.value.field) == ("delivery.rolled_back", "417")
     assert "600" in refused.value.message
     assert plane.roots_asked <= 11
     assert len(plane.entries) == 600
@@ -226,7 +226,7 @@ async def test_a_log_that_was_set_back_and_went_on_is_named_as_a_fork(log: Path,
     again.close()
     with pytest.raises(LogForkedError) as refused:
         await delivery(older).step(plane)
-    assert (refused.value.code, refused.value.field) == ("audit.forked", "300")
+    assert (refused.value.code, refused.value.field) == ("delivery.forked", "300")
 
 
 def again_body(number: int) -> bytes:
