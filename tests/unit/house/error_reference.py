@@ -49,7 +49,7 @@ def row(code: str, classes: list[type[Exception]]) -> str:
     kinds = sorted({"FATAL" if getattr(c, "fatal", True) else "TRANSIENT" for c in classes})
     faults = sorted({str(fault.value) for c in classes if (fault := getattr(c, "fault", None)) is not None})
     meanings = " / ".join(dict.fromkeys(meaning(c) for c in classes))
-    return f"| `{code}` | {' or '.join(kinds)} | {', '.join(faults) or 'peer'} | {meanings} |"
+    return f"| `{code}` | {' or '.join(kinds)} | {', '.join(faults) or '–'} | {meanings} |"
 
 
 def render() -> str:
