@@ -25,6 +25,7 @@ _EXIT_BY_CODE_PREFIX: tuple[tuple[str, int], ...] = (
     ("state.", CONFIGURATION),
     ("controlplane.unreachable", UNREACHABLE),
     ("admin.unreachable", UNREACHABLE),
+    ("tls.unreachable", UNREACHABLE),
     ("token.", NOT_AUTHORISED),
     ("identity.", NOT_AUTHORISED),
     ("auth.", NOT_AUTHORISED),

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from certs.join_token import JoinTokenFormatError
+from certs.shell.tls import ServerUnreachableError
 from certs.verify import PinError
 from outpost.cli import output
 from outpost.core.errors import (
@@ -25,6 +26,7 @@ CODES: dict[str, tuple[Exception, int]] = {
     "a token that is none": (JoinTokenFormatError("x"), 3),
     "an identity that is none": (IdentityUnreadableError("x"), 3),
     "a control plane that is away": (ControlPlaneUnreachableError("x"), 6),
+    "a server that does not answer": (ServerUnreachableError("x"), 6),
     "another peer": (PeerError("x"), 6),
     "a server that is not the pinned one": (PinError("x"), 5),
     "a bundle that is refused": (BundleError("x"), 5),
