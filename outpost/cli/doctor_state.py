@@ -30,8 +30,8 @@ from outpost.sync import tuf
 
 CARD = "4111" + " 1111" * 3  # a test number of the card industry, never issued
 CARD_TYPE = "credit_card"
-FREE_WANTED_BYTES = 1024**3  # bytes; 16 of the log's segments of 64 MiB
-FREE_NEEDED_BYTES = 128 * 1024**2  # bytes; one segment and its spare
+FREE_WANTED_BYTES = 1024**3  # bytes; 128 of the log's segments of 8 MiB
+FREE_NEEDED_BYTES = 128 * 1024**2  # bytes; 16 segments: a busy gateway fills them within minutes
 BACKLOG_RECORDS = 10_000  # records without a cosignature; several minutes of a busy gateway
 
 
@@ -153,7 +153,7 @@ def check_audit(paths: StatePaths, org: str) -> Iterator[Line]:
         return
     yield ok("OP-AUD-001", f"the log's newest head is over {size} records, and its own", org)
     yield _delivery(paths, org, log, size)
-    yield _room(paths, org)
+    yield judge_room(paths, org, shutil.disk_usage(paths.org(org).audit).free)
 
 
 def _delivery(paths: StatePaths, org: str, log: NoteVerifier, size: int) -> Line:
@@ -176,11 +176,11 @@ def _delivery(paths: StatePaths, org: str, log: NoteVerifier, size: int) -> Line
     return ok("OP-AUD-002", message, org)
 
 
-def _room(paths: StatePaths, org: str) -> Line:
-    free = shutil.disk_usage(paths.org(org).audit).free
-    message = f"{free / 1024**3:.1f} GiB are free for the audit log"
-    if free >= FREE_WANTED_BYTES:
+def judge_room(paths: StatePaths, org: str, free_bytes: int) -> Line:
+    """Whether so much room is enough for the log."""
+    message = f"{free_bytes / 1024**3:.1f} GiB are free for the audit log"
+    if free_bytes >= FREE_WANTED_BYTES:
         return ok("OP-AUD-003", message, org)
-    level = Level.FAIL if free < FREE_NEEDED_BYTES else Level.WARN
+    level = Level.FAIL if free_bytes < FREE_NEEDED_BYTES else Level.WARN
     step = f"make room on the disk of {paths.state}: without a record no request is served"
     return Line("OP-AUD-003", level, message, org, "audit.disk", step)

@@ -227,10 +227,9 @@ FREE: dict[str, tuple[int, Level]] = {
 
 
 @pytest.mark.parametrize("room", FREE)
-def test_room_on_the_disk(room: str, state: StatePaths, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_room_on_the_disk(room: str, tmp_path: Path) -> None:
     free, level = FREE[room]
-    monkeypatch.setattr(doctor_state.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(0, 0, free))
-    assert {line.id: line.level for line in doctor_state.check_audit(state, ORG)}["OP-AUD-003"] is level
+    assert doctor_state.judge_room(StatePaths(tmp_path), ORG, free).level is level
 
 
 def test_open_files_are_judged_by_the_limit_in_force() -> None:

@@ -20,7 +20,7 @@ def framed(body: bytes, size: int | None = None) -> bytes:
 
 
 async def test_what_is_written_is_read() -> None:
-    sent = [{"type": "a", "text": "é" * 1000}, {"type": "b", "list": [1, None, True]}, {}]
+    sent: list[frames.Frame] = [{"type": "a", "text": "é" * 1000}, {"type": "b", "list": [1, None, True]}, {}]
     reader = reader_of(b"".join(frames.encode(frame) for frame in sent))
     assert [await frames.read(reader) for _ in sent] == sent
 

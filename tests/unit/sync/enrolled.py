@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from outpost.core.bundle.trust import next_high_water
 from outpost.paths import StatePaths
 from outpost.sync import identity as identities
 from outpost.sync import tuf
+from outpost.sync.install import Fetch
 from tests.unit.core.bundle.samples import ORG, Keys, new_keys, repository
 from tests.unit.ledger.support import LOG_KEY, ORIGIN, WITNESS, make_log
 
@@ -135,7 +135,7 @@ def offer(signed: SignedSet, nonce: str = "n-1", *, inline: bool = True) -> port
     return ports.Offer(nonce, "1.1", tuple(files), 0)
 
 
-def fetcher(signed: SignedSet, asked: list[bytes]) -> Callable[[bytes, int], Awaitable[bytes]]:
+def fetcher(signed: SignedSet, asked: list[bytes]) -> Fetch:
     """Serves the files of a set by hash, and notes which were asked for."""
     bodies = {hashlib.sha256(body).digest(): body for body in (*signed.metadata.values(), *signed.targets.values())}
 
