@@ -16,7 +16,7 @@ from outpost.bootstrap.state import prepare_state, require_orgs, wrap_key
 from outpost.bootstrap.world import SystemChance
 from outpost.core.errors import StoreError
 from outpost.paths import StatePaths
-from outpost.settings import Settings
+from outpost.settings import Settings, listening
 from outpost.supervisor import Supervisor
 from outpost.telemetry import Event, configure, emit
 
@@ -53,7 +53,8 @@ async def run(settings: Settings) -> None:
         await outpost.start()
         views = admin.Views(status=outpost.status, metrics=outpost.metrics_text)
         sockets = [await admin.serve_admin(paths.admin_socket, views)]
-        runner, metrics_port = await admin.serve_metrics(settings.metrics_host, settings.metrics_port, views)
+        with listening("metrics_port", settings.metrics_host, settings.metrics_port):
+            runner, metrics_port = await admin.serve_metrics(settings.metrics_host, settings.metrics_port, views)
         sockets.append(runner)
         _announce(settings, outpost.port, metrics_port)
         await stopping.wait()

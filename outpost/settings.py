@@ -3,9 +3,11 @@
 Secrets never stand here: provider keys are files in ``secrets_dir``. Unknown keys are refused.
 """
 
+import errno
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,12 @@ class SettingsError(OutpostError):
     """A settings file or variable is not acceptable."""
 
     code = "settings.invalid"
+
+
+class ListenError(SettingsError):
+    """An address cannot be listened on."""
+
+    code = "settings.listen"
 
 
 class Settings(BaseModel):
@@ -104,6 +112,23 @@ def check(values: Mapping[str, Any]) -> Settings:
             field=name,
             next_step="see `outpost config schema` for the settings",
         ) from None
+
+
+@contextmanager
+def listening(setting: str, host: str, port: int) -> Iterator[None]:
+    """Name the setting behind an address that cannot be bound.
+
+    Raises:
+        ListenError: the address is taken or is none of this machine.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise ListenError(
+            f"{host}:{port} cannot be listened on: {os.strerror(error.errno or errno.EINVAL)}",
+            field=setting,
+            next_step="stop what uses the port, or choose another: outpost run --port PORT --metrics-port PORT",
+        ) from error
 
 
 def _read_file(file: Path | None) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from outpost.admin import metrics
 from outpost.core.errors import InternalError
 from outpost.ipc import control, frames
 from outpost.paths import StatePaths
-from outpost.settings import Settings
+from outpost.settings import Settings, listening
 from outpost.telemetry import Event, emit
 
 RESTART_FIRST_SECONDS = 0.05
@@ -256,5 +256,6 @@ def reserve(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     reserved = socket.socket(family, socket.SOCK_STREAM)
     reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    reserved.bind((host, port))
+    with listening("port", host, port):
+        reserved.bind((host, port))
     return reserved

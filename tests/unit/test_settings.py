@@ -1,5 +1,6 @@
 """Settings: file, environment, options; what is refused, and that no value is ever echoed."""
 
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,17 @@ def test_a_bad_variable_is_refused_by_name_and_not_by_value(tmp_path: Path, monk
 def test_every_default_passes_its_own_check() -> None:
     values: dict[str, Any] = Settings().model_dump(mode="json")
     assert settings.check(values) == Settings()
+
+
+def test_an_address_that_is_taken_is_named_by_its_setting() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken, socket.socket() as late:
+        port = taken.getsockname()[1]
+        with (
+            pytest.raises(settings.ListenError, match="already in use") as refused,
+            settings.listening("metrics_port", "127.0.0.1", port),
+        ):
+            late.bind(("127.0.0.1", port))
+    assert (refused.value.code, refused.value.field) == ("settings.listen", "metrics_port")
 
 
 FOLDERS: dict[str, tuple[dict[str, Any], str]] = {
