@@ -1,22 +1,22 @@
 """`outpost run`: start, say so, serve until SIGTERM, stop in order."""
 
 import asyncio
+import errno
 import fcntl
 import json
 import os
 import signal
+import socket
 import sys
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from outpost.admin import server as admin
-from outpost.bootstrap import listener
 from outpost.bootstrap.state import prepare_state, require_orgs, wrap_key
 from outpost.bootstrap.world import SystemChance
 from outpost.core.errors import StoreError
 from outpost.paths import StatePaths
-from outpost.settings import Settings, listening
+from outpost.settings import ListenError, Settings, listening
 from outpost.supervisor import Supervisor
 from outpost.telemetry import Event, configure, emit
 
@@ -43,14 +43,22 @@ async def run(settings: Settings) -> None:
     require_orgs(StatePaths(settings.state))
     paths = prepare_state(settings.state)
     lock = await _lock(paths.run / "lock")
+    await wait_free(settings.host, settings.port)
     wrap_key(paths, SystemChance())
-    listener.prepare_local_ca(settings)
+    if settings.uses_tls():
+        from outpost.bootstrap import listener
+
+        listener.prepare_local_ca(settings)
     stopping = asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(name, stopping.set)
     outpost = _make(settings)
     try:
-        await outpost.start()
+        starting = asyncio.create_task(outpost.start())
+        await asyncio.sleep(0)  # the children start while this process imports its own servers
+        from outpost.admin import server as admin
+
+        await starting
         views = admin.Views(status=outpost.status, metrics=outpost.metrics_text)
         sockets = [await admin.serve_admin(paths.admin_socket, views)]
         with listening("metrics_port", settings.metrics_host, settings.metrics_port):
@@ -76,7 +84,7 @@ def _make(settings: Settings) -> "Single | Supervisor":
 
 
 def _announce(settings: Settings, port: int, metrics_port: int) -> None:
-    secured = listener.uses_tls(settings)
+    secured = settings.uses_tls()
     emit(
         Event.STARTED,
         version=metadata.version("ai-outpost"),
@@ -95,6 +103,32 @@ def _announce(settings: Settings, port: int, metrics_port: int) -> None:
     }
     sys.stdout.write(json.dumps(line) + "\n")
     sys.stdout.flush()
+
+
+async def wait_free(host: str, port: int) -> None:
+    """Wait until nobody listens on the port.
+
+    Workers share it through SO_REUSEPORT, so without this look two outposts would share it too, and each would get half
+    of the other's clients. Workers of a killed outpost close theirs within milliseconds.
+
+    Raises:
+        ListenError: somebody else listens there.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + LOCK_WAIT_SECONDS
+    while True:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that linger do not count
+            try:
+                with listening("port", host, port):
+                    probe.bind((host, port))
+                return
+            except ListenError as error:
+                taken = isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.EADDRINUSE
+                if not taken or loop.time() > deadline:
+                    raise
+        await asyncio.sleep(LOCK_POLL_SECONDS)
 
 
 async def _lock(path: Path) -> int:
