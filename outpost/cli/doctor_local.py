@@ -27,7 +27,7 @@ def check_settings(file: Path | None, state: Path | None) -> tuple[Line, Setting
     """Read the settings as every command does."""
     try:
         found = configuration.load(file, {"state": state})
-        secured = listener.uses_tls(found)
+        secured = found.uses_tls()
     except OutpostError as error:
         return failed("OP-CFG-001", error), None
     how = "TLS" if secured else "plain HTTP on loopback"
