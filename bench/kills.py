@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +41,8 @@ class Load:
     url: str
     key: str
     acknowledged: list[str] = field(default_factory=list)
+    answered: list[float] = field(default_factory=list)
     failed: int = 0
-    answered_at: float = 0.0
     running: bool = True
 
     async def run(self, number: int) -> None:
@@ -56,18 +57,18 @@ class Load:
                         await reply.read()
                         if reply.status in (200, 403):
                             self.acknowledged.append(reply.headers["X-Request-Id"])
-                            self.answered_at = time.monotonic()
+                            self.answered.append(time.monotonic())
                         else:
                             self.failed += 1
                 except (aiohttp.ClientError, OSError):
                     self.failed += 1
-                    await asyncio.sleep(0.01)
+                    await asyncio.sleep(0.05)
 
 
 @dataclass
 class Result:
     kills: dict[str, int] = field(default_factory=dict)
-    back_seconds: list[float] = field(default_factory=list)
+    killed_at: list[float] = field(default_factory=list)
     failed_starts: int = 0
 
 
@@ -83,6 +84,7 @@ async def kill_one(running: Stack, port: int, chance: random.Random, result: Res
     role = chance.choice(sorted(victims))
     with contextlib.suppress(ProcessLookupError):
         os.kill(victims[role], signal.SIGKILL)
+    result.killed_at.append(time.monotonic())
     result.kills[role] = result.kills.get(role, 0) + 1
     if role == "supervisor":
         await running.programs["outpost"].process.wait()
@@ -112,10 +114,9 @@ async def campaign(folder: Path, kills: int, seed: int) -> tuple[Result, Load, d
         clients = [asyncio.create_task(load.run(number)) for number in range(CLIENTS)]
         for _ in range(kills):
             await asyncio.sleep(chance.uniform(*PAUSE_SECONDS))
-            began = time.monotonic()
             with contextlib.suppress(AdminUnreachableError):
                 await kill_one(running, port, chance, result)
-                await back(load, time.monotonic(), result, began)
+                await served(load)
         load.running = False
         await asyncio.gather(*clients)
     verified = await running.command(
@@ -124,12 +125,21 @@ async def campaign(folder: Path, kills: int, seed: int) -> tuple[Result, Load, d
     return result, load, json.loads(verified)
 
 
-async def back(load: Load, killed_at: float, result: Result, began: float) -> None:
-    """Wait for the first answer after a kill."""
+async def served(load: Load) -> None:
+    """Wait for an answer from now on."""
+    known = len(load.answered)
     async with asyncio.timeout(30):
-        while load.answered_at <= killed_at:
+        while len(load.answered) == known:
             await asyncio.sleep(0.005)
-    result.back_seconds.append(load.answered_at - began)
+
+
+def outages(killed_at: list[float], answered: list[float]) -> list[float]:
+    """For each kill, the longest time without any answer between it and the next one, seconds."""
+    spans = []
+    for start, end in pairwise([*killed_at, answered[-1]]):
+        inside = [start, *(moment for moment in sorted(answered) if start < moment <= end)]
+        spans.append(max((later - earlier for earlier, later in pairwise(inside)), default=0.0))
+    return spans
 
 
 def on_disk(segments: Path) -> set[str]:
@@ -146,17 +156,18 @@ def main() -> int:
         result, load, _ = asyncio.run(campaign(Path(name), kills, seed))
         recorded = on_disk(Path(name) / "outpost" / "orgs" / ORG / "audit" / "segments")
     lost = sum(request_id not in recorded for request_id in load.acknowledged)
-    worst = max(result.back_seconds)
+    back = outages(result.killed_at, load.answered)
+    worst = max(back)
     print(f"seed {seed}; killed: " + ", ".join(f"{role} {count}" for role, count in sorted(result.kills.items())))
     print(f"acknowledged {len(load.acknowledged)}, lost {lost}; refused or cut meanwhile {load.failed}")
-    print(f"failed starts {result.failed_starts}; back after {statistics.median(result.back_seconds):.2f} s (median),")
+    print(f"failed starts {result.failed_starts}; back after {statistics.median(back):.2f} s (median),")
     print(f"at worst {worst:.2f} s; the log verifies")
     line = {
         "kills": sum(result.kills.values()),
         "acknowledged": len(load.acknowledged),
         "lost": lost,
         "failed_starts": result.failed_starts,
-        "back_median_s": round(statistics.median(result.back_seconds), 3),
+        "back_median_s": round(statistics.median(back), 3),
         "back_worst_s": round(worst, 3),
         "seed": seed,
     }

@@ -4,6 +4,7 @@ Secrets never stand here: provider keys are files in ``secrets_dir``. Unknown ke
 """
 
 import errno
+import ipaddress
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -72,9 +73,31 @@ class Settings(BaseModel):
         default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="least severe log line written"
     )
 
+    def uses_tls(self) -> bool:
+        """Whether the listener speaks TLS: unless said otherwise, on every address but loopback.
+
+        Raises:
+            SettingsError: TLS was switched off on an address that others can reach.
+        """
+        if self.tls is False and not is_loopback(self.host):
+            raise SettingsError(
+                "TLS can be off on loopback only: keys and prompts would cross the network in clear",
+                field="tls",
+                next_step="remove tls = false, or listen on 127.0.0.1",
+            )
+        return self.tls if self.tls is not None else not is_loopback(self.host)
+
     def secrets_folder(self) -> Path:
         """Where provider keys are."""
         return self.secrets_dir if self.secrets_dir is not None else self.state / "secrets"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address stays on this machine."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def load(file: Path | None, options: Mapping[str, Any], environment: Mapping[str, str] | None = None) -> Settings:

@@ -20,7 +20,7 @@ from outpost.settings import Settings, listening
 from outpost.telemetry import Event, emit
 
 RESTART_FIRST_SECONDS = 0.05
-RESTART_CAP_SECONDS = 2.0
+RESTART_CAP_SECONDS = 1.0
 STABLE_SECONDS = 10.0  # a child that lived so long starts with the first wait again
 PREPARE_TIMEOUT_SECONDS = 5.0  # a worker that cannot load a set in this time is replaced
 START_TIMEOUT_SECONDS = 30.0
@@ -145,7 +145,10 @@ class Supervisor:
             began = loop.time()
             child.starts += 1
             child.process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "outpost", "_child", child.role, str(child.index), str(self._paths.control_socket)
+                *(sys.executable, "-m", "outpost", "_child", child.role, str(child.index)),
+                str(self._paths.control_socket),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL,  # standard output is the supervisor's: one ready line
             )
             emit(Event.CHILD_STARTED, role=child.role, index=child.index, pid=child.process.pid)
             code = await child.process.wait()

@@ -23,6 +23,7 @@ from outpost.telemetry import configure
 HELLO_TIMEOUT_SECONDS = 10.0
 ACTIVATE_TIMEOUT_SECONDS = 15.0  # above the supervisor's own patience with workers
 REPORT_SECONDS = 1.0
+ORPHANED = 1  # exit status that nobody is left to read
 
 FrameHandler = Callable[[frames.Frame], Awaitable[Any]]
 
@@ -48,12 +49,18 @@ class Child:
             asyncio.get_running_loop().add_signal_handler(name, self.stopping.set)
         self.link = await control.connect(self._path, self._handle)
         running = asyncio.create_task(self.link.run())
-        running.add_done_callback(lambda _: self.stopping.set())
+        running.add_done_callback(lambda _: self._orphaned())
         hello = {"type": "hello", "role": self._role, "index": self._index, "pid": os.getpid()}
         answer = await self.link.call(hello, HELLO_TIMEOUT_SECONDS)
         settings = configuration.check(answer["settings"])
         configure(settings.log_level)
         return settings, int(answer["port"]), running
+
+    def _orphaned(self) -> None:
+        """The supervisor is gone. Another may be starting: the port is given free at once, only the ledger tidies up."""
+        if self._role != "ledger" and not self.stopping.is_set():
+            os._exit(ORPHANED)  # noqa: SLF001 - no handler may hold the port any longer
+        self.stopping.set()
 
     def ready(self, **info: Any) -> None:
         """Tell the supervisor that this process does its work."""

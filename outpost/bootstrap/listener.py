@@ -36,32 +36,9 @@ def share(host: str, port: int) -> socket.socket:
     return listener
 
 
-def is_loopback(host: str) -> bool:
-    """Whether an address stays on this machine."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def uses_tls(settings: Settings) -> bool:
-    """Whether the listener speaks TLS.
-
-    Raises:
-        SettingsError: TLS was switched off on an address that others can reach.
-    """
-    if settings.tls is False and not is_loopback(settings.host):
-        raise SettingsError(
-            "TLS can be off on loopback only: keys and prompts would cross the network in clear",
-            field="tls",
-            next_step="remove tls = false, or listen on 127.0.0.1",
-        )
-    return settings.tls if settings.tls is not None else not is_loopback(settings.host)
-
-
 def tls_context(settings: Settings) -> ssl.SSLContext | None:
     """TLS of the listener, or None for plain HTTP on loopback."""
-    if not uses_tls(settings):
+    if not settings.uses_tls():
         return None
     chain, key = settings.tls_certificate_file, settings.tls_key_file
     if (chain is None) != (key is None):
@@ -72,7 +49,7 @@ def tls_context(settings: Settings) -> ssl.SSLContext | None:
 
 def prepare_local_ca(settings: Settings) -> None:
     """Without certificate files: a CA of this outpost's own, and a leaf from it. Clients trust `listener/ca.pem`."""
-    if not uses_tls(settings) or settings.tls_certificate_file is not None:
+    if not settings.uses_tls() or settings.tls_certificate_file is not None:
         return
     folder = settings.state / "listener"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
