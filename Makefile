@@ -86,7 +86,7 @@ eval: setup-dev ## labelled texts through a running outpost; DATA=folder, QUICK=
 	@test -n "$(DATA)" || { echo "say where the labelled texts are: make eval DATA=folder"; exit 2; }
 	@$(BIN)/python bench/eval.py "$(DATA)"
 
-.PHONY: bench-policy bench-kills bench-outage bench-cuts
+.PHONY: eval bench-policy bench-kills bench-outage
 bench-policy: setup-dev ## time of one decision
 	@$(BIN)/python bench/policy.py
 

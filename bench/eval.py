@@ -178,9 +178,7 @@ def report(cases: list[Case], records: dict[str, Any], folder: Path, metrics: by
     unaudited = sum(not records[case.request_id] for case in cases)
     leaked = leaks(folder, cases, found, metrics)
     true = sum(case.secret == 1 for _, case in secret_cases)
-    print(
-        f"\nsecrets: {caught} of {true} true ones found; texts: {len(cases)}; errors: {errors}; not audited: {unaudited}"
-    )
+    print(f"\nsecrets: {caught} of {true} found; texts: {len(cases)}; errors: {errors}; not audited: {unaudited}")
     print(f"places that hold a found value: {leaked or 'none'}")
     line: dict[str, Any] = dict.fromkeys(NOT_MEASURED)
     line |= {

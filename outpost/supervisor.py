@@ -29,6 +29,12 @@ OTHER_STOP_SECONDS = 1.0
 METRICS_TIMEOUT_SECONDS = 1.0
 
 
+class StartError(InternalError):
+    """A process of the outpost did not come up."""
+
+    code = "outpost.start"
+
+
 class ActivationRefusedError(InternalError):
     """A worker cannot use a new set."""
 
@@ -70,17 +76,24 @@ class Supervisor:
         """Start everything; returns when every child has reported.
 
         Raises:
-            TimeoutError: a child did not come up.
+            StartError: a child did not come up; names it.
         """
         self._reserved = reserve(self._settings.host, self._settings.port)
         self.port = self._reserved.getsockname()[1]
         self._server = await control.serve(self._paths.control_socket, self._on_link)
-        async with asyncio.timeout(START_TIMEOUT_SECONDS):
-            for together in ((self._ledger, *self._workers), (self._agent,)):  # service first: it needs no agent
-                for child in together:
-                    self._keep(child)
-                for child in together:
-                    await child.ready.wait()
+        try:
+            async with asyncio.timeout(START_TIMEOUT_SECONDS):
+                for together in ((self._ledger, *self._workers), (self._agent,)):  # service first: it needs no agent
+                    for child in together:
+                        self._keep(child)
+                    for child in together:
+                        await child.ready.wait()
+        except TimeoutError as error:
+            down = [f"{child.role} {child.index}" for child in self._children() if not child.ready.is_set()]
+            raise StartError(
+                f"not every process came up within {START_TIMEOUT_SECONDS:.0f} s: {', '.join(down)}",
+                next_step="read the log lines above; outpost doctor",
+            ) from error
 
     async def stop(self) -> None:
         """Drain the workers, then the agent, then the ledger: nothing is recorded after the ledger has gone."""
@@ -98,7 +111,7 @@ class Supervisor:
 
     def status(self) -> dict[str, Any]:
         """What `outpost status` shows: processes, and per org what the agent knows."""
-        children = (self._ledger, self._agent, *self._workers)
+        children = self._children()
         return {
             "schema": "outpost.status/1",
             "pid": os.getpid(),
@@ -190,8 +203,11 @@ class Supervisor:
         link = control.Link(reader, writer, handle)
         await link.run()
 
+    def _children(self) -> tuple[Child, ...]:
+        return (self._ledger, self._agent, *self._workers)
+
     def _child(self, role: str, index: int) -> Child:
-        for child in (self._ledger, self._agent, *self._workers):
+        for child in self._children():
             if (child.role, child.index) == (role, index):
                 return child
         raise InternalError("a process said hello that the supervisor did not start")

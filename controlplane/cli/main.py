@@ -47,7 +47,7 @@ COMMANDS = {
 
 @click.group(cls=LazyGroup, lazy=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 def cli() -> None:
-    r"""Registers outposts, issues their certificates, signs their configuration and witnesses their audit logs.
+    """Registers outposts, issues their certificates, signs their configuration and witnesses their audit logs.
 
     \b
     First steps:
@@ -56,7 +56,7 @@ def cli() -> None:
       controlplane org create acme --provider-url https://api.openai.com/v1
       controlplane outpost register prod-eu --org acme --token-file prod-eu.token
       controlplane key create alice --org acme
-    """
+    """  # noqa: D301 - \b is for click
 
 
 def run() -> None:

@@ -57,9 +57,9 @@ class Child:
         return settings, int(answer["port"]), running
 
     def _orphaned(self) -> None:
-        """The supervisor is gone. Another may be starting: the port is given free at once, only the ledger tidies up."""
+        """The supervisor is gone. Another may be starting: the port is free at once, only the ledger tidies up."""
         if self._role != "ledger" and not self.stopping.is_set():
-            os._exit(ORPHANED)  # noqa: SLF001 - no handler may hold the port any longer
+            os._exit(ORPHANED)  # no handler may hold the port any longer
         self.stopping.set()
 
     def ready(self, **info: Any) -> None:

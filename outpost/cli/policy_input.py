@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -116,5 +116,5 @@ def read_features(name: str) -> Features:
         ) from None
     values = found.model_dump()
     entities = tuple(EntityCount(**entity) for entity in values.pop("entities"))
-    plain = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+    plain: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
     return Features(entities=entities, **plain)
