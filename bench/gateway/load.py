@@ -28,6 +28,7 @@ class Sample:
     errors: int
     p50_ms: float | None  # or time to the first chunk
     cpu_us: float | None  # of the gateway, for each request or event
+    first_error: str = ""
 
 
 def body(folder: Path, size: str) -> Path:
@@ -94,4 +95,5 @@ def streams(target: Target, cell: tuple[str, int], seconds: float) -> Sample:
     output, cpu_us = _weigh(target, subprocess.Popen(command, stdout=subprocess.PIPE))
     seen = json.loads(output)
     count = max(1, seen["events"])
-    return Sample(seen["events"], seen["errors"], seen["first_chunk_p50_ms"], cpu_us / count if cpu_us else None)
+    each = cpu_us / count if cpu_us else None
+    return Sample(seen["events"], seen["errors"], seen["first_chunk_p50_ms"], each, seen["first_error"])

@@ -74,14 +74,14 @@ class Outpost:
             time.sleep(0.01)
         raise TimeoutError(f"the outpost is not ready: {last}; its log is outpost-*.log")
 
-    def commit_p50_ms(self) -> float | None:
-        """Median time of a group commit, from the outpost's own histogram."""
+    def commits(self) -> dict[float, float]:
+        """The outpost's own histogram of group commits: upper bounds in seconds to cumulative counts."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self._metrics_port}/metrics", timeout=5) as answer:
             text = answer.read().decode()
         totals: dict[float, float] = {}
         for bound, count in re.findall(rf'^{COMMIT_METRIC}{{.*?le="([^"]+)".*?}} ([0-9.e+]+)$', text, re.MULTILINE):
             totals[float(bound)] = totals.get(float(bound), 0.0) + float(count)
-        return _median_ms(totals)
+        return totals
 
     def worker_pss_mb(self, target: Target) -> float:
         """Memory of the largest gateway worker."""
@@ -98,8 +98,9 @@ def _is_worker(pid: int) -> bool:
     return b"_child" in words and b"worker" in words
 
 
-def _median_ms(cumulative: dict[float, float]) -> float | None:
-    """Median by linear interpolation inside the bucket, as Prometheus' histogram_quantile does."""
+def median_ms(before: dict[float, float], after: dict[float, float]) -> float | None:
+    """Median of what came between two readings, linear inside a bucket as Prometheus' histogram_quantile is."""
+    cumulative = {bound: count - before.get(bound, 0.0) for bound, count in after.items()}
     if not cumulative or not (half := max(cumulative.values()) / 2):
         return None
     low, below = 0.0, 0.0

@@ -17,12 +17,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.gateway import load, peers
-from bench.gateway.outpost_side import Outpost, versions
+from bench.gateway.outpost_side import Outpost, median_ms, versions
 from bench.gateway.peers import KEY, Target
 from bench.gateway.processes import LOAD_CORE, Yard, free_port
 from outpost.cli.stack import Stack, stack
 
 JSON_CELLS = (("1k", 1), ("1k", 32), ("1k", 128), ("64k", 32))
+ALONE = ("1k", 1)  # one request at a time: what one request waits for, without a queue
 STREAM_CELLS = (("paced", 1), ("burst", 32))
 # Who stands in a cell, beyond the outpost: only what a key of the result needs, so that a quick run is quick.
 OPPONENTS = {
@@ -115,13 +116,15 @@ def measure(bench: Bench, outpost: Outpost, targets: dict[str, Target]) -> None:
     load.wait_ready(target, bench.folder, 10)
     for each in everyone.values():  # warm up
         load.requests(each, bench.folder, ("1k", 8), 1)
+    commits = outpost.commits()
     for cell in (*JSON_CELLS, *STREAM_CELLS):
         for _ in range(bench.rounds):
             for name in (*OPPONENTS[cell], "outpost"):
                 if name in everyone:
                     bench.cell(cell, everyone[name])
+        if cell == ALONE:
+            bench.single["commit_p50_ms"] = median_ms(commits, outpost.commits())
     bench.single["pss_mb_worker"] = outpost.worker_pss_mb(target)
-    bench.single["commit_p50_ms"] = outpost.commit_p50_ms()
     outpost.stop(target)
     two, _ = outpost.start(2)
     load.requests(two, bench.folder, ("1k", 8), 1)
@@ -170,6 +173,8 @@ def print_table(bench: Bench) -> None:
         shown = [f"{value:.2f}" if value is not None else "-" for value in (p50, cpu)]
         errors = sum(s.errors for s in seen)
         print(f"{cell[0]}:{cell[1]:<7}{name:<20}{rate:>12.0f}{shown[0]:>10}{shown[1]:>13}{errors:>8}")
+        for sentence in {s.first_error for s in seen} - {""}:
+            print(f"          first error: {sentence}")
 
 
 async def main() -> None:

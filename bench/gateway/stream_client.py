@@ -27,6 +27,7 @@ class Load:
     events: int = 0
     streams: int = 0
     errors: int = 0
+    first_error: str = ""
     first_chunk_seconds: list[float] = field(default_factory=list)
 
     def request(self) -> bytes:
@@ -70,8 +71,9 @@ class Load:
                 if writer is None:
                     reader, writer = await asyncio.open_connection(host, int(port), limit=1 << 22)
                 await self.one(reader, writer)
-            except (OSError, asyncio.IncompleteReadError):
+            except (OSError, asyncio.IncompleteReadError) as error:
                 self.errors += 1
+                self.first_error = self.first_error or repr(error)
                 if writer:
                     writer.close()
                 writer = None
@@ -87,9 +89,8 @@ async def main() -> None:
     stop = time.perf_counter() + float(seconds)
     await asyncio.gather(*(load.worker(stop) for _ in range(int(connections))))
     first = statistics.median(load.first_chunk_seconds) * 1e3 if load.first_chunk_seconds else None
-    print(
-        json.dumps({"events": load.events, "streams": load.streams, "errors": load.errors, "first_chunk_p50_ms": first})
-    )
+    seen = {"events": load.events, "streams": load.streams, "errors": load.errors, "first_error": load.first_error}
+    print(json.dumps({**seen, "first_chunk_p50_ms": first}))
 
 
 if __name__ == "__main__":
