@@ -16,7 +16,9 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -78,10 +80,10 @@ async def start(running: Stack, port: int) -> Any:
     return await running.start("outpost", *arguments)
 
 
-async def kill_one(running: Stack, port: int, chance: random.Random, result: Result) -> None:
+async def kill_one(running: Stack, port: int, choose: Callable[[list[str]], str], result: Result) -> None:
     status = await asyncio.to_thread(ask, running.outpost_state())
     victims = {f"{item['role']}": item["pid"] for item in status["processes"]} | {"supervisor": status["pid"]}
-    role = chance.choice(sorted(victims))
+    role = choose(sorted(victims))
     with contextlib.suppress(ProcessLookupError):
         os.kill(victims[role], signal.SIGKILL)
     result.killed_at.append(time.monotonic())
@@ -95,7 +97,10 @@ async def kill_one(running: Stack, port: int, chance: random.Random, result: Res
             raise
 
 
-async def campaign(folder: Path, kills: int, seed: int) -> tuple[Result, Load, dict[str, Any]]:
+async def campaign(
+    folder: Path, kills: int, seed: int, first: Sequence[str] = ()
+) -> tuple[Result, Load, dict[str, Any]]:
+    """Start an installation and kill; ``first`` names the roles to begin with, the others are drawn."""
     chance, result = random.Random(seed), Result()
     async with stack(folder) as running:
         provider = await running.start_provider()
@@ -112,10 +117,11 @@ async def campaign(folder: Path, kills: int, seed: int) -> tuple[Result, Load, d
         await wait_ready(url)
         load = Load(url, key)
         clients = [asyncio.create_task(load.run(number)) for number in range(CLIENTS)]
-        for _ in range(kills):
+        for turn in range(kills):
+            choose = chance.choice if turn >= len(first) else partial(named, first[turn])
             await asyncio.sleep(chance.uniform(*PAUSE_SECONDS))
             with contextlib.suppress(AdminUnreachableError):
-                await kill_one(running, port, chance, result)
+                await kill_one(running, port, choose, result)
                 await served(load)
         load.running = False
         await asyncio.gather(*clients)
@@ -123,6 +129,13 @@ async def campaign(folder: Path, kills: int, seed: int) -> tuple[Result, Load, d
         "outpost", "verify-audit", "--state", str(running.outpost_state()), "--output", "json"
     )
     return result, load, json.loads(verified)
+
+
+def named(role: str, running: list[str]) -> str:
+    """That role, which must be running."""
+    if role not in running:
+        raise ValueError(f"no {role} runs")
+    return role
 
 
 async def served(load: Load) -> None:
