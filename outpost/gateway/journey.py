@@ -28,7 +28,8 @@ from outpost.gateway.answers import AnswerFigures, StreamAnswer
 from outpost.gateway.auth import check_key, check_model, read_credential, unknown_key
 from outpost.gateway.bodies import read_body
 from outpost.gateway.context import Gateway
-from outpost.gateway.replies import check_head, forwarded_headers, parse_reply, serialise, usage_of
+from outpost.gateway.envelope import usage_of
+from outpost.gateway.replies import check_head, forwarded_headers, parse_reply, serialise
 from outpost.gateway.upstream import read_all
 from outpost.ports import UpstreamRequest, UpstreamResponse
 

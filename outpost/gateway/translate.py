@@ -7,8 +7,9 @@ unknown fields) is judged as a whole before anything of the event is released. R
 1. An id, role, type or name comes at once or not at all: repeated with another value it would be a text cut in pieces
    that no window holds together, and is refused as a broken stream.
 2. Held text leaves before the finish event of its choice, so that the order of events stays what clients know.
-3. Token lists (``logprobs``) repeat the text in pieces and are dropped.
-4. When something stops the stream, nothing that is held leaves. What had been released before is clean.
+3. Token lists (``logprobs``) repeat the text in pieces and are dropped, wherever they stand.
+4. Outside the deltas each place keeps its first text (`envelope`): no client joins what comes there in pieces.
+5. When something stops the stream, nothing that is held leaves. What had been released before is clean.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -17,17 +18,19 @@ from typing import Protocol, TypeAlias
 
 import orjson
 
-from outpost.core.chat.fields import FieldKind, kind_of, list_fields
+from outpost.core.chat.fields import FieldKind, TextField, kind_of, list_fields
 from outpost.core.chat.messages import MAX_CHOICES, BodyLimits, Json, JsonObject, parse_body
 from outpost.core.chat.sse import ServerSentEvent, SSEParser
 from outpost.core.chat.window import ChannelWindow
 from outpost.core.detect.finding import Finding
 from outpost.core.errors import PeerError, RequestError
+from outpost.gateway.envelope import Envelope, usage_of
 
 MAX_EVENT_BYTES = 1_048_576  # bytes of one event; the longest seen carry a whole tool call in one piece
 MAX_CHANNELS = 512  # strings that grow at one time: choices times parallel tool calls, with room
 MAX_SEEN_TEXTS = 4_096  # judged texts of envelopes remembered, so that ids and models are judged once
 DONE = b"data: [DONE]\n\n"
+_TOKENS = "logprobs"
 _AT_ONCE = frozenset({"id", "role", "type", "name"})
 _LIMITS = BodyLimits(max_bytes=MAX_EVENT_BYTES)
 
@@ -93,6 +96,7 @@ class StreamTranslator:
         self._channels = 0
         self._seen: set[str] = set()
         self._envelope: JsonObject = {}
+        self._places = Envelope()
         self._out: list[bytes] = []
         self.error: PeerError | None = None
         self.stopped = False
@@ -163,7 +167,8 @@ class StreamTranslator:
         choices = tree.get("choices", [])
         if not isinstance(choices, list):
             raise ProviderBadSSEError("an event's choices are no array")
-        self._note_usage(tree)
+        if tree.get("usage"):
+            self.usage = usage_of(tree)
         skeletons: list[Json] = []
         leaves: list[tuple[int, int, list[_Leaf]]] = []
         for position, choice in enumerate(choices):
@@ -171,20 +176,15 @@ class StreamTranslator:
             skeletons.append(skeleton)
             leaves.append((position, index, found))
         event: JsonObject = {**tree, "choices": skeletons} if "choices" in tree else tree
-        if self._envelope_stops(event):
+        texts = list_fields(event).fields
+        if self._envelope_stops(texts):
             self.stopped = True
             return
+        event = self._places.steady(event, texts, [index for _, index, _ in leaves])
         self._envelope = {
             key: event[key] for key in ("id", "object", "created", "model", "system_fingerprint") if key in event
         }
         self._release(event, leaves)
-
-    def _note_usage(self, tree: JsonObject) -> None:
-        usage = tree.get("usage")
-        if isinstance(usage, dict):
-            counts = [usage.get("prompt_tokens"), usage.get("completion_tokens")]
-            if all(isinstance(count, int) for count in counts):
-                self.usage = (int(str(counts[0])), int(str(counts[1])))
 
     def _split(self, choice: Json) -> tuple[int, JsonObject, list[_Leaf]]:
         """Take the growing strings out of a choice; what is left is judged as a whole."""
@@ -197,8 +197,8 @@ class StreamTranslator:
         delta = choice.get("delta")
         leaves: list[_Leaf] = []
         skeleton: JsonObject = dict(choice)
-        if skeleton.get("logprobs") is not None:
-            skeleton["logprobs"] = None
+        if skeleton.get(_TOKENS) is not None:
+            skeleton[_TOKENS] = None
         if delta is not None:
             if not isinstance(delta, dict):
                 raise ProviderBadSSEError("a delta of an event is no object")
@@ -210,7 +210,10 @@ class StreamTranslator:
     def _blank(self, value: Json, path: Path, channel: Path, into: tuple[_Choice, list[_Leaf]]) -> Json:
         """Copy a delta with its growing strings emptied; collect them."""
         if isinstance(value, dict):
-            return {key: self._blank(member, (*path, key), (*channel, key), into) for key, member in value.items()}
+            return {
+                key: None if key == _TOKENS else self._blank(member, (*path, key), (*channel, key), into)
+                for key, member in value.items()
+            }
         if isinstance(value, list):
             return [
                 self._blank(member, (*path, place), (*channel, _slot(member, place)), into)
@@ -229,8 +232,8 @@ class StreamTranslator:
         leaves.append(_Leaf(path, channel, value, kind_of(key, "") is FieldKind.JSON))
         return ""
 
-    def _envelope_stops(self, event: JsonObject) -> bool:
-        for text_field in list_fields(event).fields:
+    def _envelope_stops(self, texts: Sequence[TextField]) -> bool:
+        for text_field in texts:
             if text_field.text in self._seen:
                 continue
             self.bytes_inspected += len(text_field.text.encode())
@@ -305,9 +308,17 @@ def _parse(data: str) -> JsonObject:
 
 
 def _slot(member: Json, place: int) -> int:
-    """Items of a delta's arrays say themselves which one they continue."""
+    """Items of a delta's arrays say themselves which one they continue.
+
+    Raises:
+        ProviderBadSSEError: an index such as 5.0 or "5", which some clients join with 5 and we would not.
+    """
     index = member.get("index") if isinstance(member, dict) else None
-    return index if isinstance(index, int) and not isinstance(index, bool) else place
+    if index is None:
+        return place
+    if not isinstance(index, int) or isinstance(index, bool) or index < 0:
+        raise ProviderBadSSEError("an item of a delta has no usable index")
+    return index
 
 
 def _put(event: JsonObject, position: int, path: Path, text: str) -> None:
