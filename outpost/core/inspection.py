@@ -16,9 +16,9 @@ from outpost.core.chat.fields import (
     list_fields,
     param_of,
     refuse_uninspectable,
-    replace_text,
+    replace_texts,
 )
-from outpost.core.chat.messages import JsonObject
+from outpost.core.chat.messages import Json, JsonObject
 from outpost.core.decision import Action, Decision, Direction, EntityCount, Features
 from outpost.core.detect.finding import Finding
 from outpost.core.detect.pattern import Scanner
@@ -30,6 +30,7 @@ from outpost.core.policy.evaluate import evaluate
 TIERS = (1,)  # inspection tiers of this build
 BYTES_PER_TOKEN = 4  # estimate for features before a provider has counted
 UNBOUNDED = "unbounded_candidate"  # entity type of a candidate without an end
+_TOKEN_LISTS = frozenset({"content", "refusal"})  # of ``logprobs``, named like the texts of the message
 _DENIALS = frozenset({Action.BLOCK, Action.CANCEL, Action.PROMPT, Action.ALLOW_WITH_OVERRIDE})
 
 
@@ -187,11 +188,15 @@ def inspect_request(inspector: Inspector, tree: JsonObject, base: Features) -> I
         if any(not item.field.replaceable or item.field.pointer == "/model" for item in to_redact):
             decision = unredactable(decision)
         else:
-            for item in to_redact:
-                text = placeholders.redact(
-                    item.field.text, item.findings, json_string=item.field.kind is FieldKind.JSON
-                )
-                tree = replace_text(tree, item.field.pointer, text)
+            tree = replace_texts(
+                tree,
+                {
+                    item.field.pointer: placeholders.redact(
+                        item.field.text, item.findings, json_string=item.field.kind is FieldKind.JSON
+                    )
+                    for item in to_redact
+                },
+            )
     return Inspection(decision, features, found, tree, placeholders, texts.bytes_inspected)
 
 
@@ -221,6 +226,7 @@ def _rewrite(
     tree: JsonObject, fields: Iterable[TextField], to_redact: Sequence[FieldFindings], placeholders: PlaceholderMap
 ) -> JsonObject:
     by_pointer = {item.field.pointer: item.findings for item in to_redact}
+    changed: dict[str, str] = {}
     for field in fields:
         if not field.replaceable:
             continue
@@ -230,17 +236,50 @@ def _rewrite(
             text = mask(text, by_pointer[field.pointer])
         text = placeholders.restore(text, json_string=json_string)
         if text != field.text:
-            tree = replace_text(tree, field.pointer, text)
-    return _without_logprobs(tree) if to_redact else tree
+            changed[field.pointer] = text
+    drop = _untold(tree, redacted=bool(to_redact))
+    return _without_logprobs(replace_texts(tree, changed) if changed else tree, drop)
 
 
-def _without_logprobs(tree: JsonObject) -> JsonObject:
-    """Drop the token list of each choice: it repeats the text in pieces, redacted values included."""
+def _untold(tree: JsonObject, *, redacted: bool) -> frozenset[int]:
+    """Find the choices whose token lists must go: they give a text in pieces, and only the message was judged.
+
+    Args:
+        tree: an answer as the provider sent it.
+        redacted: something of it is redacted; otherwise lists that repeat the message to the letter may stay.
+    """
     choices = tree.get("choices")
-    if not isinstance(choices, list):
+    return frozenset(
+        place
+        for place, choice in enumerate(choices if isinstance(choices, list) else ())
+        if isinstance(choice, dict) and "logprobs" in choice and (redacted or not _repeats_message(choice))
+    )
+
+
+def _without_logprobs(tree: JsonObject, places: frozenset[int]) -> JsonObject:
+    choices = tree.get("choices")
+    if not places or not isinstance(choices, list):
         return tree
-    cleaned = [{**choice, "logprobs": None} if isinstance(choice, dict) else choice for choice in choices]
+    cleaned: list[Json] = [
+        {**choice, "logprobs": None} if place in places and isinstance(choice, dict) else choice
+        for place, choice in enumerate(choices)
+    ]
     return {**tree, "choices": cleaned}
+
+
+def _repeats_message(choice: JsonObject) -> bool:
+    logprobs, message = choice["logprobs"], choice.get("message")
+    if not isinstance(logprobs, dict) or not isinstance(message, dict):
+        return logprobs is None
+    for name, tokens in logprobs.items():
+        if tokens is None:
+            continue
+        if name not in _TOKEN_LISTS or not isinstance(tokens, list):
+            return False
+        pieces = [token.get("token") if isinstance(token, dict) else None for token in tokens]
+        if "".join(piece for piece in pieces if isinstance(piece, str)) != message.get(name):
+            return False
+    return True
 
 
 def _scan(inspector: Inspector, fields: Iterable[TextField]) -> tuple[FieldFindings, ...]:

@@ -6,9 +6,10 @@ therefore they are inspected.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TypeAlias
 
 import orjson
 
@@ -135,31 +136,69 @@ def refuse_uninspectable(fields: TextFields) -> None:
 
 
 def replace_text(tree: JsonObject, pointer: str, text: str) -> JsonObject:
-    """Give a copy of the tree with one string exchanged; everything beside the path is shared with the
-    original.
+    """Exchange one string, as ``replace_texts`` does."""
+    return replace_texts(tree, {pointer: text})
+
+
+def replace_texts(tree: JsonObject, texts: Mapping[str, str]) -> JsonObject:
+    """Give a copy of the tree with strings exchanged; everything beside the paths is shared with the original.
+
+    Every object and array on the way is copied once, however many strings below it change: linear in the tree.
+
+    Args:
+        tree: not deeper than the limit of its parser.
+        texts: pointer to new text.
 
     Raises:
-        FieldTypeError: the pointer does not lead to a string.
+        FieldTypeError: a pointer does not lead to a string.
     """
-    replaced = _replace(tree, pointer.split("/")[1:], text)
-    if not isinstance(replaced, dict):
+    ways: _Ways = {}
+    for pointer, text in texts.items():
+        at = ways
+        *path, last = pointer.split("/")[1:] or [""]
+        for token in path:
+            below = at.setdefault(token, {})
+            if isinstance(below, str):
+                raise FieldTypeError("the pointer leads through a string", field="pointer")
+            at = below
+        at[last] = text
+    if "" in texts:
         raise FieldTypeError("the pointer names the whole document", field="pointer")
-    return replaced
+    return _replaced(tree, ways)
 
 
-def _replace(value: Json, tokens: list[str], text: str) -> Json:
-    if not tokens:
+_Ways: TypeAlias = "dict[str, _Ways | str]"  # reference token to what lies below, or to the new text
+
+
+def _replaced(value: dict[str, Json], ways: _Ways) -> dict[str, Json]:
+    copied = dict(value)
+    for token, way in ways.items():
+        name = token.replace("~1", "/").replace("~0", "~")
+        if name not in copied:
+            raise _nowhere()
+        copied[name] = _exchanged(copied[name], way)
+    return copied
+
+
+def _exchanged(value: Json, way: "_Ways | str") -> Json:
+    if isinstance(way, str):
         if not isinstance(value, str):
             raise FieldTypeError("the pointer does not lead to a string", field="pointer")
-        return text
-    token = tokens[0].replace("~1", "/").replace("~0", "~")
-    if isinstance(value, dict) and token in value:
-        return {**value, token: _replace(value[token], tokens[1:], text)}
-    if isinstance(value, list) and token.isdecimal() and int(token) < len(value):
-        items = list(value)
-        items[int(token)] = _replace(items[int(token)], tokens[1:], text)
-        return items
-    raise FieldTypeError("the pointer leads nowhere", field="pointer")
+        return way
+    if isinstance(value, dict):
+        return _replaced(value, way)
+    if not isinstance(value, list):
+        raise _nowhere()
+    items = list(value)
+    for token, below in way.items():
+        if not token.isdecimal() or int(token) >= len(items):
+            raise _nowhere()
+        items[int(token)] = _exchanged(items[int(token)], below)
+    return items
+
+
+def _nowhere() -> FieldTypeError:
+    return FieldTypeError("the pointer leads nowhere", field="pointer")
 
 
 def param_of(pointer: str) -> str:
