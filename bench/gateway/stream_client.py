@@ -15,6 +15,7 @@ import uvloop
 
 END = b"0\r\n\r\n"
 NUMBERS = itertools.count(time.time_ns() % 10**9 * 1000)
+LETTERS = str.maketrans("0123456789", "abcdefghij")  # a bare number may look like a card, and rightly be blocked
 
 
 @dataclass
@@ -32,7 +33,9 @@ class Load:
 
     def request(self) -> bytes:
         """A request whose body nobody has seen before."""
-        text = f"Note {next(NUMBERS)}. " + "Summarise the quarterly figures for the board. " * 20
+        text = (
+            f"Note {str(next(NUMBERS)).translate(LETTERS)}. " + "Summarise the quarterly figures for the board. " * 20
+        )
         document = {"model": "gpt-4o-mini", "stream": True, "messages": [{"role": "user", "content": text}]}
         if self.burst:
             document["seed"] = 7  # the mock then writes all its chunks at once
