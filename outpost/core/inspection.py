@@ -114,9 +114,11 @@ class Inspector:
     scanner: Scanner
     disabled: frozenset[str] = frozenset()
 
-    def find(self, text: str, *, json_string: bool = False) -> Sequence[Finding]:
-        """Findings of one text."""
-        found = self.scanner.scan(text, json_string=json_string)
+    def find(self, text: str) -> Sequence[Finding]:
+        """Findings of one text. Escapes are read through whatever the text is: people paste JSON, and models write it
+        into plain answers, so that a value behind an escape is read by whoever parses it.
+        """
+        found = self.scanner.scan(text, json_string=True)
         if self.disabled and found:
             return [finding for finding in found if finding.detector not in self.disabled]
         return found
@@ -285,7 +287,7 @@ def _repeats_message(choice: JsonObject) -> bool:
 def _scan(inspector: Inspector, fields: Iterable[TextField]) -> tuple[FieldFindings, ...]:
     results = []
     for field in fields:
-        found = inspector.find(field.text, json_string=field.kind is FieldKind.JSON)
+        found = inspector.find(field.text)
         if found:
             results.append(FieldFindings(field, tuple(found)))
     return tuple(results)

@@ -71,14 +71,14 @@ class AnswerJudge:
         return Verdict.REDACT if finding.entity_type in self.decision.redact else Verdict.RELEASE
 
     def window(self, *, json_string: bool) -> ChannelWindow[Finding]:
-        """Open a window for a new channel."""
-        inspector = ScanStream(self._inspector.scanner, json_string=json_string)
+        """Open a window for a new channel. Escapes are read through in every one, as ``Inspector.find`` does."""
+        inspector = ScanStream(self._inspector.scanner, json_string=True)
         restorer = self._placeholders.stream(json_string=json_string) if self._placeholders else None
         return ChannelWindow(inspector, self, restorer)
 
-    def find(self, text: str, *, json_string: bool) -> Sequence[Finding]:
+    def find(self, text: str) -> Sequence[Finding]:
         """Findings of a whole text."""
-        return self._inspector.find(text, json_string=json_string)
+        return self._inspector.find(text)
 
     def stops(self, findings: Sequence[Finding]) -> bool:
         """Judge findings that stand where nothing can be replaced."""
@@ -122,7 +122,7 @@ class AnswerSurvey:
 
     def window(self, *, json_string: bool) -> ChannelWindow[Finding]:
         """Open a window for a new channel."""
-        inspector = _Remembering(ScanStream(self._inspector.scanner, json_string=json_string))
+        inspector = _Remembering(ScanStream(self._inspector.scanner, json_string=True))
         self._channels.append(inspector)
         return ChannelWindow(inspector, self._note)
 
@@ -131,10 +131,10 @@ class AnswerSurvey:
             self._findings.append(finding)
         return Verdict.RELEASE
 
-    def find(self, text: str, *, json_string: bool) -> Sequence[Finding]:
+    def find(self, text: str) -> Sequence[Finding]:
         """Findings of a whole text."""
         self._texts.append(text)
-        return self._inspector.find(text, json_string=json_string)
+        return self._inspector.find(text)
 
     def stops(self, findings: Sequence[Finding]) -> bool:
         """Nothing stops a survey."""

@@ -47,10 +47,10 @@ class Judges(Protocol):
     """What decides about the texts of a stream."""
 
     def window(self, *, json_string: bool) -> ChannelWindow[Finding]:
-        """Open a window for a new channel."""
+        """Open a window for a new channel; values put back into JSON text are escaped as it demands."""
         ...
 
-    def find(self, text: str, *, json_string: bool) -> Sequence[Finding]:
+    def find(self, text: str) -> Sequence[Finding]:
         """Findings of a whole text."""
         ...
 
@@ -237,7 +237,7 @@ class StreamTranslator:
             if text_field.text in self._seen:
                 continue
             self.bytes_inspected += len(text_field.text.encode())
-            found = self._judges.find(text_field.text, json_string=text_field.kind is FieldKind.JSON)
+            found = self._judges.find(text_field.text)
             if found and self._judges.stops(found):
                 return True
             if len(self._seen) < MAX_SEEN_TEXTS:

@@ -43,7 +43,7 @@ class FieldKind(StrEnum):
     VALUE = "value"
     KEY = "key"
     NUMBER = "number"
-    JSON = "json"  # a string that holds JSON text: escapes are undone before looking
+    JSON = "json"  # a string that holds JSON text: what is put back into it is escaped
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from outpost.core.chat.messages import FieldTypeError
 from outpost.core.decision import Direction, Features
 from outpost.core.detect.placeholders import PlaceholderMap
 from outpost.core.inspection import inspect_answer, inspect_request
-from tests.unit.gateway.harness import AWS_KEY, program, rule
+from tests.unit.gateway.harness import AWS_KEY, CARD, program, rule
 
 PROGRAM = program()
 OUTPUT = Features(Direction.OUTPUT)
@@ -71,3 +71,20 @@ def test_exchanging_texts_leaves_the_original_alone() -> None:
 def test_pointers_that_lead_to_no_string_are_refused(pointers: tuple[str, ...]) -> None:
     with pytest.raises(FieldTypeError):
         replace_texts({"a": ["1"], "b": "2"}, dict.fromkeys(pointers, "new"))
+
+
+ESCAPED = "".join(f"\\u{ord(char):04x}" for char in AWS_KEY)
+DIGITS = CARD.replace(" ", "")
+ESCAPES: dict[str, str] = {
+    "a card behind a pasted line end": "log: \\n" + DIGITS,
+    "a card behind a pasted tabulator in half an object": '{"a": "x\\t' + DIGITS + '"',
+    "a key in an object inside prose": 'Here: {"key": "' + ESCAPED + '"}',
+    "a key in escapes alone": ESCAPED,
+}
+
+
+@pytest.mark.parametrize("case", ESCAPES)
+def test_escapes_are_read_through_in_plain_texts(case: str) -> None:
+    tree: Any = {"model": "gpt-x", "messages": [{"role": "user", "content": ESCAPES[case]}]}
+    assert inspect_request(PROGRAM.inspector, tree, Features(Direction.INPUT)).denied
+    assert inspect_answer(PROGRAM.inspector, answer(ESCAPES[case], None), OUTPUT, PlaceholderMap()).denied

@@ -95,3 +95,13 @@ def test_usage_is_what_can_be_believed(case: str) -> None:
     assert usage_of({"usage": usage}) == expected
     translator, _ = run(chunk({"content": "a"}, "stop"), {"choices": [], "usage": usage})
     assert (translator.done, translator.usage) == (True, expected)
+
+
+ESCAPED = '{"key": "' + "".join(f"\\u{ord(char):04x}" for char in AWS_KEY) + '"}'
+
+
+@pytest.mark.parametrize("cut", range(1, len(ESCAPED)))
+def test_a_value_in_escapes_is_read_through_in_streamed_content(cut: int) -> None:
+    translator, out = run(chunk({"content": ESCAPED[:cut]}), chunk({"content": ESCAPED[cut:]}), chunk({}, "stop"))
+    assert translator.stopped
+    assert b"u0041" not in out  # the first letter of the key
