@@ -21,6 +21,17 @@ BACKLOG = 1024  # connections waiting to be accepted by one worker
 LOCAL_CA_DAYS = 3650
 LOCAL_LEAF_DAYS = 90  # made anew at each start, so a restart within that time is enough
 BACKDATE = timedelta(minutes=5)
+_CA_KEY_USAGE = x509.KeyUsage(
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=True,
+    crl_sign=True,
+    encipher_only=False,
+    decipher_only=False,
+)
 
 
 def share(host: str, port: int) -> socket.socket:
@@ -59,7 +70,9 @@ def prepare_local_ca(settings: Settings) -> None:
     builder = builder.add_extension(x509.SubjectAlternativeName(_names(settings.host)), critical=False)
     builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
     builder = builder.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-    leaf = builder.sign(ca_key, hashes.SHA256())
+    # Clients that check as strictly as RFC 5280 4.2.1.1 (Python 3.13 does by default) need the link to the CA's key.
+    authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key())
+    leaf = builder.add_extension(authority, critical=False).sign(ca_key, hashes.SHA256())
     replace_private_file(folder / "server.key", keys.private_key_pem(key))
     replace_private_file(folder / "server.pem", keys.certificates_pem([leaf, ca]))
 
@@ -73,9 +86,10 @@ def _local_ca(folder: Path) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificat
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Outpost local CA")])
     builder = _builder("Outpost local CA", subject, LOCAL_CA_DAYS).public_key(key.public_key())
-    certificate = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True).sign(
-        key, hashes.SHA256()
-    )
+    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+    builder = builder.add_extension(_CA_KEY_USAGE, critical=True)
+    own = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+    certificate = builder.add_extension(own, critical=False).sign(key, hashes.SHA256())
     replace_private_file(key_file, keys.private_key_pem(key))
     replace_private_file(certificate_file, keys.certificates_pem([certificate]))
     return key, certificate

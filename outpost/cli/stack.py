@@ -12,9 +12,12 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from outpost.core.errors import InternalError
+
+if TYPE_CHECKING:
+    import ssl
 
 READY_SECONDS = 30.0
 STOP_SECONDS = 10.0
@@ -172,8 +175,10 @@ async def stack(folder: Path) -> AsyncIterator[Stack]:
         await running.stop()
 
 
-async def wait_ready(base_url: str, seconds: float = READY_SECONDS) -> dict[str, Any]:
-    """Ask /readyz until it says yes.
+async def wait_ready(
+    base_url: str, seconds: float = READY_SECONDS, tls: "ssl.SSLContext | None" = None
+) -> dict[str, Any]:
+    """Ask /readyz until it says yes. ``tls`` is how a listener that speaks it is trusted.
 
     Raises:
         ProgramError: it did not in time; the message has the reasons.
@@ -185,7 +190,7 @@ async def wait_ready(base_url: str, seconds: float = READY_SECONDS) -> dict[str,
         async with asyncio.timeout(seconds), aiohttp.ClientSession() as session:
             while True:
                 with contextlib.suppress(aiohttp.ClientError):
-                    async with session.get(f"{base_url}/readyz") as reply:
+                    async with session.get(f"{base_url}/readyz", ssl=tls or True) as reply:
                         answer = await reply.json()
                         if reply.status == 200:
                             return answer
