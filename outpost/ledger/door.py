@@ -9,8 +9,10 @@ import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
-from outpost.core.errors import OutpostError, StoreError
+from outpost.core.audit.canonical import RecordError
+from outpost.core.errors import InternalError, OutpostError, StoreError
 from outpost.ipc import frames, sockets
+from outpost.ledger.errors import AppendTooLargeError
 from outpost.ledger.ledger import Ledger
 
 # A ledger that says nothing for so long is taken for dead, and requests are refused (docs/adr/0003).
@@ -56,17 +58,26 @@ class LedgerServer:
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
         except frames.PeerGoneError:
+            return
+        finally:
             writer.close()
 
     async def _append(self, frame: frames.Frame, writer: asyncio.StreamWriter) -> None:
         try:
             records = [text.encode() for text in frame["records"]]
             sequences = await self._ledger.append(frame["org"], records)
-            answer: frames.Frame = {"id": frame["id"], "first": sequences[0] if sequences else 0, "count": len(records)}
+            answer: frames.Frame = {"first": sequences[0] if sequences else 0, "count": len(records)}
         except OutpostError as error:
-            answer = {"id": frame["id"], "code": error.code, "message": error.message}
-        if not writer.is_closing():
-            writer.write(frames.encode(answer))
+            answer = {"code": error.code, "message": error.message}
+        except Exception as error:
+            _answer(writer, frame, {"code": InternalError.code, "message": type(error).__name__})
+            raise  # a fault of ours: the caller learns of it at once, and the loop's handler logs it
+        _answer(writer, frame, answer)
+
+
+def _answer(writer: asyncio.StreamWriter, frame: frames.Frame, answer: frames.Frame) -> None:
+    if not writer.is_closing():
+        writer.write(frames.encode({"id": frame.get("id"), **answer}))
 
 
 class LedgerClient:
@@ -74,71 +85,118 @@ class LedgerClient:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._ids = itertools.count(1)
-        self._waiting: dict[int, asyncio.Future[frames.Frame]] = {}
-        self._writer: asyncio.StreamWriter | None = None
-        self._reading: asyncio.Task[None] | None = None
+        self._appending = 0
+        self._closed = False
+        self._connection: _Connection | None = None
         self._connecting = asyncio.Lock()
 
     async def append(self, org: str, records: Sequence[bytes]) -> Sequence[int]:
         """Durable when it returns.
 
         Raises:
-            LedgerUnavailableError: no ledger, no answer in time, or too many appends wait.
+            LedgerUnavailableError: no ledger, no answer in time, a refusal, or too many appends wait.
+            RecordError: a record is no text.
+            AppendTooLargeError: more records than one frame holds.
         """
-        if len(self._waiting) >= MAX_WAITING:
+        if self._closed:
+            raise LedgerUnavailableError("the way to the audit log is closed: this process is stopping")
+        if self._appending >= MAX_WAITING:
             raise LedgerUnavailableError("too many records wait for the audit log")
+        self._appending += 1
         try:
-            async with asyncio.timeout(SILENCE_SECONDS):
-                answer = await self._ask({"org": org, "records": [record.decode() for record in records]})
-        except (TimeoutError, frames.PeerGoneError) as error:
-            raise LedgerUnavailableError(
-                "the audit log does not answer", next_step="outpost status; the supervisor restarts the ledger"
-            ) from error
+            answer = await self._ask(org, records)
+        finally:
+            self._appending -= 1
         if "code" in answer:
             raise LedgerUnavailableError(f"the audit log refused: {answer['message']}", field=str(answer["code"]))
         return range(answer["first"], answer["first"] + answer["count"])
 
     async def close(self) -> None:
-        """Let the connection go."""
-        if self._reading is not None:
-            self._reading.cancel()
-            await asyncio.gather(self._reading, return_exceptions=True)
-        if self._writer is not None:
-            self._writer.close()
+        """Let the connection go. Appends that wait fail at once, and so does every later one."""
+        self._closed = True
+        async with self._connecting:  # one that is being made is not forgotten
+            if self._connection is not None:
+                await self._connection.close()
 
-    async def _ask(self, frame: frames.Frame) -> frames.Frame:
-        writer = await self._connected()
-        number = next(self._ids)
-        answer: asyncio.Future[frames.Frame] = asyncio.get_running_loop().create_future()
-        self._waiting[number] = answer
+    async def _ask(self, org: str, records: Sequence[bytes]) -> frames.Frame:
         try:
-            writer.write(frames.encode({**frame, "id": number}))
-            return await answer
-        finally:
-            del self._waiting[number]
+            async with asyncio.timeout(SILENCE_SECONDS):
+                connection = await self._connected()
+                return await connection.ask({"org": org, "records": [record.decode() for record in records]})
+        except (TimeoutError, frames.PeerGoneError) as error:
+            raise LedgerUnavailableError(
+                "the audit log does not answer", next_step="outpost status; the supervisor restarts the ledger"
+            ) from error
+        except UnicodeDecodeError:  # its text would carry the record
+            raise RecordError("a record is not UTF-8") from None
+        except frames.FrameError as error:
+            raise AppendTooLargeError(
+                f"one append fits into {frames.MAX_FRAME_BYTES} bytes, this one does not"
+            ) from error
 
-    async def _connected(self) -> asyncio.StreamWriter:
+    async def _connected(self) -> "_Connection":
         async with self._connecting:
-            while self._writer is None or self._writer.is_closing():
+            while self._connection is None or not self._connection.is_open:
+                if self._closed:
+                    raise frames.PeerGoneError("this end closed the socket")
                 try:
                     client = sockets.connect(self._path)
                 except OSError:
                     await asyncio.sleep(RECONNECT_SECONDS)  # the supervisor is starting it
                     continue
-                reader, self._writer = await asyncio.open_unix_connection(sock=client, limit=frames.MAX_FRAME_BYTES)
-                self._reading = asyncio.create_task(self._read(reader, self._writer))
-            return self._writer
+                pair = await asyncio.open_unix_connection(sock=client, limit=frames.MAX_FRAME_BYTES)
+                self._connection = _Connection(*pair)
+            return self._connection
 
-    async def _read(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+
+class _Connection:
+    """One connection to the ledger, and the appends that wait on it: they end with it."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writer = writer
+        self._ids = itertools.count(1)
+        self._waiting: dict[int, asyncio.Future[frames.Frame]] = {}
+        self._reading = asyncio.create_task(self._read(reader))
+
+    @property
+    def is_open(self) -> bool:
+        """Whether answers can still come."""
+        return not self._reading.done() and not self._writer.is_closing()
+
+    async def ask(self, frame: frames.Frame) -> frames.Frame:
+        """Send, and wait for the answer.
+
+        Raises:
+            PeerGoneError: the connection ended first.
+            FrameError: the frame is too long; nothing was sent.
+        """
+        number = next(self._ids)
+        data = frames.encode({**frame, "id": number})
+        answer: asyncio.Future[frames.Frame] = asyncio.get_running_loop().create_future()
+        self._waiting[number] = answer
+        try:
+            self._writer.write(data)
+            return await answer
+        finally:
+            del self._waiting[number]
+
+    async def close(self) -> None:
+        """End it."""
+        self._reading.cancel()
+        await asyncio.gather(self._reading, return_exceptions=True)
+
+    async def _read(self, reader: asyncio.StreamReader) -> None:
+        gone = frames.PeerGoneError("the connection to the audit log ended")
         try:
             while True:
                 frame = await frames.read(reader)
                 future = self._waiting.get(frame["id"])
                 if future is not None and not future.done():
                     future.set_result(frame)
-        except frames.PeerGoneError as gone:
-            writer.close()
+        except (frames.PeerGoneError, frames.FrameError) as error:
+            gone.__cause__ = error
+        finally:  # whatever ended it, our own close included, nobody waits for an answer any more
+            self._writer.close()
             for future in self._waiting.values():
                 if not future.done():
                     future.set_exception(gone)

@@ -7,6 +7,7 @@ StoreError
 ├── LedgerWriteError     the disk did not take a group
 ├── LedgerLockedError    another process writes this log
 ├── LedgerDamagedError   the log cannot be continued honestly
+├── LedgerUnreadableError the disk does not give or take the files of a log
 ├── LogIdentityError     key or origin of the log is missing or unusable
 ├── EntryMissingError    a record that the tree covers cannot be read
 └── AuditVerificationError and its leaves, in ``verify``
@@ -52,6 +53,13 @@ class LedgerDamagedError(StoreError):
     """What is on disk does not lead to the checkpoint that was signed, so nothing may be appended."""
 
     code = "ledger.damaged"
+
+
+class LedgerUnreadableError(StoreError):
+    """The disk does not give or take the files of a log, so it cannot be opened."""
+
+    code = "ledger.unreadable"
+    fatal = False
 
 
 class LogIdentityError(StoreError):

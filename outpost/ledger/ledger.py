@@ -11,8 +11,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
-from outpost.core.errors import OutpostError
-from outpost.ledger.errors import LedgerClosedError, LedgerDamagedError, LogIdentityError
+from outpost.core.errors import OutpostError, StoreError
+from outpost.ledger.errors import LedgerClosedError, LedgerDamagedError, LedgerUnreadableError, LogIdentityError
 from outpost.ledger.identity import load_identity
 from outpost.ledger.log import AuditLog, LogStatus
 from outpost.ledger.writer import LogOptions
@@ -43,7 +43,7 @@ class Ledger:
         self._folder = orgs_folder
         self._options = options or LogOptions()
         self._logs: dict[str, AuditLog] = {}
-        self._refused: dict[str, LedgerDamagedError] = {}
+        self._refused: dict[str, StoreError] = {}
         self._closed = False
         self._lock = threading.Lock()
 
@@ -68,6 +68,7 @@ class Ledger:
         Raises:
             LogIdentityError: the org is not enrolled here, or its key is unusable.
             LedgerDamagedError: the log cannot be continued honestly.
+            LedgerUnreadableError: the disk does not give or take its files; the next call looks again.
             LedgerLockedError: another process writes it.
             LedgerClosedError: this ledger is closed.
         """
@@ -79,20 +80,29 @@ class Ledger:
         with self._lock:
             if self._closed:
                 raise LedgerClosedError("the ledger is closed")
-            if org in self._refused:
-                raise self._refused[org]
+            refused = self._refused.get(org)
+            if refused is not None and refused.fatal:
+                raise refused
             if org not in self._logs:
                 self._logs[org] = self._open(org)
+                self._refused.pop(org, None)
             return self._logs[org]
 
     def _open(self, org: str) -> AuditLog:
         folder = self._folder / org / AUDIT_NAME
-        identity = load_identity(folder)
         try:
-            return AuditLog(folder, identity.signer, self._options)
+            return AuditLog(folder, load_identity(folder).signer, self._options)
         except LedgerDamagedError as error:
             self._refused[org] = error  # looking again would cost a scan per request; a restart looks again
             raise
+        except OSError as error:
+            unreadable = LedgerUnreadableError(
+                f"the audit log cannot be opened: {error.strerror}",
+                field=str(folder),
+                next_step="look at the disk; the log is opened as soon as it can be",
+            )
+            self._refused[org] = unreadable
+            raise unreadable from error
 
     def append(self, org: str, bodies: Sequence[bytes]) -> "Future[range]":
         """Queue records for an org's log; see ``GroupWriter.append``.

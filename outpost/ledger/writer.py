@@ -101,7 +101,8 @@ class GroupWriter:
         written.
 
         Args:
-            bodies: at least one record body, as ``core.audit.record`` builds them.
+            bodies: record bodies, as ``core.audit.record`` builds them. None at all asks whether the disk takes
+                records now: the answer comes with the sync of the group that it stands in.
 
         Raises:
             RecordError: a body has the wrong form; nothing was queued.
@@ -112,8 +113,8 @@ class GroupWriter:
         for body in bodies:
             check_body(body)
         size = sum(map(len, bodies)) + len(bodies) * _OVERHEAD_BYTES
-        if not 0 < size <= self._group_bytes:
-            raise AppendTooLargeError(f"one append takes 1 to {self._group_bytes} bytes, this one has {size}")
+        if size > self._group_bytes:
+            raise AppendTooLargeError(f"one append takes {self._group_bytes} bytes at most, this one has {size}")
         job = _Job(tuple(bodies), size, Future())
         job.future.set_running_or_notify_cancel()
         with self._condition:
