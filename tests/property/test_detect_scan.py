@@ -64,6 +64,7 @@ def test_normalising_commutes_with_cutting(text: str, cut: int, json_string: boo
 @given(st.lists(st.tuples(st.sampled_from(EXAMPLES), JOINS), max_size=4), st.booleans())
 def test_what_was_redacted_comes_back(parts: list[tuple[str, str]], as_json: bool) -> None:
     text = "".join(example + join for example, join in parts).replace("/", "|").replace("\\", "|")
+    text = text.replace("http:", "http|").replace("https:", "https|")  # inside URLs nothing comes back
     if as_json:
         text = json.dumps({"a": text}, ensure_ascii=False)
     placeholders = PlaceholderMap([text])

@@ -16,33 +16,9 @@ from collections.abc import Iterable, Sequence
 
 from outpost.core.detect.finding import Finding
 from outpost.core.detect.normalise import decode_json_text
+from outpost.core.detect.urls import UrlWatch
 
 _PLACEHOLDER = re.compile(r"\[[A-Z][A-Z0-9_]*_[1-9][0-9]*\]")
-# Characters before a placeholder in which the beginning of a URL counts. Browsers and servers cut off at about 2,000.
-URL_LEFT_CHARS = 2_048
-# "https://", "//host" and, as browsers read it, "https:\\host". Runs of slashes count once.
-_URL_START = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.\-]{0,20}:)?[/\\]{2,}")
-_URL_END = re.compile(r"[\s<>\"'`]")
-_QUOTES = {"<": ">", '"': '"', "'": "'", "`": "`"}
-
-
-def in_url(left: str) -> bool:
-    """Whether a text that follows ``left`` would belong to a URL.
-
-    Args:
-        left: what stands before, JSON escapes decoded; only its last URL_LEFT_CHARS count. A URL in quotes or angle
-            brackets ends at the closing sign alone, because white space inside is dropped by those who fetch it.
-    """
-    left = left[-URL_LEFT_CHARS:]
-    for found in _URL_START.finditer(left):
-        opener = left[found.start() - 1 : found.start()] if found.start() else ""
-        closer = _QUOTES.get(opener)
-        if closer is not None:
-            if left.find(closer, found.end()) < 0:
-                return True
-        elif _URL_END.search(left, found.end()) is None:
-            return True
-    return False
 
 
 class PlaceholderMap:
@@ -128,7 +104,7 @@ class RestoreStream:
         self._placeholders = placeholders
         self._json_string = json_string
         self._held = ""
-        self._left = ""  # the last URL_LEFT_CHARS before ``_held``, as the provider sent them, escapes decoded
+        self._url = UrlWatch()  # follows what stands before ``_held``, as the provider sent it
 
     def feed(self, text: str) -> str:
         """Restore one more piece; the beginning of a placeholder at its end is kept back."""
@@ -146,7 +122,7 @@ class RestoreStream:
             before = text[at : found.start()]
             self._pass(before)
             out.append(before)
-            out.append(found[0] if in_url(self._left) else self._written(value))
+            out.append(found[0] if self._url.inside() else self._written(value))
             self._pass(found[0])
             at = found.end()
         self._pass(text[at:])
@@ -166,7 +142,7 @@ class RestoreStream:
         return held
 
     def _pass(self, text: str) -> None:
-        self._left = (self._left + (decode_json_text(text) if self._json_string else text))[-URL_LEFT_CHARS:]
+        self._url.feed(decode_json_text(text) if self._json_string else text)
 
     def _written(self, value: str) -> str:
         return json.dumps(value, ensure_ascii=False)[1:-1] if self._json_string else value
