@@ -92,3 +92,6 @@ bench-policy: setup-dev ## time of one decision
 
 bench-kills: setup-dev ## SIGKILLs of random processes under load (KILLS=50)
 	@$(BIN)/python bench/kills.py
+
+bench-outage: setup-dev ## 1,000 requests while the control plane is dead, then the log must be whole there (QUICK=1: 100)
+	@$(BIN)/python bench/outage.py
