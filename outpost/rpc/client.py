@@ -2,7 +2,8 @@
 
 import asyncio
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import grpc
 import grpc.aio
@@ -51,6 +52,30 @@ class FetchOverrunError(FetchError):
     code = "fetch.overrun"
 
 
+@contextmanager
+def _typed(endpoint: str) -> Iterator[None]:
+    """What calls raise, as errors of ours.
+
+    A connection that was closed under a call shows as a cancellation that nobody asked for; passed on, it would end
+    the caller's task in silence.
+
+    Raises:
+        ControlPlaneRefusedError: typed refusal.
+        ControlPlaneUnreachableError: no connection, broken, or closed by us.
+    """
+    try:
+        yield
+    except grpc.aio.AioRpcError as error:
+        raise codec.error_from_rpc(error, endpoint) from error
+    except (asyncio.InvalidStateError, grpc.aio.UsageError) as error:
+        raise codec.ControlPlaneUnreachableError("the connection to the control plane is closed") from error
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise codec.ControlPlaneUnreachableError("the connection to the control plane is closed") from None
+
+
 async def enroll(
     endpoint: str, credentials: grpc.ChannelCredentials, request: ports.EnrollmentRequest
 ) -> ports.EnrollmentAnswer:
@@ -67,10 +92,8 @@ async def enroll(
     """
     async with grpc.aio.secure_channel(endpoint, credentials, options=CHANNEL_OPTIONS) as channel:
         stub = enrollment_pb2_grpc.EnrollmentStub(channel)  # type: ignore[no-untyped-call]
-        try:
+        with _typed(endpoint):
             answer = await stub.Enroll(codec.enroll_request(request), timeout=UNARY_TIMEOUT_SECONDS)
-        except grpc.aio.AioRpcError as error:
-            raise codec.error_from_rpc(error, endpoint) from error
     return codec.enrollment_answer(answer)
 
 
@@ -84,17 +107,13 @@ class GrpcSyncSession:
 
     async def send(self, message: sync_pb2.SyncUp) -> None:
         """Write one message; grpc allows one writer at a time."""
-        try:
+        with _typed(self._endpoint):
             async with self._writing:
                 await self._call.write(message)
-        except grpc.aio.AioRpcError as error:
-            raise codec.error_from_rpc(error, self._endpoint) from error
-        except asyncio.InvalidStateError as error:
-            raise codec.ControlPlaneUnreachableError("the sync stream is closed") from error
 
     async def receive(self) -> ports.ControlMessage | None:
         """The next message that this version knows, or None at the end."""
-        try:
+        with _typed(self._endpoint):
             while True:
                 message = await self._call.read()
                 if not isinstance(message, sync_pb2.SyncDown):
@@ -102,8 +121,6 @@ class GrpcSyncSession:
                 known = codec.control_message(message)
                 if known is not None:
                     return known
-        except grpc.aio.AioRpcError as error:
-            raise codec.error_from_rpc(error, self._endpoint) from error
 
     async def ack(self, nonce: str, revision: str, activated_ms: int) -> None:
         """The offer is active."""
@@ -140,7 +157,8 @@ class GrpcControlPlane:
 
     async def open(self, hello: ports.Hello) -> GrpcSyncSession:
         """Open the stream and say hello."""
-        session = GrpcSyncSession(self._sync.Sync(), self._endpoint)
+        with _typed(self._endpoint):
+            session = GrpcSyncSession(self._sync.Sync(), self._endpoint)
         await session.send(codec.hello(hello))
         return session
 
@@ -151,15 +169,13 @@ class GrpcControlPlane:
             FetchError: other length or hash.
         """
         body = bytearray()
-        call = self._sync.Fetch(sync_pb2.FetchRequest(sha256=sha256, offset=0), timeout=FETCH_TIMEOUT_SECONDS)
-        try:
+        with _typed(self._endpoint):
+            call = self._sync.Fetch(sync_pb2.FetchRequest(sha256=sha256, offset=0), timeout=FETCH_TIMEOUT_SECONDS)
             async for chunk in call:
                 body += chunk.data
                 if len(body) > size:
                     call.cancel()
                     raise FetchOverrunError(f"a file is longer than the {size} bytes that were announced")
-        except grpc.aio.AioRpcError as error:
-            raise codec.error_from_rpc(error, self._endpoint) from error
         if len(body) != size or hashlib.sha256(body).digest() != sha256:
             raise FetchError(f"a fetched file of {len(body)} bytes is not the one that was announced ({size} bytes)")
         return bytes(body)
@@ -167,28 +183,22 @@ class GrpcControlPlane:
     async def renew(self, csr_der: bytes, join_sequence: int) -> tuple[tuple[bytes, ...], tuple[bytes, ...], int]:
         """Fresh key, fresh leaf."""
         request = sync_pb2.RenewRequest(csr_der=csr_der, join_sequence=join_sequence)
-        try:
+        with _typed(self._endpoint):
             answer = await self._sync.Renew(request, timeout=UNARY_TIMEOUT_SECONDS)
-        except grpc.aio.AioRpcError as error:
-            raise codec.error_from_rpc(error, self._endpoint) from error
         return tuple(answer.chain_der), tuple(answer.trust_bundle_der), answer.join_sequence
 
     async def append(self, origin: str, first: int, entries: Sequence[bytes], checkpoint: bytes) -> ports.AppendAnswer:
         """Deliver entries of one tile."""
         request = audit_pb2.AppendRequest(origin=origin, first=first, entries=entries, checkpoint=checkpoint)
-        try:
+        with _typed(self._endpoint):
             return codec.append_answer(await self._audit.Append(request, timeout=UNARY_TIMEOUT_SECONDS))
-        except grpc.aio.AioRpcError as error:
-            raise codec.error_from_rpc(error, self._endpoint) from error
 
     async def root(self, origin: str, size: int) -> tuple[int, bytes]:
         """Root of the witness's tree at ``size``."""
-        try:
+        with _typed(self._endpoint):
             answer = await self._audit.Root(
                 audit_pb2.RootRequest(origin=origin, size=size), timeout=UNARY_TIMEOUT_SECONDS
             )
-        except grpc.aio.AioRpcError as error:
-            raise codec.error_from_rpc(error, self._endpoint) from error
         return answer.known_size, answer.root
 
     async def close(self) -> None:

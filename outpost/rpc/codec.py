@@ -2,6 +2,7 @@
 
 import grpc
 import grpc.aio
+from google.protobuf.message import DecodeError
 from outpost_wire.v1 import audit_pb2, enrollment_pb2, sync_pb2, types_pb2
 
 from outpost import ports
@@ -47,11 +48,9 @@ class ControlPlaneUnreachableError(PeerError):
 
 def error_from_rpc(error: grpc.aio.AioRpcError, endpoint: str) -> OutpostError:
     """The typed error behind a failed call; status texts of the transport are shortened, never trusted."""
-    for key, value in error.trailing_metadata() or ():
-        if key == ERROR_KEY and isinstance(value, bytes):
-            detail = types_pb2.ErrorDetail()
-            detail.ParseFromString(value)
-            return ControlPlaneRefusedError(detail)
+    told = _told(error)
+    if told is not None:
+        return ControlPlaneRefusedError(told)
     if error.code() in TRANSIENT_STATUS:
         return ControlPlaneUnreachableError(
             f"the control plane at {endpoint} cannot be reached ({error.code().name})",
@@ -63,6 +62,19 @@ def error_from_rpc(error: grpc.aio.AioRpcError, endpoint: str) -> OutpostError:
         fatal=True,
     )
     return ControlPlaneRefusedError(detail)
+
+
+def _told(error: grpc.aio.AioRpcError) -> types_pb2.ErrorDetail | None:
+    """The detail that came with a refusal; None when there is none that can be read and has a code."""
+    for key, value in error.trailing_metadata() or ():
+        if key == ERROR_KEY and isinstance(value, bytes):
+            detail = types_pb2.ErrorDetail()
+            try:
+                detail.ParseFromString(value)
+            except DecodeError:
+                return None
+            return detail if detail.code else None
+    return None
 
 
 def enroll_request(value: ports.EnrollmentRequest) -> enrollment_pb2.EnrollRequest:

@@ -26,7 +26,7 @@ class FileSecrets:
         """The secret without white space around it.
 
         Raises:
-            SecretMissingError: no such file, or a name that leaves the folder.
+            SecretMissingError: no such file, nothing in it, or a name that leaves the folder.
         """
         if not _NAME.fullmatch(name):
             raise SecretMissingError("the name of a secret has another form", field=name[:128])
@@ -40,4 +40,7 @@ class FileSecrets:
             ) from error
         if len(data) > MAX_SECRET_BYTES:
             raise SecretMissingError("the secret is too large", field=str(path))
-        return data.strip()
+        secret = data.strip()
+        if not secret:
+            raise SecretMissingError("the secret is empty", field=str(path), next_step=f"write it to {path}, mode 0600")
+        return secret
