@@ -8,7 +8,7 @@ from typing import Any
 
 from outpost.core.audit.record import RecordHead
 from outpost.core.bundle.trust import OrgState
-from outpost.core.errors import OutpostError, StoreError
+from outpost.core.errors import InternalError, OutpostError
 from outpost.core.program import OrgProgram
 from outpost.gateway.errors import AuditUnavailableError, StoppingError
 from outpost.gateway.limits import MAX_IN_FLIGHT, REPLY_SECONDS, InFlight, RequestRate
@@ -130,8 +130,8 @@ class Gateway:
         began = self.ports.clock.monotonic()
         try:
             await self.ports.ledger.append(org, [record])
-        except StoreError as error:
-            self.audit_error = error.code
+        except Exception as error:  # whatever broke: the record is not known to be durable, so nothing may follow
+            self.audit_error = error.code if isinstance(error, OutpostError) else InternalError.code
             raise AuditUnavailableError(
                 "the audit log does not take records, so nothing is served", next_step="run `outpost doctor`"
             ) from error

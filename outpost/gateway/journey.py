@@ -11,7 +11,7 @@ from outpost.core.bundle.documents import Provider
 from outpost.core.bundle.trust import OrgState, State
 from outpost.core.chat.messages import BodyLimits, ChatRequest, check_content_type, parse_body, read_chat
 from outpost.core.decision import Action, Direction, Features
-from outpost.core.errors import DeniedError, OutpostError, PeerError
+from outpost.core.errors import DeniedError, InternalError, OutpostError, PeerError
 from outpost.core.inspection import (
     TIERS,
     Inspection,
@@ -113,6 +113,11 @@ class Journey:
             chat, provider, inspection = await self._judge()
         except OutpostError as error:
             await self._record_refused(error)
+            raise
+        except ConnectionError:
+            raise  # the client left before its request was here
+        except Exception:  # a fault of ours in the middle of judging: nothing was sent, and the record says so
+            await self._record_refused(InternalError("internal error"))
             raise
         try:
             await self._commit(chat, provider, inspection)
@@ -298,7 +303,7 @@ class Journey:
         self._count_output(judged)
         if is_denial(judged.decision):
             error = denial(judged.decision, judged.features)
-            await self.gateway.record(self.caller.org, self._finished(errors.status_of(error), Outcome.BLOCKED))
+            await self._record_blocked(errors.status_of(error))
             raise error
         body = serialise(judged.tree)
         self.figures.bytes_released = len(body)
@@ -306,6 +311,14 @@ class Journey:
         self._finish(200, Outcome.RELEASED)
         headers = self._headers(response, asked)
         return web.Response(body=body, headers=headers, content_type="application/json")
+
+    async def _record_blocked(self, status: int) -> None:
+        """Durable before the client learns of it; when that fails, the failure is the outcome."""
+        try:
+            await self.gateway.record(self.caller.org, self._finished(status, Outcome.BLOCKED))
+        except OutpostError:
+            self.figures.finished = False
+            raise
 
     def _count_output(self, judged: Inspection) -> None:
         action = judged.decision.action.value
