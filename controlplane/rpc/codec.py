@@ -1,5 +1,6 @@
 """Wire messages to plain values and back, under the bounds of the wire."""
 
+import re
 from collections.abc import Iterable, Mapping
 
 from outpost_wire.v1 import audit_pb2, enrollment_pb2, sync_pb2
@@ -14,7 +15,8 @@ from controlplane.services.renew import Renewed
 
 PROTOCOL_VERSION = 1
 # Bounds of the wire, in bytes unless said otherwise.
-MAX_VERSION = 32
+MAX_ORG = 31
+VERSION = re.compile(r"[0-9A-Za-z.+~_-]{0,32}")  # of software; it is shown on terminals, so no controls
 MAX_HELD_FILES = 256  # entries
 MAX_FILE_NAME = 128
 MAX_NONCE = 32
@@ -38,7 +40,8 @@ class SyncProtocolError(InputError):
 
 def enrollment_call(message: enrollment_pb2.EnrollRequest, source: str) -> EnrollmentCall:
     """What a stranger sent."""
-    require(len(message.software_version.encode()) <= MAX_VERSION, "software_version")
+    require(len(message.token_org) <= MAX_ORG, "token_org")  # counted by name when refused
+    require(VERSION.fullmatch(message.software_version) is not None, "software_version")
     require(len(message.audit_log_public_key) == ED25519_PUBLIC_KEY_BYTES, "audit_log_public_key")
     return EnrollmentCall(
         org=message.token_org,
@@ -84,7 +87,7 @@ def check_hello(message: sync_pb2.Hello) -> dict[str, bytes]:
             field="protocol_max",
             next_step="run versions of outpost and control plane that are at most one apart",
         )
-    require(len(message.software_version.encode()) <= MAX_VERSION, "software_version")
+    require(VERSION.fullmatch(message.software_version) is not None, "software_version")
     require(BOOT_ID.fullmatch(message.boot_id) is not None, "boot_id")
     require(len(message.held) <= MAX_HELD_FILES, "held")
     for file in message.held:
@@ -118,7 +121,7 @@ def status(message: sync_pb2.Status) -> dict[str, object]:
     """A heartbeat as plain JSON: names, codes and totals."""
     require(len(message.health) <= MAX_FUNCTIONS and len(message.tiers) <= MAX_TIERS, "health")
     require(len(message.state) <= 16 and len(message.active_revision) <= MAX_REVISION, "state")
-    require(len(message.software_version.encode()) <= MAX_VERSION, "software_version")
+    require(VERSION.fullmatch(message.software_version) is not None, "software_version")
     for each in message.health:
         require(len(each.function) <= 32 and len(each.state) <= 16 and len(each.code) <= 64, "health")
     return {
