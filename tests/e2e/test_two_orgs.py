@@ -51,6 +51,15 @@ def has(site: Site, org: str, revision: str) -> Callable[[], Awaitable[bool]]:
     return question
 
 
+def both_served(url: str) -> Callable[[], Awaitable[bool]]:
+    async def question() -> bool:
+        async with aiohttp.ClientSession() as session, session.get(f"{url}/readyz") as reply:
+            told = (await reply.json())["orgs"]
+        return all(told[org][name] == "ok" for org in (A, B) for name in ("bundle", "canary"))
+
+    return question
+
+
 async def route(sites: Sites, org: str) -> None:
     url = f"{sites[org].provider}/v1"
     models = ("--model", f"{MODELS[org]}-*", "--model", "gpt-4o-mini")
@@ -68,6 +77,7 @@ async def sites(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sites
         await made[A].restart("--workers", "1")
         made[B].url = made[A].url
         await wait_ready(made[A].url)
+        await until("both orgs are served", both_served(made[A].url))  # ready means: at least one is
         yield made
 
 

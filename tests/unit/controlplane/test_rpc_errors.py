@@ -42,11 +42,13 @@ ERRORS = sorted(
     {each for root in (ControlPlaneError, TrustError, OutpostError) for each in every(root)},
     key=lambda each: (each.__module__, each.__qualname__),
 )
+# What this process can meet: other programs' classes may have been loaded by other tests.
+MET = [each for each in ERRORS if each.__module__.startswith(("controlplane.", "certs.", "outpost.core."))]
 OURS = [each for each in ERRORS if each.__module__.startswith(("controlplane.", "certs."))]
 
 
 def test_the_table_of_statuses_is_total() -> None:
-    missing = [each for each in ERRORS if not any(parent in STATUS for parent in each.__mro__)]
+    missing = [each for each in MET if not any(parent in STATUS for parent in each.__mro__)]
     assert missing == []
 
 
