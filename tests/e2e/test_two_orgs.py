@@ -77,7 +77,7 @@ async def sites(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sites
         await made[A].restart("--workers", "1")
         made[B].url = made[A].url
         await wait_ready(made[A].url)
-        await until("both orgs are served", both_served(made[A].url))  # ready means: at least one is
+        await until(both_served(made[A].url))  # ready means: at least one is
         yield made
 
 
