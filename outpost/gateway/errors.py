@@ -45,6 +45,8 @@ STATUS_BY_CODE: Mapping[str, int] = MappingProxyType(
         "content_type.unsupported": 415,
         "endpoint.method": 405,
         "endpoint.unknown": 404,
+        "http.expectation": 417,
+        "http.malformed": 400,
         "limit.requests": 429,
         "model.not_allowed": 403,
         "model.unknown": 404,
@@ -122,6 +124,18 @@ class UnknownEndpointError(RequestError):
     """No such path."""
 
     code = "endpoint.unknown"
+
+
+class MalformedHttpError(RequestError):
+    """The bytes are no HTTP request."""
+
+    code = "http.malformed"
+
+
+class ExpectationError(RequestError):
+    """An Expect header other than 100-continue."""
+
+    code = "http.expectation"
 
 
 class MethodError(RequestError):

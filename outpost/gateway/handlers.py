@@ -6,14 +6,21 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import orjson
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 from outpost.core.errors import DeniedError, InternalError, OutpostError
 from outpost.core.policy.globs import glob_matches
 from outpost.gateway import metrics, probes
 from outpost.gateway.auth import may_use
 from outpost.gateway.context import Gateway
-from outpost.gateway.errors import MethodError, StoppingError, UnknownEndpointError, answer, status_of
+from outpost.gateway.errors import (
+    ExpectationError,
+    MethodError,
+    StoppingError,
+    UnknownEndpointError,
+    answer,
+    status_of,
+)
 from outpost.gateway.journey import CLIENT_GONE_STATUS, ENDPOINT, Caller, Journey, check_admission, identify
 from outpost.telemetry import Event, emit
 
@@ -29,10 +36,10 @@ class Handlers:
 
     def add_routes(self, app: web.Application) -> None:
         """Everything that clients may call."""
-        app.router.add_post(ENDPOINT, self.chat)
-        app.router.add_get("/v1/models", self.models)
+        app.router.add_post(ENDPOINT, self.chat, expect_handler=self.expectation)
+        app.router.add_get("/v1/models", self.models, expect_handler=self.expectation)
         self.add_probes(app)
-        app.router.add_route("*", "/{path:.*}", self.unknown)
+        app.router.add_route("*", "/{path:.*}", self.unknown, expect_handler=self.expectation)
 
     def add_probes(self, app: web.Application) -> None:
         """Health, for orchestrators and people; no key needed, nothing secret told."""
@@ -117,6 +124,16 @@ class Handlers:
     async def show_metrics(self, _request: web.Request) -> web.Response:
         """GET /metrics."""
         return web.Response(body=self._gateway.metrics.render(), headers={"Content-Type": metrics.CONTENT_TYPE})
+
+    async def expectation(self, request: web.Request) -> web.StreamResponse | None:
+        """Expect: 100-continue is met; the library's answer to anything else would repeat it."""
+        if request.headers.get("Expect", "").strip().lower() != "100-continue":
+            error = ExpectationError("the only expectation that is met is 100-continue", field="Expect")
+            return _refusal(error, self._gateway.request_id())
+        if request.version >= HttpVersion11:
+            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            request.writer.output_size = 0  # the answer itself has not begun
+        return None
 
     async def unknown(self, request: web.Request) -> web.Response:
         """Everything else, in the shape that clients expect."""

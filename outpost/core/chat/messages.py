@@ -296,6 +296,7 @@ def read_chat(tree: JsonObject) -> ChatRequest:
     """
     model = _model(tree)
     _messages(tree)
+    _modalities(tree.get("modalities"))
     stream = _flag(tree, "stream", "stream")
     choices = tree.get("n")
     if choices is not None:
@@ -321,6 +322,17 @@ def _flag(tree: JsonObject, key: str, path: str) -> bool:
     if not isinstance(value, bool):
         raise _wrong_type(path, "true or false")
     return value
+
+
+def _modalities(wanted: Json) -> None:
+    if wanted is None:
+        return
+    if not isinstance(wanted, list):
+        raise _wrong_type("modalities", "an array")
+    if any(each != "text" for each in wanted):
+        raise UninspectableError(
+            "an answer that is not text cannot be inspected", field="modalities", next_step="ask for text"
+        )
 
 
 def _model(tree: JsonObject) -> str:
