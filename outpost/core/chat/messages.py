@@ -341,8 +341,10 @@ def _model(tree: JsonObject) -> str:
     model = tree["model"]
     if not isinstance(model, str):
         raise _wrong_type("model", "a string")
-    if not 1 <= len(model) <= MAX_MODEL_CHARS or not model.isprintable():
-        raise FieldRangeError(f"model is not 1 to {MAX_MODEL_CHARS} printable characters", field="model")
+    if not 1 <= len(model) <= MAX_MODEL_CHARS or not model.isprintable() or model != model.strip():
+        raise FieldRangeError(
+            f"model is not 1 to {MAX_MODEL_CHARS} printable characters without white space around them", field="model"
+        )
     return model
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from outpost.core.chat.messages import FieldTypeError, UninspectableError, read_chat
+from outpost.core.chat.messages import FieldRangeError, FieldTypeError, UninspectableError, read_chat
 
 BASE: dict[str, Any] = {"model": "gpt-x", "messages": [{"role": "user", "content": "hello"}]}
 REFUSED: dict[str, tuple[Any, type[Exception]]] = {
@@ -25,3 +25,9 @@ def test_an_answer_that_is_not_text_is_not_asked_for(case: str) -> None:
 @pytest.mark.parametrize("modalities", [None, [], ["text"]])
 def test_text_may_be_asked_for(modalities: Any) -> None:
     assert read_chat({**BASE, "modalities": modalities}).model == "gpt-x"
+
+
+@pytest.mark.parametrize("model", [" gpt-x", "gpt-x ", "\u00a0gpt-x"])
+def test_white_space_around_a_model_would_pass_by_the_globs_of_policy(model: str) -> None:
+    with pytest.raises(FieldRangeError):
+        read_chat({**BASE, "model": model})
