@@ -8,6 +8,7 @@ from functools import partial
 from importlib import metadata
 from typing import Any
 
+from certs.errors import TrustError
 from certs.shell import tls
 from outpost import ports
 from outpost.bootstrap import programs
@@ -16,7 +17,7 @@ from outpost.core.audit import record
 from outpost.core.audit.note import NoteVerifier, SignatureType
 from outpost.core.bundle.release import VerifiedSet
 from outpost.core.detect.pattern import Scanner
-from outpost.core.errors import StoreError
+from outpost.core.errors import OutpostError, StoreError
 from outpost.core.inspection import TIERS
 from outpost.core.program import build
 from outpost.delivery import witness
@@ -33,6 +34,7 @@ from outpost.telemetry import Event, emit
 
 VERSION = metadata.version("ai-outpost")
 BOOT_ID_BYTES = 16
+LEDGER_RETRY_SECONDS = 1.0  # between two attempts to record our start
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,16 +74,38 @@ class Agents:
         boot_id = shared.chance.token_bytes(BOOT_ID_BYTES).hex()
         self._trying = threading.Lock()
         self._known: dict[str, agent.Knowledge] = {}
-        self._agents = {org: self._make(org, boot_id) for org in require_orgs(shared.paths)}
+        self._agents: dict[str, agent.OrgAgent] = {}
+        for org in require_orgs(shared.paths):
+            try:
+                self._agents[org] = self._make(org, boot_id)
+            except (OutpostError, TrustError) as error:  # what is wrong with one org stops no other
+                self._unusable(org, error)
 
     async def run(self) -> None:
         """Run all until cancelled."""
-        for org, one in self._agents.items():
-            known = one.knowledge
-            head = record.RecordHead(self._shared.clock.now_ms(), org, known.outpost)
-            started = record.OutpostStarted(head, VERSION, known.revision, "starting")
-            await self._shared.ledger.append(org, [started.to_bytes()])
-        await asyncio.gather(*(one.run() for one in self._agents.values()))
+        work = [job for org, one in self._agents.items() for job in (self._record_start(org, one.knowledge), one.run())]
+        await asyncio.gather(*work, asyncio.Event().wait())
+
+    async def _record_start(self, org: str, known: agent.Knowledge) -> None:
+        """Put our start on record, as soon as the org's log takes it."""
+        head = record.RecordHead(self._shared.clock.now_ms(), org, known.outpost)
+        started = record.OutpostStarted(head, VERSION, known.revision, "starting").to_bytes()
+        refused = ""
+        while True:
+            try:
+                await self._shared.ledger.append(org, [started])
+                break
+            except StoreError as error:
+                refused = error.code
+                self._report(known, (known.audit_size, known.audit_cosigned), error)
+                await asyncio.sleep(LEDGER_RETRY_SECONDS)
+        if refused and known.functions["audit"] == refused:
+            known.functions["audit"], known.notes["audit"] = agent.OK, ""
+            self._changed(known)
+
+    def _unusable(self, org: str, error: OutpostError | TrustError) -> None:
+        emit(Event.SYNC_LOST, 40, org=org, code=error.code, message=error.message)
+        self._changed(agent.Knowledge(org, functions={"identity": error.code}, notes={"identity": error.message}))
 
     def _make(self, org: str, boot_id: str) -> agent.OrgAgent:
         shared = self._shared
@@ -89,7 +113,7 @@ class Agents:
         cache = programs.open_cache(shared.paths, org, shared.wrap_key, shared.chance)
         installer = Installer(
             org=org,
-            root=files.tuf_root.read_bytes(),
+            root=programs.read_root(shared.paths, org),
             cache=cache,
             activator=shared.activator,
             verify=tuf.verify,

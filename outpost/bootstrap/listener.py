@@ -15,7 +15,7 @@ from certs import keys
 from certs.shell import tls
 from certs.shell.private_files import replace_private_file
 from outpost.bootstrap.world import SystemClock
-from outpost.settings import Settings, SettingsError, listening
+from outpost.settings import ListenError, Settings, SettingsError, listening
 
 BACKLOG = 1024  # connections waiting to be accepted by one worker
 LOCAL_CA_DAYS = 3650
@@ -40,9 +40,13 @@ def share(host: str, port: int) -> socket.socket:
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    with listening("port", host, port):
-        listener.bind((host, port))
-        listener.listen(BACKLOG)
+    try:
+        with listening("port", host, port):
+            listener.bind((host, port))
+            listener.listen(BACKLOG)
+    except ListenError:
+        listener.close()
+        raise
     listener.setblocking(False)
     return listener
 

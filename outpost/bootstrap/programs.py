@@ -32,6 +32,22 @@ def open_cache(paths: StatePaths, org: str, wrap_key: bytes, chance: ports.Chanc
     return SlotCache(paths.org(org).folder, seal)
 
 
+def read_root(paths: StatePaths, org: str) -> bytes:
+    """TUF root of the enrollment, exact bytes.
+
+    Raises:
+        IdentityUnreadableError: it is gone, and nothing can be verified without it.
+    """
+    try:
+        return paths.org(org).tuf_root.read_bytes()
+    except OSError as error:
+        raise identities.IdentityUnreadableError(
+            f"the enrolled root cannot be read: {error.strerror}",
+            field=str(paths.org(org).tuf_root),
+            next_step="restore the file, or enroll again",
+        ) from error
+
+
 @dataclass(slots=True)
 class _Org:
     cache: SlotCache
@@ -49,21 +65,26 @@ class Programs:
         self._clock, chance = world
         self._scanner = scanner
         self._orgs: dict[str, _Org] = {}
+        self._without_identity: dict[str, str] = {}  # org -> code; it stops no other org
         for org in paths.orgs():
-            outpost_id = identities.load(paths.org(org).identity).enrollment.outpost_id
-            self._orgs[org] = _Org(
-                cache=open_cache(paths, org, wrap_key, chance),
-                root=paths.org(org).tuf_root.read_bytes(),
-                outpost_id=outpost_id,
-                program=None,
-                prepared=None,
-                facts=trust.OrgFacts(enrolled=True),
-            )
+            try:
+                self._orgs[org] = _Org(
+                    cache=open_cache(paths, org, wrap_key, chance),
+                    root=read_root(paths, org),
+                    outpost_id=identities.load(paths.org(org).identity).enrollment.outpost_id,
+                    program=None,
+                    prepared=None,
+                    facts=trust.OrgFacts(enrolled=True),
+                )
+            except OutpostError as error:
+                emit(Event.BUNDLE_REFUSED, 40, org=org, code=error.code, message=error.message)
+                self._without_identity[org] = error.code
+                continue
             self.load(org)
 
     @property
     def orgs(self) -> tuple[str, ...]:
-        """Orgs of this outpost."""
+        """Orgs of this outpost whose identity can be read."""
         return tuple(self._orgs)
 
     def program(self, org: str) -> OrgProgram | None:
@@ -78,7 +99,8 @@ class Programs:
     def state_of(self, org: str) -> trust.OrgState:
         """State of an org, now."""
         entry = self._orgs.get(org)
-        facts = entry.facts if entry is not None else trust.OrgFacts(enrolled=False)
+        code = self._without_identity.get(org, "")
+        facts = entry.facts if entry is not None else trust.OrgFacts(enrolled=bool(code), tamper_code=code)
         return trust.org_state(facts, self._clock.now_ms())
 
     def load(self, org: str) -> None:
@@ -162,7 +184,7 @@ def load_verified(paths: StatePaths, org: str, cache: SlotCache, now_ms: int) ->
     Lifts the high water to it: a crash between pointer and high water leaves that one set too low.
     """
     try:
-        root = paths.org(org).tuf_root.read_bytes()
+        root = read_root(paths, org)
         high_water = cache.read_high_water()
         verified = tuf.reverify(root, cache.load_active(), high_water, org)
         lifted = trust.next_high_water(high_water, verified, now_ms)

@@ -185,10 +185,10 @@ class OrgAgent:
                 raise  # the line broke: the same offer comes again with the next connection
             await self._refuse(session, offer, error)
             return
-        previous = known.revision
-        self.adopt(verified)
         now_ms = self._parts.clock.now_ms()
-        await self._record(record.BundleActivated(self._head(now_ms), verified.revision, previous))
+        # Not yet adopted: what the ledger did not take is offered, installed and recorded once more.
+        await self._record(record.BundleActivated(self._head(now_ms), verified.revision, known.revision))
+        self.adopt(verified)
         emit(Event.BUNDLE_ACTIVATED, org=self._org, revision=verified.revision)
         await session.ack(offer.nonce, verified.revision, now_ms)
 
