@@ -63,15 +63,22 @@ def ask(state: Path) -> dict[str, Any]:
 def status(state: Path | None, config_file: Path | None, **options: str) -> None:
     """Show state per org, certificate, audit backlog and processes. Example: outpost status --output json
 
-    Ends with 7 when an org is not ACTIVE or a process is down.
+    Ends with 7 when an org is not ACTIVE, a function of it has failed, or a process is down.
     """
     answer = ask(settings.load(config_file, {"state": state}).state)
     if options["output"] == "json":
         output.emit_json(answer)
     else:
         _tables(answer)
-    fine = all(org["state"] == "ACTIVE" for org in answer["orgs"].values()) and answer["orgs"]
-    sys.exit(output.OK if fine and all(process["ready"] for process in answer["processes"]) else output.DEGRADED)
+    sys.exit(output.OK if is_well(answer) else output.DEGRADED)
+
+
+def is_well(answer: dict[str, Any]) -> bool:
+    """Whether every org is ACTIVE with every function well, and every process runs."""
+    orgs = answer["orgs"].values()
+    if not orgs or not all(process["ready"] for process in answer["processes"]):
+        return False
+    return all(org["state"] == "ACTIVE" and set(org["functions"].values()) == {"ok"} for org in orgs)
 
 
 def _tables(answer: dict[str, Any]) -> None:
