@@ -16,7 +16,7 @@ from outpost.admin import metrics
 from outpost.core.errors import InternalError
 from outpost.ipc import control, frames
 from outpost.paths import StatePaths
-from outpost.settings import Settings, listening
+from outpost.settings import ListenError, Settings, listening
 from outpost.telemetry import Event, emit
 
 RESTART_FIRST_SECONDS = 0.05
@@ -52,6 +52,7 @@ class Child:
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     starts: int = 0
     info: dict[str, Any] = field(default_factory=dict)
+    missed: set[str] = field(default_factory=set)  # orgs whose set was switched while this one was coming up
 
 
 class Supervisor:
@@ -157,14 +158,7 @@ class Supervisor:
         while not self._is_stopping():
             began = loop.time()
             child.starts += 1
-            child.process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "outpost", "_child", child.role, str(child.index)),
-                str(self._paths.control_socket),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.DEVNULL,  # standard output is the supervisor's: one ready line
-            )
-            emit(Event.CHILD_STARTED, role=child.role, index=child.index, pid=child.process.pid)
-            code = await child.process.wait()
+            code = await self._run_once(child)
             child.ready.clear()
             child.link = None
             if self._is_stopping():
@@ -172,6 +166,25 @@ class Supervisor:
             wait = RESTART_FIRST_SECONDS if loop.time() - began > STABLE_SECONDS else min(RESTART_CAP_SECONDS, wait * 2)
             emit(Event.CHILD_EXITED, 30, role=child.role, index=child.index, exit_code=code, wait_ms=int(wait * 1000))
             await asyncio.sleep(wait)
+
+    async def _run_once(self, child: Child) -> int:
+        """Start a process and wait for its end; returns its exit status."""
+        try:
+            child.process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "outpost", "_child", child.role, str(child.index)),
+                str(self._paths.control_socket),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL,  # standard output is the supervisor's: one ready line
+            )
+        except OSError as error:  # no memory, no more processes: both pass
+            return -(error.errno or 1)
+        emit(Event.CHILD_STARTED, role=child.role, index=child.index, pid=child.process.pid)
+        try:
+            return await child.process.wait()
+        except asyncio.CancelledError:  # started while the others were being stopped
+            with contextlib.suppress(ProcessLookupError):
+                child.process.kill()
+            raise
 
     async def _end(self, child: Child, grace_seconds: float) -> None:
         process = child.process
@@ -219,6 +232,7 @@ class Supervisor:
             child.ready.set()
             if child.role == "worker":
                 self._tell_worker(child)
+                self._catch_up(child)
             self._tell_agent()
             return None
         if kind == "states":
@@ -238,6 +252,13 @@ class Supervisor:
         if worker.link is not None:
             worker.link.cast({"type": "health", "orgs": self._health})
 
+    def _catch_up(self, worker: Child) -> None:
+        """Switch what was switched between the moment when it read its slots and the moment when it was ready."""
+        assert worker.link is not None  # the ready frame came through it
+        for org in worker.missed:
+            worker.link.cast({"type": "commit", "org": org})
+        worker.missed.clear()
+
     def _tell_agent(self) -> None:
         if self._agent.link is not None:
             ready = sum(worker.ready.is_set() for worker in self._workers)
@@ -247,17 +268,21 @@ class Supervisor:
     async def _fan_out(self, frame: frames.Frame) -> None:
         """Ask every worker that is up; one that is late is replaced, one that refuses refuses for all."""
         message = {key: value for key, value in frame.items() if key != "id"}
-        asked = [worker for worker in self._workers if worker.ready.is_set() and worker.link is not None]
-        await asyncio.gather(*(self._ask(worker, message) for worker in asked))
+        if frame["type"] == "commit":
+            for worker in self._workers:
+                if not worker.ready.is_set():
+                    worker.missed.add(str(frame["org"]))
+        asked = [(worker, worker.link) for worker in self._workers if worker.ready.is_set()]
+        await asyncio.gather(*(self._ask(worker, link, message) for worker, link in asked if link is not None))
 
-    async def _ask(self, worker: Child, message: frames.Frame) -> None:
-        assert worker.link is not None
+    async def _ask(self, worker: Child, link: control.Link, message: frames.Frame) -> None:
         try:
-            await worker.link.call(message, PREPARE_TIMEOUT_SECONDS)
+            await link.call(message, PREPARE_TIMEOUT_SECONDS)
         except frames.PeerGoneError:
             return  # it died: when it comes back it loads what is active then
         except TimeoutError:
             emit(Event.CHILD_REPLACED, 30, role=worker.role, index=worker.index)
+            worker.ready.clear()
             if worker.process is not None and worker.process.returncode is None:
                 worker.process.kill()
         except control.RemoteError as error:
@@ -275,6 +300,10 @@ def reserve(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     reserved = socket.socket(family, socket.SOCK_STREAM)
     reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    with listening("port", host, port):
-        reserved.bind((host, port))
+    try:
+        with listening("port", host, port):
+            reserved.bind((host, port))
+    except ListenError:
+        reserved.close()
+        raise
     return reserved
