@@ -16,6 +16,12 @@ class SecretMissingError(StoreError):
     fatal = False  # it may be mounted later
 
 
+class SecretEmptyError(SecretMissingError):
+    """The file is there, and nothing in it."""
+
+    code = "secret.empty"
+
+
 class FileSecrets:
     """``ports.Secrets`` over a folder. Read at each use: a rotated file counts at once."""
 
@@ -26,7 +32,8 @@ class FileSecrets:
         """The secret without white space around it.
 
         Raises:
-            SecretMissingError: no such file, nothing in it, or a name that leaves the folder.
+            SecretMissingError: no such file, or a name that leaves the folder.
+            SecretEmptyError: nothing in it.
         """
         if not _NAME.fullmatch(name):
             raise SecretMissingError("the name of a secret has another form", field=name[:128])
@@ -42,5 +49,5 @@ class FileSecrets:
             raise SecretMissingError("the secret is too large", field=str(path))
         secret = data.strip()
         if not secret:
-            raise SecretMissingError("the secret is empty", field=str(path), next_step=f"write it to {path}, mode 0600")
+            raise SecretEmptyError("the secret is empty", field=str(path), next_step=f"write it to {path}, mode 0600")
         return secret
