@@ -1,6 +1,7 @@
 """Wraps every handler: typed errors become statuses, everything else becomes "internal".
 
-gRPC itself would send the text of an unknown exception to the client. Handlers are coroutines that read and write
+gRPC itself would send the text of an unknown exception to the client, and so it would for a request that is no message
+of its type: that one is read here, and refused like every other. Handlers are coroutines that read and write
 through their context, so one wrapper fits all four kinds of calls.
 """
 
@@ -10,8 +11,10 @@ from typing import Any
 
 import grpc
 import grpc.aio
+from google.protobuf.message import DecodeError
 
 from controlplane import telemetry
+from controlplane.rpc.codec import WireError
 from controlplane.rpc.errors import ERROR_KEY, INTERNAL, TYPED, TypedError, detail_of
 
 Handler = Callable[[Any, Any], Awaitable[Any]]
@@ -32,9 +35,27 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         factory, inner = _parts(handler)
         return factory(
             _answering(inner, handler_call_details.method),
-            request_deserializer=handler.request_deserializer,
+            request_deserializer=_reading(handler.request_deserializer, streamed=handler.request_streaming),
             response_serializer=handler.response_serializer,
         )
+
+
+class _Unreadable:
+    """Stands for a request whose bytes are no message."""
+
+
+def _reading(deserialise: Callable[[bytes], Any] | None, *, streamed: bool) -> Callable[[bytes], Any] | None:
+    """Read a request; what is unreadable reaches the handler's wrapper. Streams are read inside their handlers."""
+    if deserialise is None or streamed:
+        return deserialise
+
+    def read(data: bytes) -> Any:
+        try:
+            return deserialise(data)
+        except DecodeError:
+            return _Unreadable()
+
+    return read
 
 
 def _parts(handler: Any) -> tuple[Callable[..., Any], Handler]:
@@ -53,11 +74,15 @@ def _parts(handler: Any) -> tuple[Callable[..., Any], Handler]:
 def _answering(inner: Handler, method: str) -> Handler:
     async def answer(request: Any, context: Any) -> Any:
         try:
+            if isinstance(request, _Unreadable):
+                raise WireError("the request is no message of its type")
             return await inner(request, context)
         except grpc.aio.AbortError:
             raise
         except TYPED as error:
             await _abort(context, error, method)
+        except DecodeError:
+            await _abort(context, WireError("a message of the stream is none of its type"), method)
         except Exception as error:
             telemetry.LOGGER.error(
                 telemetry.Event.RPC_FAILED.value,

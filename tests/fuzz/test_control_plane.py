@@ -1,0 +1,157 @@
+"""Whatever is sent to the control plane gets a typed answer, nothing of our inside, and the next caller is served."""
+
+import time
+from collections.abc import Iterator
+
+import grpc
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from outpost_wire.v1 import audit_pb2, enrollment_pb2, sync_pb2
+
+from certs.csr import build_request
+from certs.shell.signers import generate_tls_key
+from controlplane.services import enroll
+from tests.fuzz.wire import Answer, Pool, Target, bodies, messages, target
+from tests.unit.controlplane.bed import Log
+
+ALLOWED = frozenset(
+    {
+        grpc.StatusCode.OK,
+        grpc.StatusCode.INVALID_ARGUMENT,
+        grpc.StatusCode.PERMISSION_DENIED,
+        grpc.StatusCode.NOT_FOUND,
+        grpc.StatusCode.ALREADY_EXISTS,
+        grpc.StatusCode.FAILED_PRECONDITION,
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.UNAUTHENTICATED,
+    }
+)
+FUZZ = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@pytest.fixture(scope="module")
+def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(enroll, "BAD_TOKENS_PER_SOURCE", 1_000_000)  # examples are many, and shall get further in
+        patch.setattr(enroll, "BAD_TOKENS_PER_ORG", 1_000_000)
+        with target(tmp_path_factory.mktemp("fuzz")) as made:
+            yield made
+
+
+@pytest.fixture(autouse=True)
+def others_are_served(there: Target) -> Iterator[None]:
+    yield
+    assert there.serves()
+
+
+@pytest.fixture(scope="module")
+def pool(there: Target) -> Pool:
+    """Values that get past the first checks."""
+    log = there.victim.log
+    log.grow(40)
+    token = there.submit(there.cp.token("acme", "spare"))
+    other = Log(log.origin, log.outpost)
+    other.records = log.records
+    return {
+        "token_org": ["acme"],
+        "token_secret": [token.secret, bytes(32)],
+        "csr_der": [build_request(generate_tls_key()), b"\x30\x80"],
+        "audit_log_public_key": [log.public_key, bytes(32)],
+        "now_ms": [time.time_ns() // 1_000_000],
+        "join_sequence": [1],
+        "software_version": ["0.1.0"],
+        "origin": [log.origin],
+        "first": [0, 1, 39, 255],
+        "entries": [*log.records[:3], log.records[0] + b" ", b"{}"],
+        "checkpoint": [b"", log.checkpoint(1), log.checkpoint(3), log.checkpoint(40), other.checkpoint(1)],
+        "size": [0, 1, 3],
+        "protocol_min": [1],
+        "protocol_max": [1],
+        "boot_id": ["0" * 32],
+        "sha256": [bytes(32)],
+    }
+
+
+def harmless(answer: Answer) -> None:
+    """A typed refusal or an answer; never a word of ours about our inside."""
+    assert answer.code in ALLOWED, answer
+    if answer.code is grpc.StatusCode.OK:
+        return
+    assert answer.error is not None, answer
+    assert answer.details == answer.error.code != "internal"
+    assert "." in answer.error.code or answer.error.code == "throttled"
+    told = str(answer.error)
+    assert not any(word in told for word in ("Traceback", "Error:", "<class", ".py", "object at", "line "))
+
+
+def in_status(status: bytes) -> bytes:
+    return sync_pb2.SyncUp(status=sync_pb2.Status.FromString(status)).SerializeToString()
+
+
+UNARY = {
+    "Enrollment/Enroll": enrollment_pb2.EnrollRequest,
+    "Audit/Append": audit_pb2.AppendRequest,
+    "Audit/Root": audit_pb2.RootRequest,
+    "Sync/Renew": sync_pb2.RenewRequest,
+}
+
+
+@pytest.mark.parametrize("method", UNARY)
+def test_plain_calls(method: str, there: Target, pool: Pool) -> None:
+    @FUZZ
+    @given(bodies(UNARY[method], pool))
+    def run(body: bytes) -> None:
+        harmless(there.unary(method, body))
+
+    run()
+
+
+def test_fetches(there: Target, pool: Pool) -> None:
+    @FUZZ
+    @given(bodies(sync_pb2.FetchRequest, pool))
+    def run(body: bytes) -> None:
+        harmless(there.fetch(body))
+
+    run()
+
+
+def test_streams_from_the_first_message_on(there: Target, pool: Pool) -> None:
+    @FUZZ
+    @given(st.lists(bodies(sync_pb2.SyncUp, pool), max_size=4))
+    def run(sent: list[bytes]) -> None:
+        harmless(there.stream("Sync/Sync", sent))
+
+    run()
+
+
+def test_streams_after_a_proper_hello(there: Target, pool: Pool) -> None:
+    hello = sync_pb2.Hello(protocol_min=1, protocol_max=1, software_version="1", boot_id="0" * 32, join_sequence=1)
+    first = sync_pb2.SyncUp(hello=hello).SerializeToString()
+    statuses = messages(sync_pb2.Status, pool).map(lambda made: made.SerializeToString())
+    after = bodies(sync_pb2.SyncUp, pool) | statuses.map(in_status)
+
+    @FUZZ
+    @given(st.lists(after, max_size=4))
+    def run(sent: list[bytes]) -> None:
+        harmless(there.stream("Sync/Sync", [first, *sent], wait=True))
+
+    run()
+
+
+OVERSIZED: dict[str, tuple[str, int]] = {
+    "an enrollment beyond its bound": ("Enrollment/Enroll", 64 * 1024 + 1),
+    "an upload beyond its bound": ("Audit/Append", 20 * 1024 * 1024 + 1),
+}
+
+
+@pytest.mark.parametrize("what", OVERSIZED)
+def test_a_message_is_refused_before_it_is_read(what: str, there: Target) -> None:
+    method, size = OVERSIZED[what]
+    assert there.unary(method, bytes(size)).code is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+def test_unknown_methods_are_unimplemented(there: Target) -> None:
+    assert there.unary("Audit/Erase", b"").code is grpc.StatusCode.UNIMPLEMENTED
+    assert there.unary("Inference/Score", b"").code is grpc.StatusCode.UNIMPLEMENTED
