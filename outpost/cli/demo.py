@@ -1,10 +1,14 @@
 """`outpost demo`: the main job end to end, on this machine only, with everything real but the provider."""
 
 import asyncio
+import contextlib
+import fcntl
 import json
+import os
 import shutil
+import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,15 +17,22 @@ import click
 
 from outpost.cli.stack import PROBE_SECONDS, Stack, stack, wait_ready
 from outpost.cli.status import ask
-from outpost.core.errors import InternalError
+from outpost.core.errors import InternalError, OutpostError
 
 ORG = "demo"
+LOCK = "lock"
 COSIGNED_SECONDS = 20.0
 MIN_RECORDS = 8  # five requests: three decided and finished, two refused or blocked, and the start
 # A test number of the card industry and a made-up key, in pieces so that no scanner takes this file for a leak.
 CARD = "4111" + " 1111" * 3
 SECRET = "ghp_" + "16C7e42F292c6912E7710c838347Ae178B4a"
 EMAIL = "ada.lovelace@example.org"
+
+
+class DemoFolderError(OutpostError):
+    """The demo's folder is in use or cannot be written."""
+
+    code = "settings.demo_folder"
 
 
 class DemoFailedError(InternalError):
@@ -40,12 +51,42 @@ def demo(folder: Path, *, keep_running: bool) -> None:
 
     Example: outpost demo
     """
-    asyncio.run(_demo(folder.absolute(), keep_running=keep_running))
+    try:
+        with _claimed(folder.absolute()) as claimed:
+            asyncio.run(_demo(claimed, keep_running=keep_running))
+    except KeyboardInterrupt:
+        click.echo("stopped", err=True)
+
+
+@contextlib.contextmanager
+def _claimed(folder: Path) -> Iterator[Path]:
+    """An empty folder that no other demo works in.
+
+    Raises:
+        DemoFolderError: another demo runs there, or it cannot be written.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise DemoFolderError(
+            f"the demo's folder cannot be written: {error.strerror}", field=str(folder), next_step="--folder ELSEWHERE"
+        ) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for entry in folder.iterdir():
+            if entry.name != LOCK:
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        yield folder
+    except BlockingIOError as error:
+        raise DemoFolderError(
+            "another demo runs in this folder", field=str(folder), next_step="stop it, or --folder ELSEWHERE"
+        ) from error
+    finally:
+        os.close(descriptor)
 
 
 async def _demo(folder: Path, *, keep_running: bool) -> None:
-    if folder.exists():
-        shutil.rmtree(folder)
     show = _Printer()
     async with stack(folder) as running:
         outpost = await _set_up(running, show)
@@ -56,9 +97,17 @@ async def _demo(folder: Path, *, keep_running: bool) -> None:
             await asyncio.Event().wait()
     show.line("stopped", "every process has ended; state, logs and audit stay in " + _short(folder))
     click.echo("\nTry next")
-    click.echo("  outpost demo --keep-running        keep it up, then point your own client at it")
-    click.echo(f"  outpost verify-audit --state {_short(folder / 'outpost')}    prove the log again, offline")
-    click.echo("  docs/first-hour.md                 your own policy and your own key, in 12 commands")
+    program = _program()
+    click.echo(f"  {program} demo --keep-running        keep it up, then point your own client at it")
+    click.echo(f"  {program} verify-audit --state {_short(folder / 'outpost')}    prove the log again, offline")
+    click.echo("  docs/first-hour.md: your own policy and your own key, in 12 commands")
+
+
+def _program() -> str:
+    """How this program is called from here: by name when the shell finds it, else by path."""
+    own = Path(sys.executable).with_name("outpost")
+    found = shutil.which("outpost")
+    return "outpost" if found is not None and Path(found).samefile(own) else _short(own)
 
 
 @dataclass(frozen=True, slots=True)
