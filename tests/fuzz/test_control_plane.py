@@ -118,7 +118,7 @@ def test_fetches(there: Target, pool: Pool) -> None:
 
 
 def test_streams_from_the_first_message_on(there: Target, pool: Pool) -> None:
-    @FUZZ
+    @settings(FUZZ, max_examples=50)
     @given(st.lists(bodies(sync_pb2.SyncUp, pool), max_size=4))
     def run(sent: list[bytes]) -> None:
         harmless(there.stream("Sync/Sync", sent))
@@ -132,7 +132,7 @@ def test_streams_after_a_proper_hello(there: Target, pool: Pool) -> None:
     statuses = messages(sync_pb2.Status, pool).map(lambda made: made.SerializeToString())
     after = bodies(sync_pb2.SyncUp, pool) | statuses.map(in_status)
 
-    @FUZZ
+    @settings(FUZZ, max_examples=50)
     @given(st.lists(after, max_size=4))
     def run(sent: list[bytes]) -> None:
         harmless(there.stream("Sync/Sync", [first, *sent], wait=True))
