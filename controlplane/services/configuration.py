@@ -90,8 +90,7 @@ def judge_policy(text: bytes) -> tuple[PolicyDocument, tuple[LintFinding, ...]]:
         BundleError: it cannot be read or compiled.
     """
     document = parse_document(text)
-    compile_document(document)
-    return document, lint(document, ENTITY_TYPES)
+    return document, lint(document, ENTITY_TYPES, compile_document(document))
 
 
 class Publisher:

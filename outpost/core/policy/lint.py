@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from outpost.core.decision import Action, Direction
-from outpost.core.policy.compile import STRICTNESS, in_sequence, is_required
+from outpost.core.policy import canary
+from outpost.core.policy.compile import STRICTNESS, Program, compile_document, in_sequence, is_required
 from outpost.core.policy.document import AppliesTo, Combining, Conditions, Pack, PolicyDocument, Rule
 from outpost.core.policy.globs import glob_matches
 
@@ -51,18 +52,25 @@ class _Placed:
         return f"{self.pack.id}/{self.rule.id}"
 
 
-def lint(document: PolicyDocument, entity_types: Collection[str] | None = None) -> tuple[LintFinding, ...]:
-    """Look for rules without effect and for risky defaults.
+def lint(
+    document: PolicyDocument, entity_types: Collection[str] | None = None, program: Program | None = None
+) -> tuple[LintFinding, ...]:
+    """Look for rules without effect, for risky defaults, and for what would close every outpost.
 
     Args:
         document: a parsed policy.
         entity_types: every type that the detectors can report; None when unknown, then types are not checked.
+        program: the document compiled, when the caller has it; made here otherwise.
 
     Returns:
         Findings, errors first, then in document order. Codes start with ``policy.lint.``.
+
+    Raises:
+        ContentRegexError: it has to be compiled here, and cannot be.
     """
     placed = _placed(document)
     findings = [
+        *_canary(program or compile_document(document)),
         *_defaults(document, placed),
         *_unused_packs(document),
         *_sequences(document),
@@ -82,6 +90,22 @@ def _placed(document: PolicyDocument) -> list[_Placed]:
 
 def _of(level: LintLevel, code: str, placed: _Placed, message: str, next_step: str) -> LintFinding:
     return LintFinding(level, f"policy.lint.{code}", placed.pack.id, placed.rule.id, message, next_step)
+
+
+def _canary(program: Program) -> Iterator[LintFinding]:
+    decision = canary.passes(program)
+    if decision is None:
+        return
+    cause = f"rule {decision.pack}/{decision.rule} ({decision.action})" if decision.pack else "the default (ALLOW)"
+    yield LintFinding(
+        LintLevel.ERROR,
+        "policy.lint.canary_passes",
+        decision.pack,
+        decision.rule if decision.pack else "",
+        f"{cause} lets a card number pass; every outpost would seal itself, since its continuous canary is one",
+        "put a rule before it, into a pack of org_chain: id: cards, applies_to: input, action: BLOCK (or REDACT), "
+        "conditions: {entity_types: [credit_card]}",
+    )
 
 
 def _defaults(document: PolicyDocument, placed: Sequence[_Placed]) -> Iterator[LintFinding]:

@@ -90,6 +90,7 @@ def broken(change: Callable[[dict[str, object]], None]) -> bytes:
 POLICIES: dict[str, tuple[bytes, str]] = {
     "no document at all": (b"\x00", "policy."),
     "another org's policy": (default_policy("globex"), "policy.other_org"),
+    "a policy that lets cards pass": (default_policy("acme").replace(b'"credit_card",', b""), "policy.lint"),
     "a field that is misspelt": (broken(lambda d: d.update(pakcs=[])), "policy.document_invalid"),
     "a chain without its pack": (broken(lambda d: d.update(org_chain=["x"])), "policy.document_invalid"),
 }

@@ -31,7 +31,7 @@ def test_every_remark_of_the_linter_is_described() -> None:
     used = set(re.findall(r'"policy\.lint\.([a-z_]+)"', text)) | set(re.findall(r'_of\([^"]*"([a-z_]+)"', text))
     described = set(re.findall(r"`policy\.lint\.([a-z_]+)`", PAGE))
     assert used == described
-    assert len(used) == 8
+    assert len(used) == 9
 
 
 def test_the_order_of_strictness_and_the_bounds_are_the_codes() -> None:

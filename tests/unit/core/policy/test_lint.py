@@ -5,14 +5,28 @@ from typing import Any
 
 import pytest
 
+from outpost.core.chat.messages import BodyLimits, parse_body
+from outpost.core.decision import Direction, Features
+from outpost.core.detect.pattern import Scanner, compile_rules
+from outpost.core.detect.rules import RULES
+from outpost.core.inspection import Inspector, inspect_request
+from outpost.core.policy import canary
 from outpost.core.policy import document as doc
 from outpost.core.policy.lint import lint
-from tests.unit.core.policy.policies import Data, pack, parsed, policy, rule
+from outpost.gateway import canary as gateway_canary
+from tests.unit.core.policy.policies import Data, compiled, pack, parsed, policy, rule
 
 CLOSED: Data = {"default": {"input": "BLOCK", "output": "BLOCK"}}
 
+GUARD = pack("guard", rule("cards", "REDACT", applies_to="input", entity_types=["credit_card"]), required=True)
+
 
 def remarks(data: Data, types: list[str] | None = None) -> list[tuple[str, str, str, str]]:
+    """Remarks on a policy; a redaction of cards, which hides nothing, is added to keep the canary quiet."""
+    return plain_remarks(data | {"packs": [*data["packs"], GUARD]}, types)
+
+
+def plain_remarks(data: Data, types: list[str] | None = None) -> list[tuple[str, str, str, str]]:
     return [(f.level, f.code.removeprefix("policy.lint."), f.pack, f.rule) for f in lint(parsed(data), types)]
 
 
@@ -213,6 +227,43 @@ def test_unknown_types_are_remarked_when_the_known_ones_are_given() -> None:
         ("error", "unknown_entity_type", "p", "typo"),
         ("warning", "unknown_entity_type", "p", "half"),
     ]
+
+
+CARDS = {"entity_types": ["credit_card"]}
+PASSES: dict[str, tuple[Data, tuple[str, str] | None]] = {
+    "no rule of cards": (policy(pack("p", rule("a", "BLOCK", risk_min=1))), ("", "")),
+    "a rule of answers only": (policy(pack("p", rule("a", "BLOCK", applies_to="output", **CARDS))), ("", "")),
+    "a rule that needs two": (policy(pack("p", rule("a", "BLOCK", entity_count_min=2, **CARDS))), ("", "")),
+    "a rule of one group's chain": (
+        policy(pack("p", rule("a", "BLOCK", **CARDS)), org_chain=[], user_chains={"group:g": ["p"]}),
+        ("", ""),
+    ),
+    "an early route": (
+        policy(pack("p", rule("r", "ROUTE_TO", applies_to="input", route_to="x"), rule("a", "BLOCK", **CARDS))),
+        ("p", "r"),
+    ),
+    "a rule that blocks": (policy(pack("p", rule("a", "BLOCK", **CARDS))), None),
+    "a rule that redacts": (policy(pack("p", rule("a", "REDACT", **CARDS))), None),
+    "a rule that holds": (policy(pack("p", rule("a", "PROMPT", entity_confidence_min=0.9, **CARDS))), None),
+    "an expression that finds the number": (policy(pack("p", rule("a", "BLOCK", content_regex=["[0-9]{4}"]))), None),
+    "a default that blocks": (policy(pack("p", rule("a", "ALLOW", risk_min=1)), **CLOSED), None),
+}
+
+
+@pytest.mark.parametrize(("data", "who"), PASSES.values(), ids=PASSES.keys())
+def test_a_policy_that_every_outpost_would_seal_itself_under(data: Data, who: tuple[str, str] | None) -> None:
+    found = [item for item in plain_remarks(data) if item[1] == "canary_passes"]
+    assert found == ([("error", "canary_passes", *who)] if who else [])
+
+
+def test_the_linter_judges_the_canary_of_the_gateway() -> None:
+    program = compiled(policy(pack("p", rule("mail", "BLOCK", entity_types=["email"]))))
+    scanner = Scanner(compile_rules(RULES), RULES)
+    tree = parse_body(gateway_canary._BODY, BodyLimits())
+    features = inspect_request(
+        Inspector(program, scanner), tree, Features(Direction.INPUT, model=canary.MODEL)
+    ).features
+    assert features == canary.FEATURES
 
 
 def test_every_remark_says_what_to_do() -> None:
