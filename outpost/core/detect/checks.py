@@ -50,8 +50,10 @@ _CARD_LENGTHS = {"2": (15, 16), "5": range(12, 20), "4": (13, 16, 19)}
 _FILE_ENDINGS = re.compile(r"\.(?:png|jpe?g|gif|svg|webp|ico|css|[jt]sx?|json|html?|xml|ya?ml|txt|pdf|zip|gz)\Z", re.I)
 _NOT_ADDRESSES = ("git@", "hg@", "svn@")  # the login of a clone URL, not a person
 _PLACEHOLDER_WORDS = re.compile(
-    r"example|sample|placeholder|change[_-]?me|your[_-]|my[_-]?(?:pass|secret|token)|dummy|redacted|(?:^|[^a-z])(?:null|none|true|false"
-    r"|undefined|string|process\.env|os\.environ|getenv)|x{4,}|\*{3,}|\.{3,}|<|\$\{|\{\{|%\(|password|passwd|secret_?key$",
+    r"example|sample|placeholder|change[_-]?me|your[_-]|my[_-]?(?:pass|secret|token)|dummy|redacted"
+    # Short words count where they stand alone: one random token in 400 holds one of them by chance.
+    r"|(?:^|[^a-z0-9])(?:null|none|true|false|undefined|string|process\.env|os\.environ|getenv)(?![a-z0-9])"
+    r"|x{4,}|\*{3,}|\.{3,}|<|\$\{|\{\{|%\(|password|passwd|secret_?key$",
     re.IGNORECASE,
 )
 

@@ -63,3 +63,9 @@ def test_entropy_counts_bits_per_character() -> None:
     assert checks.entropy("") == 0.0
     assert checks.entropy("aaaa") == 0.0
     assert checks.entropy("abcd") == 2.0
+
+
+def test_a_random_token_may_hold_a_short_word_by_chance() -> None:
+    assert checks.random_token("ghp" + "_cCnVxpQUbgzyGI6hOurMdaRg0O0nUllvKNjr")  # "nUll" behind a digit
+    assert not checks.random_token("sk-1a2b3c4d-null")
+    assert not checks.random_token("None")
