@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from outpost.bootstrap.state import prepare_state, require_orgs, wrap_key
+from outpost.bootstrap.state import prepare_state, require_orgs, usable, wrap_key
 from outpost.bootstrap.world import SystemChance
 from outpost.core.errors import StoreError
 from outpost.paths import StatePaths
@@ -42,13 +42,15 @@ async def run(settings: Settings) -> None:
     configure(settings.log_level)
     require_orgs(StatePaths(settings.state))
     paths = prepare_state(settings.state)
-    lock = await _lock(paths.run / "lock")
+    with usable(paths.state):
+        lock = await _lock(paths.run / "lock")
     await wait_free(settings.host, settings.port)
     wrap_key(paths, SystemChance())
     if settings.uses_tls():
         from outpost.bootstrap import listener
 
-        listener.prepare_local_ca(settings)
+        with usable(paths.state):
+            listener.prepare_local_ca(settings)
     stopping = asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(name, stopping.set)

@@ -6,6 +6,7 @@ Secrets never stand here: provider keys are files in ``secrets_dir``. Unknown ke
 import errno
 import ipaddress
 import os
+import socket
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -137,8 +138,11 @@ def check(values: Mapping[str, Any]) -> Settings:
         ) from None
 
 
+RUN_ELSEWHERE = "stop what uses the port, or choose another: outpost run --port PORT --metrics-port PORT"
+
+
 @contextmanager
-def listening(setting: str, host: str, port: int) -> Iterator[None]:
+def listening(setting: str, host: str, port: int, next_step: str = RUN_ELSEWHERE) -> Iterator[None]:
     """Name the setting behind an address that cannot be bound.
 
     Raises:
@@ -146,12 +150,18 @@ def listening(setting: str, host: str, port: int) -> Iterator[None]:
     """
     try:
         yield
-    except OSError as error:
+    except (OSError, OverflowError) as error:
         raise ListenError(
-            f"{host}:{port} cannot be listened on: {os.strerror(error.errno or errno.EINVAL)}",
-            field=setting,
-            next_step="stop what uses the port, or choose another: outpost run --port PORT --metrics-port PORT",
+            f"{host}:{port} cannot be listened on: {_why_not(error)}", field=setting, next_step=next_step
         ) from error
+
+
+def _why_not(error: OSError | OverflowError) -> str:
+    if isinstance(error, OverflowError):
+        return "a port is a number from 0 to 65535"
+    if isinstance(error, socket.gaierror):
+        return "the name has no address"
+    return os.strerror(error.errno or errno.EINVAL)
 
 
 def _read_file(file: Path | None) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import asyncio
 
 from certs.shell import tls
-from outpost.bootstrap.state import prepare_state
+from outpost.bootstrap.state import prepare_state, usable
 from outpost.bootstrap.world import SystemClock
 from outpost.paths import StatePaths
 from outpost.ports import EnrollmentAnswer, EnrollmentRequest
@@ -30,4 +30,5 @@ async def enroll(settings: Settings, token_text: str, version: str) -> Identity:
         return await client.enroll(endpoint, tls.channel_credentials(root_pem), request)
 
     calls = enrolling.Calls(presented_chain=presented_chain, enroll=call)
-    return await enrolling.enroll(StatePaths(settings.state), token_text, calls, SystemClock(), version)
+    with usable(settings.state):  # the network's refusals have names of their own
+        return await enrolling.enroll(StatePaths(settings.state), token_text, calls, SystemClock(), version)

@@ -1,9 +1,12 @@
 """The state folder: made with closed permissions, with the key that seals the cache."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from certs.shell.private_files import create_private_file, read_private_file
-from outpost.core.errors import OutpostError
+from outpost.core.errors import OutpostError, StoreError
 from outpost.paths import StatePaths
 from outpost.ports import Chance
 
@@ -16,12 +19,41 @@ class NotEnrolledError(OutpostError):
     code = "state.not_enrolled"
 
 
+class StateFolderError(StoreError):
+    """The state folder, or something in it, cannot be made, read or written."""
+
+    code = "state.unusable"
+
+
+@contextmanager
+def usable(state: Path) -> Iterator[None]:
+    """Name what the system refused in the state folder.
+
+    Raises:
+        StateFolderError: no rights, a read-only disk, a file where a folder belongs.
+    """
+    try:
+        yield
+    except OSError as error:
+        what = "a file is in the way" if isinstance(error, FileExistsError) else os.strerror(error.errno or 0)
+        raise StateFolderError(
+            f"the state folder cannot be used: {what}",
+            field=str(error.filename or state),
+            next_step="make the folder writable for this user, or choose another with --state",
+        ) from error
+
+
 def prepare_state(state: Path) -> StatePaths:
-    """Make the state folder and its run folder, mode 0700."""
+    """Make the state folder and its run folder, mode 0700.
+
+    Raises:
+        StateFolderError: the system refuses.
+    """
     paths = StatePaths(state)
-    for folder in (state, paths.run):
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        folder.chmod(0o700)
+    with usable(state):
+        for folder in (state, paths.run):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            folder.chmod(0o700)
     return paths
 
 
@@ -37,8 +69,10 @@ def require_orgs(paths: StatePaths) -> tuple[str, ...]:
 
     Raises:
         NotEnrolledError: none.
+        StateFolderError: the system refuses to tell.
     """
-    orgs = paths.orgs()
+    with usable(paths.state):
+        orgs = paths.orgs()
     if not orgs:
         raise NotEnrolledError(
             "this outpost is not enrolled",

@@ -23,6 +23,9 @@ CONFIGURATION = 8
 _EXIT_BY_CODE_PREFIX: tuple[tuple[str, int], ...] = (
     ("settings.", CONFIGURATION),
     ("state.", CONFIGURATION),
+    ("key_store.", CONFIGURATION),
+    ("token.unreadable", CONFIGURATION),
+    ("input.unreadable", CONFIGURATION),
     ("controlplane.unreachable", UNREACHABLE),
     ("admin.unreachable", UNREACHABLE),
     ("tls.unreachable", UNREACHABLE),
@@ -30,7 +33,7 @@ _EXIT_BY_CODE_PREFIX: tuple[tuple[str, int], ...] = (
     ("identity.", NOT_AUTHORISED),
     ("auth.", NOT_AUTHORISED),
     ("audit.key", CONFIGURATION),
-    ("audit.unreadable", NOT_FOUND),
+    ("audit.unreadable", CONFIGURATION),
     ("store.not_found", NOT_FOUND),
 )
 _EXIT_BY_FAULT = {

@@ -19,6 +19,7 @@ def simulate_provider(host: str, port: int) -> None:
 
 
 async def _serve(host: str, port: int) -> None:
+    from outpost.settings import listening as naming
     from outpost.simulator.server import serve
 
     listening: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -28,4 +29,6 @@ async def _serve(host: str, port: int) -> None:
         await listening
     if not listening.cancelled():
         click.echo(json.dumps({"event": "ready", "url": f"http://{host}:{listening.result()}/v1"}))
-    await serving
+    elsewhere = "stop what uses the port, or choose another: outpost simulate-provider --port PORT"
+    with naming("port", host, port, elsewhere):
+        await serving

@@ -28,18 +28,14 @@ class AuditUnreadableError(StoreError):
 
 
 @click.command("verify-audit")
-@click.argument("path", required=False, type=click.Path(exists=True, path_type=Path))
+@click.argument("path", required=False, type=click.Path(path_type=Path))
 @settings_options
 @click.option("--org", help="only this org of the state folder [default: all]")
 @click.option("--log-key", help="public key of the log: 64 hex digits, a C2SP key line, or a file with either or PEM")
 @click.option("--witness-key", help="public key of the witness, in the same forms")
 @click.option("--origin", help="name of the log [default: the enrollment's, or as the log says]")
-@click.option(
-    "--checkpoint", type=click.Path(exists=True, path_type=Path), help="signed note of an export [PATH.checkpoint]"
-)
-@click.option(
-    "--cosigned", type=click.Path(exists=True, path_type=Path), help="newest cosigned note, from the control plane"
-)
+@click.option("--checkpoint", type=click.Path(path_type=Path), help="signed note of an export [PATH.checkpoint]")
+@click.option("--cosigned", type=click.Path(path_type=Path), help="newest cosigned note, from the control plane")
 @output.output_option
 def verify_audit(path: Path | None, state: Path | None, config_file: Path | None, **options: Any) -> None:
     """Verify an audit log with public keys only. Example: outpost verify-audit --state .outpost
@@ -48,6 +44,10 @@ def verify_audit(path: Path | None, state: Path | None, config_file: Path | None
     folder are verified, with the keys of the enrollment. With --log-key nothing private is opened. Ends with 5 when a
     log is not whole, and names the first bad record.
     """
+    if path is not None and not path.exists():
+        raise AuditUnreadableError(
+            "the log cannot be read: No such file or directory", field=str(path), next_step="check the path"
+        )
     if path is None or (path / "orgs").is_dir():
         chosen = path if path is not None else settings.load(config_file, {"state": state}).state
         logs = list(_logs_of(StatePaths(chosen), options["org"]))

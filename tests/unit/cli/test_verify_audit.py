@@ -84,7 +84,7 @@ def test_an_export_is_verified_with_the_checkpoint_beside_it(cli: Cli, audit: Pa
     told = cli("verify-audit", target, "--log-key", HEX, "--output", "json").json["logs"][0]
     assert (told["intact"], told["records"], told["origin"]) == (True, 300, ORIGIN)
     moved = target.with_name("audit.jsonl.checkpoint").rename(tmp_path / "note")
-    assert cli("verify-audit", target, "--log-key", HEX).code == 4
+    assert cli("verify-audit", target, "--log-key", HEX).code == 8
     assert cli("verify-audit", target, "--log-key", HEX, "--checkpoint", moved).code == 0
 
 
@@ -157,9 +157,9 @@ REFUSED: dict[str, tuple[tuple[str, ...], int, str]] = {
     "a key that is no key": (("audit.jsonl", "--log-key", "hello"), 8, "audit.key"),
     "a witness's key for a log's": (("audit.jsonl", "--log-key", WITNESS.to_text()), 8, "another kind"),
     "a private key file": (("audit.jsonl", "--log-key", "private.pem"), 8, "no public key"),
-    "a path that is not there": (("none.jsonl", "--log-key", HEX), 2, "none.jsonl"),
-    "an org that is not here": (("--state", "state", "--org", "globex"), 4, "audit.unreadable"),
-    "a state folder with nothing": (("--state", "empty"), 4, "audit.unreadable"),
+    "a path that is not there": (("none.jsonl", "--log-key", HEX), 8, "none.jsonl"),
+    "an org that is not here": (("--state", "state", "--org", "globex"), 8, "audit.unreadable"),
+    "a state folder with nothing": (("--state", "empty"), 8, "audit.unreadable"),
 }
 
 

@@ -1,0 +1,79 @@
+"""What the system refuses, and files that are not there: a code, a place, a next step and exit code 8, no traceback."""
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from tests.unit.cli.conftest import Cli
+
+TOKEN = "ojt1." + "x"
+
+
+@pytest.mark.parametrize("command", ["enroll", "run"])
+def test_a_file_where_the_state_folder_belongs_is_named(command: str, cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text(TOKEN)
+    (tmp_path / "file").write_text("")
+    options = ("--token-file", "token") if command == "enroll" else ()
+    for state in ("file", "file/below"):
+        told = cli(command, "--state", state, *options)
+        assert told.code == 8
+        assert "Traceback" not in told.err
+        assert ("error state.unusable" in told.err) == (command == "enroll"), told.err
+        assert "→" in told.err
+
+
+@pytest.mark.parametrize("command", ["enroll", "run"])
+def test_a_folder_that_cannot_be_made_is_named(command: str, cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text(TOKEN)
+    told = cli(command, "--state", "/proc/none/s", *(("--token-file", "token") if command == "enroll" else ()))
+    assert told.code == 8
+    assert ("error state.unusable" if command == "enroll" else "error state.not_enrolled") in told.err
+    assert "/proc/none" in told.err
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+@pytest.mark.parametrize("command", ["enroll", "run"])
+def test_a_folder_without_rights_is_named(command: str, cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text(TOKEN)
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o000)
+    try:
+        told = cli(command, "--state", "closed/s", *(("--token-file", "token") if command == "enroll" else ()))
+    finally:
+        closed.chmod(0o700)
+    assert (told.code, "error state.unusable" in told.err) == (8, True), told.err
+    assert "closed/s" in told.err
+
+
+def test_a_pretended_provider_on_a_taken_port_says_so(cli: Cli) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        told = cli("simulate-provider", "--port", taken.getsockname()[1])
+    assert (told.code, told.out) == (8, "")
+    assert "error settings.listen" in told.err
+    assert "already in use" in told.err
+    assert "outpost simulate-provider --port PORT" in told.err
+
+
+def test_a_pretended_provider_on_a_port_that_is_none_says_so(cli: Cli) -> None:
+    told = cli("simulate-provider", "--port", "80000")
+    assert (told.code, told.out) == (8, "")
+    assert "a port is a number from 0 to 65535" in told.err
+
+
+MISSING: dict[str, tuple[str, ...]] = {
+    "a join token": ("enroll", "--token-file", "none"),
+    "a policy to check": ("policy", "lint", "none"),
+    "a policy to explain": ("policy", "explain", "none"),
+    "an audit export": ("verify-audit", "none", "--log-key", "0" * 64),
+    "an audit log": ("verify-audit", "--state", "none"),
+    "a settings file": ("config", "check", "--config", "none"),
+}
+
+
+@pytest.mark.parametrize("what", MISSING)
+def test_a_file_that_is_missing_has_one_exit_code(what: str, cli: Cli) -> None:
+    told = cli(*MISSING[what])
+    assert (told.code, told.out) == (8, ""), told.err
+    assert "error " in told.err
