@@ -64,6 +64,10 @@ class Outposts(Protocol):
         """The newest heartbeat, plain JSON; empty when there was none."""
         ...
 
+    async def statuses(self) -> Mapping[str, Mapping[str, object]]:
+        """The newest heartbeat of each outpost that sent one, by id."""
+        ...
+
     async def keep_status(self, outpost_id: str, status: Mapping[str, object], seen_ms: int) -> None:
         """Keep the newest heartbeat and when it came."""
         ...

@@ -45,7 +45,7 @@ class Settings(BaseModel):
     enroll_endpoint: str = Field("", description="host:port that join tokens carry; empty = first host and the port")
     sync_endpoint: str = Field("", description="host:port that outposts call; empty = first host and the port")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="least severe log line")
-    status_write_seconds: int = Field(30, ge=1, le=3600, description="heartbeats of one outpost are stored this often")
+    status_write_seconds: int = Field(5, ge=1, le=3600, description="heartbeats of one outpost are stored this often")
 
     @field_validator("trust_domain")
     @classmethod

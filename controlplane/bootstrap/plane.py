@@ -12,6 +12,7 @@ from pathlib import Path
 
 from certs.shell.private_files import create_private_file, read_private_file
 from controlplane import settings as settings_module
+from controlplane.domain.condition import silent_after_ms
 from controlplane.domain.errors import ConfigurationError, ConflictError
 from controlplane.services.administer import Administration, Door
 from controlplane.services.configuration import Publisher
@@ -37,8 +38,8 @@ class StateInUseError(ConfigurationError):
     code = "state.in_use"
 
 
-class PortUnknownError(ConfigurationError):
-    """The port is chosen at each start, and nothing runs."""
+class ServerNotRunningError(ConfigurationError):
+    """No server runs on the state directory, and the command needs one."""
 
     code = "serve.not_running"
 
@@ -78,7 +79,7 @@ class Plane:
     chance: SystemChance = field(default_factory=SystemChance)
 
     def door(self) -> Door:
-        """Where outposts enroll. Raises PortUnknownError."""
+        """Where outposts enroll. Raises ServerNotRunningError."""
         endpoint = self.settings.enroll_endpoint or self._endpoint("enroll_port", self.settings.enroll_port)
         return Door(endpoint, self.setup.pin(), self.keyring.pepper())
 
@@ -86,11 +87,25 @@ class Plane:
         """The witness and its store of logs."""
         return Ingest(self.store, self.settings.trust_domain, self.setup.witness(), self.clock)
 
+    @property
+    def silent_ms(self) -> int:
+        """An outpost that was not seen for longer is silent."""
+        return silent_after_ms(self.settings.status_write_seconds * 1000)
+
+    def require_running(self) -> None:
+        """Raises ServerNotRunningError."""
+        if not running_ports(self.folder):
+            raise ServerNotRunningError(
+                f"no control plane serves {self.folder}, so no outpost can be told; nothing was done",
+                field="state",
+                next_step=f"start it: controlplane serve --state {self.folder}; or leave out --wait",
+            )
+
     def _endpoint(self, name: str, port: int) -> str:
         if not port:
             port = running_ports(self.folder).get(name, 0)
         if not port:
-            raise PortUnknownError(
+            raise ServerNotRunningError(
                 f"{name} is 0, so the port is known only while the server runs",
                 field=name,
                 next_step="start it: controlplane serve, or set the port in controlplane.toml",

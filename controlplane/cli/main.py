@@ -34,7 +34,7 @@ class LazyGroup(click.Group):
 COMMANDS = {
     "init": ("controlplane.cli.server:init", "make a control plane: CAs, keys, databases"),
     "serve": ("controlplane.cli.server:serve", "run it"),
-    "status": ("controlplane.cli.server:status", "orgs, outposts and ages of signatures"),
+    "status": ("controlplane.cli.status:status", "orgs, outposts and ages of signatures"),
     "org": ("controlplane.cli.orgs:org", "create and list orgs"),
     "outpost": ("controlplane.cli.outposts:outpost", "register, list, show and revoke outposts"),
     "policy": ("controlplane.cli.policy:policy", "lint, publish and show policies"),

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from controlplane.cli import output as out
+from controlplane.cli import status as members
 
 TTL_UNITS = {"s": 1000, "m": 60_000, "h": 3_600_000}
 
@@ -86,29 +87,15 @@ def list_outposts(org: str, state: Path, output: str) -> None:
     """List the outposts of an org."""
 
     async def work(plane: Any) -> Any:
-        return await plane.administration.outposts(org)
+        return await plane.administration.outposts(org, plane.silent_ms)
 
     found = out.on_plane(state, output, work)
+    rows = [members.member(each) for each in found]
     if output == "json":
-        rows = [_facts(each) | {"delivery": asdict(word) if word else None} for each, word in found]
-        out.emit_json("controlplane.outposts/1", {"org": org, "outposts": rows})
+        facts = [_facts(each.outpost) | row for each, row in zip(found, rows, strict=True)]
+        out.emit_json("controlplane.outposts/1", {"org": org, "outposts": facts})
         return
-    out.emit_table(
-        ("NAME", "ID", "STATE", "REVISION", "DELIVERY", "LAST SEEN", "VERSION", "ALERT"),
-        [
-            (
-                each.name,
-                each.id,
-                each.state.value,
-                word.revision if word else "-",
-                word.state.value if word else "-",
-                out.moment(each.last_seen_ms),
-                each.software_version or "-",
-                each.alert or "-",
-            )
-            for each, word in found
-        ],
-    )
+    out.emit_table(members.MEMBER_HEADERS, [members.member_row(row) for row in rows])
 
 
 @outpost.command()

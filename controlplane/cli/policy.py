@@ -44,7 +44,7 @@ def lint(file: Path, output: str) -> None:
 @click.argument("file", type=DOCUMENT)
 @out.org_option
 @click.option(
-    "--wait", is_flag=True, help="until every enrolled outpost has it active, at most 30 s; 7 when one has not"
+    "--wait", is_flag=True, help="until every connected outpost has it active, at most 30 s; 7 when one has not"
 )
 @out.state_option
 @out.output_option
@@ -53,13 +53,15 @@ def publish(file: Path, org: str, state: Path, output: str, *, wait: bool) -> No
     from controlplane.cli import waiting
 
     async def work(plane: Any) -> Any:
+        if wait:
+            plane.require_running()
         result = await plane.publisher.publish_policy(org, file.read_bytes())
-        return result, await waiting.wait_active(plane, org, result.number) if wait else ()
+        return result, await waiting.wait_active(plane, org, result.number) if wait else None
 
-    result, missing = out.on_plane(state, output, work)
+    result, waited = out.on_plane(state, output, work)
     published(result, org, output)
-    if wait:
-        waiting.tell(missing)
+    if waited is not None:
+        waiting.tell(waited)
 
 
 @policy.command()

@@ -1,4 +1,4 @@
-"""``init``, ``serve``, ``status``, ``version``."""
+"""``init``, ``serve``, ``version``."""
 
 from pathlib import Path
 from typing import Any
@@ -59,62 +59,6 @@ def serve(state: Path) -> None:
         await serving.serve(state, ready)
 
     out.perform(work)
-
-
-@click.command()
-@out.state_option
-@out.output_option
-def status(state: Path, output: str) -> None:
-    """Orgs, their outposts and how long their signatures last; exit code 7 when something needs attention."""
-    document = out.on_plane(state, output, _status)
-    if output == "json":
-        out.emit_json("controlplane.status/1", document)
-    else:
-        click.echo(f"trust domain {document['trust_domain']}, server {document['server']}")
-        headers = ("ORG", "OUTPOSTS", "ACTIVE", "REVISION", "SIGNED UNTIL", "ATTENTION")
-        rows = [
-            (
-                o["id"],
-                o["outposts"],
-                o["active"],
-                o["revision"],
-                out.moment(o["signed_until_ms"]),
-                o["attention"] or "-",
-            )
-            for o in document["orgs"]
-        ]
-        out.emit_table(headers, rows)
-    if any(org["attention"] for org in document["orgs"]):
-        raise SystemExit(out.DEGRADED)
-
-
-async def _status(plane: Any) -> dict[str, Any]:
-    from controlplane.bootstrap.plane import running_ports
-
-    orgs = []
-    for org in await plane.store.orgs():
-        async with plane.store.for_org(org.id).read() as transaction:
-            everyone = await transaction.outposts.all()
-            newest = await transaction.releases.newest()
-        until_ms = newest.timestamp_expires_ms if newest else 0
-        attention = "creation was interrupted" if not org.ready else ""
-        if org.ready and until_ms < plane.clock.now_ms():
-            attention = "the timestamp expired: run the server"
-        alerts = [outpost.name for outpost in everyone if outpost.alert]
-        if alerts and not attention:
-            attention = "alert on " + ", ".join(alerts)
-        orgs.append(
-            {
-                "id": org.id,
-                "outposts": len(everyone),
-                "active": sum(outpost.state == "active" for outpost in everyone),
-                "revision": newest.revision if newest else "-",
-                "signed_until_ms": until_ms,
-                "attention": attention,
-            }
-        )
-    server = "running" if running_ports(plane.folder) else "not running"
-    return {"trust_domain": plane.settings.trust_domain, "server": server, "orgs": orgs}
 
 
 @click.command()

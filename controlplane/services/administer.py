@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from certs.join_token import SECRET_BYTES, JoinToken, secret_digest
 from controlplane.domain import join, outposts
+from controlplane.domain.condition import SILENT_MS, Condition, condition
 from controlplane.domain.outposts import OUTPOST_ID_BYTES, Outpost
 from controlplane.domain.records import CertificateRecord, Delivery, LogHead
 from controlplane.ports import Chance, Clock, Store
@@ -71,12 +72,16 @@ class Administration:
             await transaction.tokens.add(row)
         return Registered(outpost, row.expires_ms, token.encode())
 
-    async def outposts(self, org: str) -> tuple[tuple[Outpost, Delivery | None], ...]:
-        """All outposts of an org with what they run."""
+    async def outposts(self, org: str, silent_ms: int = SILENT_MS) -> tuple[Condition, ...]:
+        """All outposts of an org and how they do; one not seen for ``silent_ms`` is silent."""
         async with self._store.for_org(org).read() as transaction:
             everyone = await transaction.outposts.all()
+            statuses = await transaction.outposts.statuses()
             words = {word.outpost_id: word for word in await transaction.releases.deliveries()}
-        return tuple((outpost, words.get(outpost.id)) for outpost in everyone)
+        now_ms = self._clock.now_ms()
+        return tuple(
+            condition(each, statuses.get(each.id, {}), words.get(each.id), now_ms, silent_ms) for each in everyone
+        )
 
     async def show(self, org: str, name_or_id: str) -> OutpostSummary:
         """One outpost. Raises OutpostUnknownError."""

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from controlplane.ports import Clock, Store
 from controlplane.services.identity import Principal
 
+TOLD_AT_ONCE = ("state", "health", "active_revision")
+
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
@@ -48,7 +50,7 @@ class Presence:
     def _tells_more(self, last: Heartbeat, beat: Heartbeat) -> bool:
         if beat.seen_ms - last.seen_ms >= self._write_every_ms:
             return True
-        return any(last.status.get(name) != beat.status.get(name) for name in ("state", "health", "active_revision"))
+        return any(last.status.get(name) != beat.status.get(name) for name in TOLD_AT_ONCE)
 
     async def _write(self, key: tuple[str, str], beat: Heartbeat) -> None:
         self._written[key] = beat

@@ -65,6 +65,11 @@ class OutpostTable:
         status: Mapping[str, object] = json.loads(str(row[0])) if row else {}
         return status
 
+    async def statuses(self) -> Mapping[str, Mapping[str, object]]:
+        """The newest heartbeats."""
+        rows = await self._session.fetch("SELECT outpost_id, status FROM heartbeats")
+        return {str(row[0]): json.loads(str(row[1])) for row in rows}
+
     async def keep_status(self, outpost_id: str, status: Mapping[str, object], seen_ms: int) -> None:
         """Keep the newest heartbeat."""
         await self._session.execute(

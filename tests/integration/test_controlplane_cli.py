@@ -98,6 +98,20 @@ async def test_an_operators_first_hour(tmp_path: Path) -> None:
     assert [(org["id"], org["attention"]) for org in status["orgs"]] == [("acme", "")]
 
 
+async def test_waiting_without_a_server_is_refused_at_once(tmp_path: Path) -> None:
+    state, policy = tmp_path / "state", tmp_path / "policy.json"
+    await made(state)
+    policy.write_text((await ok(state, "policy", "show", "--org", "acme")).out.replace("found.", "seen."))
+    waited = await run(state, "policy", "publish", str(policy), "--org", "acme", "--wait")
+    assert (waited.status, waited.out) == (8, "")
+    assert "error serve.not_running: " in waited.err
+    assert "controlplane serve" in waited.err
+    status = await ok(state, "status")
+    assert "server not running" in status.out
+    assert "controlplane serve" in status.err
+    assert (await ok(state, "status", "--output", "json")).json["orgs"][0]["revision"] == "1.1"
+
+
 FAILURES: dict[str, tuple[tuple[str, ...], int, str]] = {
     "an unknown org": (("outpost", "list", "--org", "nobody"), 4, "org.unknown"),
     "an org that is a path": (("outpost", "list", "--org", "../x"), 5, "org.name"),
