@@ -14,6 +14,7 @@ UPPER = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 DIGITS = "0123456789"
 WORD = (UPPER + UPPER.lower() + DIGITS).replace("x", "").replace("X", "")  # xxxx marks a sample
 MIN_TRACE = 8  # characters; shorter ones stand anywhere by chance
+MIN_BARE = 11  # of a value without its separators: nine digits stand in some number by chance
 
 # What the first configuration of an org does with each kind.
 BLOCKED = ("credit_card", "us_ssn", "aws_access_key", "api_key", "jwt", "connection_string", "password", "private_key")
@@ -60,9 +61,9 @@ class Canaries:
         for value, place in self.made.items():
             bare = re.sub(r"[^A-Za-z0-9]", "", value)
             escaped = value.replace("\n", "\\n")
-            for text in {value, bare, escaped}:
-                if len(text) >= MIN_TRACE:
-                    yield place, text.encode()
+            yield from ((place, text.encode()) for text in {value, escaped} if len(text) >= MIN_TRACE)
+            if len(bare) >= MIN_BARE:
+                yield place, bare.encode()
 
     def found_in(self, data: bytes) -> list[str]:
         """The places whose values stand in some bytes."""
