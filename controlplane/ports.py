@@ -52,6 +52,10 @@ class Outposts(Protocol):
         """By id. Raises OutpostUnknownError."""
         ...
 
+    async def named(self, name: str) -> Outpost | None:
+        """By name, whatever its state."""
+        ...
+
     async def find(self, name_or_id: str) -> Outpost:
         """By name or id. Raises OutpostUnknownError."""
         ...
@@ -85,7 +89,15 @@ class Tokens(Protocol):
         ...
 
     async def spend(self, token: JoinToken, csr_sha256: str, serial: str, now_ms: int) -> bool:
-        """Compare-and-set: true when the token was unspent and is now this request's."""
+        """Compare-and-set: true when the token was unspent and alive, and is now this request's."""
+        ...
+
+    async def void(self, outpost_id: str) -> int:
+        """End every unspent token of an outpost at once.
+
+        Returns:
+            How many there were.
+        """
         ...
 
 

@@ -42,7 +42,9 @@ def outpost() -> None:
 @out.state_option
 @out.output_option
 def register(name: str, org: str, token_file: Path | None, state: Path, output: str, **options: Any) -> None:
-    """Register an outpost: makes a join token that works once, and prints the line to paste at the customer's."""
+    """Register an outpost: makes a join token that works once, and prints the line to paste at the customer's.
+    A name that never enrolled gets a new token, and its earlier one is void.
+    """
 
     async def work(plane: Any) -> Any:
         door = plane.door()
@@ -62,12 +64,15 @@ def register(name: str, org: str, token_file: Path | None, state: Path, output: 
             "endpoint": door.endpoint,
             "pin": door.pin,
             "expires_ms": registered.expires_ms,
+            "again": registered.again,
             "paste": paste,
         }
         out.emit_json("controlplane.registration/1", facts | shown)
         return
     if token_file is None:
         click.echo(registered.token)
+    if registered.again:
+        out.note(f"{name} was registered before and never enrolled: this token replaces the earlier one, which is void")
     out.note(f"outpost {name} is registered as {registered.outpost.id} in org {org}; state pending")
     out.note(f"  endpoint  {door.endpoint}")
     out.note(f"  CA pin    {door.pin}")

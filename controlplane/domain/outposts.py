@@ -144,6 +144,28 @@ def register(name: str, chance: bytes, now_ms: int) -> Outpost:
     return Outpost("op-" + chance.hex(), checked_name(name), OutpostState.PENDING, now_ms)
 
 
+def registered_again(outpost: Outpost) -> Outpost:
+    """The outpost that has a name already and may get another join token: it never enrolled.
+
+    Raises:
+        OutpostExistsError: it is active or revoked, and the name stays its own.
+    """
+    if outpost.state is OutpostState.PENDING:
+        return outpost
+    if outpost.state is OutpostState.REVOKED:
+        raise OutpostExistsError(
+            f"{outpost.name} is the name of an outpost that was revoked; its audit log keeps the name",
+            field="name",
+            next_step=f"register it under another name, such as {outpost.name[:60]}-2",
+        )
+    raise OutpostExistsError(
+        f"an outpost named {outpost.name} is enrolled already",
+        field="name",
+        next_step=f"choose another name; to replace a lost machine, revoke it first: "
+        f"controlplane outpost revoke {outpost.name} --org ORG",
+    )
+
+
 def enrolled(outpost: Outpost, serial: str, audit_public_key: bytes, now_ms: int) -> Outpost:
     """The outpost after its join token was spent.
 
@@ -243,5 +265,5 @@ def revoked_error(outpost: Outpost) -> OutpostRevokedError:
     """The refusal that a revoked outpost gets."""
     return OutpostRevokedError(
         f"outpost {outpost.id} was revoked; that is final",
-        next_step="ask for a new registration: controlplane outpost register NAME",
+        next_step="ask for a registration under another name: controlplane outpost register NAME --org ORG",
     )

@@ -28,11 +28,16 @@ class Door:
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """A registered outpost; ``token`` is shown once."""
+    """A registered outpost; ``token`` is shown once.
+
+    Attributes:
+        again: it was registered before and never enrolled; its earlier token is void.
+    """
 
     outpost: Outpost
     expires_ms: int
     token: str = field(repr=False)
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,21 +61,26 @@ class Administration:
         self._chance = chance
 
     async def register(self, org: str, name: str, ttl_ms: int, door: Door) -> Registered:
-        """Register an outpost and make its join token.
+        """Register an outpost and make its join token; a pending one gets a new token, and the old one is void.
 
         Raises:
             OutpostNameError: the name; so are OutpostExistsError and TokenLifeError.
         """
         ttl_ms = join.checked_ttl_ms(ttl_ms)
         now_ms = self._clock.now_ms()
-        outpost = outposts.register(name, self._chance.token_bytes(OUTPOST_ID_BYTES), now_ms)
+        new = outposts.register(name, self._chance.token_bytes(OUTPOST_ID_BYTES), now_ms)
         secret = self._chance.token_bytes(SECRET_BYTES)
-        token = JoinToken(org, outpost.name, door.endpoint, door.pin, secret)
-        row = join.JoinToken(secret_digest(door.pepper, secret), outpost.id, now_ms, now_ms + ttl_ms)
         async with self._store.for_org(org).write() as transaction:
-            await transaction.outposts.add(outpost)
+            taken = await transaction.outposts.named(new.name)
+            outpost = new if taken is None else outposts.registered_again(taken)
+            if taken is None:
+                await transaction.outposts.add(new)
+            else:
+                await transaction.tokens.void(outpost.id)
+            row = join.JoinToken(secret_digest(door.pepper, secret), outpost.id, now_ms, now_ms + ttl_ms)
             await transaction.tokens.add(row)
-        return Registered(outpost, row.expires_ms, token.encode())
+        token = JoinToken(org, outpost.name, door.endpoint, door.pin, secret)
+        return Registered(outpost, row.expires_ms, token.encode(), again=taken is not None)
 
     async def outposts(self, org: str, silent_ms: int = SILENT_MS) -> tuple[Condition, ...]:
         """All outposts of an org and how they do; one not seen for ``silent_ms`` is silent."""

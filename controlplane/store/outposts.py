@@ -49,6 +49,11 @@ class OutpostTable:
         row = await self._session.fetch_one(f"{SELECT} WHERE o.id = $1", outpost_id)
         return _outpost(row)
 
+    async def named(self, name: str) -> Outpost | None:
+        """By name."""
+        row = await self._session.fetch_one(f"{SELECT} WHERE o.name = $1", name)
+        return _outpost(row) if row else None
+
     async def find(self, name_or_id: str) -> Outpost:
         """By name or id."""
         row = await self._session.fetch_one(f"{SELECT} WHERE o.id = $1 OR o.name = $1", name_or_id)

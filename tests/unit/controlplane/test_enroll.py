@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from certs.errors import TrustError
+from certs.join_token import parse, secret_digest
 from certs.keys import certificate_from_der
 from controlplane.domain.errors import ControlPlaneError
 from controlplane.domain.throttle import BAD_TOKENS_PER_ORG, BAD_TOKENS_PER_SOURCE
@@ -195,3 +196,36 @@ async def test_a_second_key_at_one_sequence_is_marked_and_waits_ten_minutes(tmp_
         assert (await plane.administration.show("acme", "prod")).outpost.alert == "identity.conflict"
         plane.clock.ms += 10 * MINUTE
         assert (await plane.renewal.renew(principal, other, 1)).chain != first.chain
+
+
+async def test_a_lost_token_is_replaced_and_void_at_once(tmp_path: Path) -> None:
+    async with bed(tmp_path) as plane:
+        lost = await plane.token()
+        expired = plane.call(lost)
+        plane.clock.ms += MINUTE
+        second = await plane.administration.register("acme", "prod", 15 * MINUTE, plane.door)
+        assert second.again
+        assert (await refusal(plane, replace(expired, caller_ms=plane.clock.ms))).code == "token.expired"
+        enrolled = await plane.enrollment.enroll(plane.call(parse(second.token)))
+        assert enrolled.outpost.id == second.outpost.id
+        assert [each.outpost.name for each in await plane.administration.outposts("acme")] == ["prod"]
+
+
+async def test_a_token_that_is_void_before_it_is_spent_buys_nothing(tmp_path: Path) -> None:
+    async with bed(tmp_path) as plane:
+        token = await plane.token()
+        async with plane.store.for_org("acme").write() as transaction:
+            row = await transaction.tokens.match(secret_digest(plane.keyring.pepper(), token.secret))
+            assert row is not None
+            assert await transaction.tokens.void(row.outpost_id) == 1
+            assert not await transaction.tokens.spend(row, "c" * 64, "1", row.created_ms)
+
+
+async def test_a_name_that_enrolled_is_not_registered_again(tmp_path: Path) -> None:
+    async with bed(tmp_path) as plane:
+        await plane.enrolled()
+        for words in ("controlplane outpost revoke prod", "prod-2"):
+            with pytest.raises(ControlPlaneError) as caught:
+                await plane.token()
+            assert (caught.value.code, words in caught.value.next_step) == ("outpost.exists", True)
+            await plane.administration.revoke("acme", "prod", "lost")
