@@ -7,6 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
+from outpost.admin.views import join_views
 from outpost.bootstrap import listener
 from outpost.bootstrap.agents import Agents, Shared
 from outpost.bootstrap.detectors import load_scanner
@@ -78,7 +79,7 @@ class Single:
             "schema": "outpost.status/1",
             "pid": os.getpid(),
             "port": self.port,
-            "orgs": {org: {**known, **states[org]} for org, known in self._orgs.items()},
+            "orgs": join_views(self._orgs, states),
             "processes": [process],
         }
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from outpost.admin import metrics
+from outpost.admin.views import join_views
 from outpost.core.errors import InternalError
 from outpost.ipc import control, frames
 from outpost.paths import StatePaths
@@ -287,12 +288,6 @@ class Supervisor:
                 worker.process.kill()
         except control.RemoteError as error:
             raise ActivationRefusedError(error.message, field=error.remote_code) from error
-
-
-def join_views(health: dict[str, Any], states: dict[str, Any]) -> dict[str, Any]:
-    """Per org: what the agent knows, and the state as a worker judges it."""
-    unknown = {"state": "UNKNOWN", "code": "worker.none", "reason": "No worker has reported yet."}
-    return {org: {**known, **states.get(org, unknown)} for org, known in health.items()}
 
 
 def reserve(host: str, port: int) -> socket.socket:

@@ -37,6 +37,7 @@ class Event(StrEnum):
     AUDIT_RECOVERED = "audit.recovered"
     CANARY_FAILED = "canary.failed"
     REQUEST_FAILED = "request.failed"
+    PROVIDER_FAILED = "provider.failed"
     CONFIGURATION_MISSING = "configuration.missing"
 
 
@@ -50,6 +51,8 @@ class Fields(TypedDict, total=False):
     code: str
     message: str
     next: str
+    provider: str
+    host: str
     role: str
     index: int
     pid: int

@@ -16,7 +16,7 @@ from outpost.bootstrap.state import wrap_key
 from outpost.core.audit.record import StateChanged
 from outpost.core.bundle.trust import OrgState, State
 from outpost.core.detect.pattern import Scanner
-from outpost.gateway import canary, server
+from outpost.gateway import canary, probes, server
 from outpost.gateway.context import Gateway, GatewayOptions, GatewayPorts, OrgFunctions
 from outpost.gateway.upstream import AiohttpUpstream
 from outpost.paths import StatePaths
@@ -89,10 +89,16 @@ class Worker:
             self.programs.contact(org, int(known.get("last_contact_ms", 0)))
 
     def states(self) -> dict[str, dict[str, str]]:
-        """State of each org, now."""
+        """State of each org, now, and whether the keys of its providers are here."""
         found = {org: self.programs.state_of(org) for org in self.programs.orgs}
         return {
-            org: {"state": item.state.value, "code": item.code, "reason": item.reason} for org, item in found.items()
+            org: {
+                "state": item.state.value,
+                "code": item.code,
+                "reason": item.reason,
+                "provider_keys": probes.provider_keys(self.gateway, org),
+            }
+            for org, item in found.items()
         }
 
     async def check_canary(self) -> None:

@@ -6,7 +6,7 @@ Once the head of the answer is sent, an error cannot be a status any more: it is
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from aiohttp import web
 
@@ -62,6 +62,7 @@ class StreamAnswer:
         asked: the judged request: its features and placeholders.
         figures: filled while the stream runs.
         outcome: how it ended; set when ``run`` returns.
+        failure: what ended it early, None when nothing did; set when ``run`` returns.
         lingering: the provider's connection is still being read, and is closed by whoever does.
     """
 
@@ -73,8 +74,8 @@ class StreamAnswer:
     org: str
     figures: AnswerFigures
     outcome: Outcome = Outcome.RELEASED
+    failure: OutpostError | None = None
     lingering: bool = False
-    _failure: OutpostError | None = field(default=None)
 
     @property
     def _base(self) -> Features:
@@ -130,26 +131,26 @@ class StreamAnswer:
             async with asyncio.timeout(self.gateway.options.reply_seconds):
                 await _copy(chunks, translator, out)
         except OutpostError as error:
-            self._failure = error
+            self.failure = error
         except TimeoutError:
-            self._failure = ProviderTimeoutError("the provider did not finish its answer in time")
+            self.failure = ProviderTimeoutError("the provider did not finish its answer in time")
         except asyncio.CancelledError:
             if not self.gateway.stopping:
                 raise
             task.uncancel()
-            self._failure = StoppingError("the outpost is shutting down", next_step="send the request again")
+            self.failure = StoppingError("the outpost is shutting down", next_step="send the request again")
         except ConnectionError:
             raise
         except Exception:  # the head is sent: whatever broke must end the stream, not start a second answer in it
             emit(Event.REQUEST_FAILED, logging.ERROR, org=self.org, request_id=self.request_id, code=InternalError.code)
-            self._failure = InternalError("internal error")
+            self.failure = InternalError("internal error")
         finally:
             self.figures.translated(translator)
 
     async def _end(self, translator: StreamTranslator, verdicts: AnswerJudge, out: web.StreamResponse) -> None:
         """Tell the client how it ended, after the record where one is due."""
         self.figures.judged(verdicts.decision, verdicts.features, translator.bytes_inspected)
-        failure = self._failure or translator.error
+        failure = self.failure or translator.error
         if translator.stopped:
             self.outcome = Outcome.BLOCKED
             failure = denial(verdicts.decision, verdicts.features)
@@ -163,6 +164,7 @@ class StreamAnswer:
         self.gateway.metrics.decided(self.org, Direction.OUTPUT.value, action, verdicts.features.entities)
         if isinstance(failure, PeerError):
             self.gateway.metrics.provider_failed(self.org, failure.code)
+        self.failure = failure
         if failure is not None:
             event = error_event(failure, self.request_id)
             await out.write(event)

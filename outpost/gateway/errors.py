@@ -64,6 +64,7 @@ STATUS_BY_CODE: Mapping[str, int] = MappingProxyType(
         "policy.unroutable": 403,
         "provider.bad_reply": 502,
         "provider.bad_sse": 502,
+        "provider.credentials": 502,
         "provider.rate_limited": 429,
         "provider.rejected": 400,
         "provider.reset": 502,

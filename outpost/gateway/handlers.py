@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 from aiohttp import HttpVersion11, web
 
-from outpost.core.errors import DeniedError, InternalError, OutpostError
+from outpost.core.errors import DeniedError, InternalError, OutpostError, PeerError
 from outpost.core.policy.globs import glob_matches
 from outpost.gateway import metrics, probes
 from outpost.gateway.auth import may_use
@@ -171,5 +171,14 @@ def _refusal(error: OutpostError, request_id: str) -> web.Response:
 
 def _log(error: OutpostError, org: str, request_id: str) -> None:
     """Log what operators must act on; denials and callers' mistakes are audit records and metrics, not log lines."""
-    if status_of(error) >= 500 and not isinstance(error, DeniedError):
-        emit(Event.REQUEST_FAILED, logging.WARNING, org=org, request_id=request_id, code=error.code)
+    if status_of(error) < 500 or isinstance(error, DeniedError | PeerError):  # providers' failures have their own line
+        return
+    emit(
+        Event.REQUEST_FAILED,
+        logging.WARNING,
+        org=org,
+        request_id=request_id,
+        code=error.code,
+        message=error.message,
+        next=error.next_step,
+    )

@@ -1,7 +1,9 @@
 """A request's journey, R1 to R10 of the house. One instance for one request; it keeps one program for its life."""
 
 import asyncio
+import logging
 from dataclasses import dataclass, field, replace
+from urllib.parse import urlsplit
 
 from aiohttp import web
 
@@ -32,6 +34,7 @@ from outpost.gateway.envelope import usage_of
 from outpost.gateway.replies import check_head, forwarded_headers, parse_reply, serialise
 from outpost.gateway.upstream import read_all
 from outpost.ports import UpstreamRequest, UpstreamResponse
+from outpost.telemetry import Event, emit
 
 ENDPOINT = "/v1/chat/completions"
 CLIENT_GONE_STATUS = 499  # nobody saw a status; nginx's number for it
@@ -131,6 +134,7 @@ class Journey:
             raise
         except PeerError as error:
             self.gateway.metrics.provider_failed(self.caller.org, error.code)
+            self._tell(error, provider)
             self._finish(errors.status_of(error), Outcome.PROVIDER_ERROR)
             raise
         except OutpostError as error:
@@ -268,16 +272,34 @@ class Journey:
         lingering = False
         try:
             self.figures.provider_status = response.status
-            await check_head(response, stream=chat.stream)
+            check_head(response, provider, stream=chat.stream)
             if not chat.stream:
                 return await self._reply(response, inspection)
             answer = self._answer(inspection)
             out = await self._stream(answer, response, inspection)
+            if isinstance(answer.failure, PeerError):
+                self._tell(answer.failure, provider)
             lingering = answer.lingering
             return out
         finally:
             if not lingering:
                 await response.close()
+
+    def _tell(self, error: PeerError, provider: Provider) -> None:
+        """A log line for whoever runs the outpost: which provider and what; never a path, a query or a key."""
+        if errors.status_of(error) < 500:
+            return  # too many requests, or the caller's mistake: a metric
+        emit(
+            Event.PROVIDER_FAILED,
+            logging.WARNING,
+            org=self.caller.org,
+            request_id=self.request_id,
+            provider=provider.name,
+            host=urlsplit(provider.base_url).hostname or "",
+            code=error.code,
+            message=error.message,
+            next=error.next_step,
+        )
 
     def _call(self, provider: Provider, inspection: Inspection) -> UpstreamRequest:
         key = self.gateway.ports.secrets.get(provider.key_secret).decode().strip() if provider.key_secret else ""

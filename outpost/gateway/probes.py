@@ -16,7 +16,7 @@ class Readiness:
 
     Attributes:
         ready: every function of at least one org is ok, and the audit log takes records.
-        orgs: org to function (bundle, tiers, audit, certificate, canary) to "ok" or a code.
+        orgs: org to function (bundle, tiers, audit, certificate, canary, provider_keys) to "ok" or a code.
     """
 
     ready: bool
@@ -39,13 +39,27 @@ def _functions(gateway: Gateway, org: str) -> dict[str, str]:
         "audit": gateway.audit_error or OK,
         "certificate": OK if expires > gateway.ports.clock.now_ms() else "certificate.expired",
         "canary": gateway.canary_errors.get(org, "canary.not_run") or OK,
+        "provider_keys": provider_keys(gateway, org),
     }
+
+
+def provider_keys(gateway: Gateway, org: str) -> str:
+    """Return `ok`, or the code of the first provider key that the routes name and that is not here."""
+    program = gateway.programs.get(org)
+    for provider in program.providers if program is not None else ():
+        try:
+            if provider.key_secret:
+                gateway.ports.secrets.get(provider.key_secret)
+        except OutpostError as error:
+            return error.code
+    return OK
 
 
 async def readiness(gateway: Gateway) -> Readiness:
     """Judge now.
 
-    An expired certificate is told, but takes nobody out of service: the data path needs none. While the ledger is known
+    An expired certificate and a missing provider key are told, but take nobody out of service: the data path needs no
+    certificate, and other providers still answer. While the ledger is known
     to have failed, it is asked again by an empty append, or nothing would ever find out that it works again.
     """
     orgs = tuple(gateway.orgs())

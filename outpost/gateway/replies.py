@@ -5,13 +5,12 @@ from collections.abc import Mapping
 
 import orjson
 
+from outpost.core.bundle.documents import Provider
 from outpost.core.chat.messages import BodyLimits, JsonObject, parse_body
 from outpost.core.errors import PeerError, RequestError
-from outpost.gateway.upstream import MAX_REPLY_BYTES, ProviderBadReplyError, read_all
+from outpost.gateway.upstream import MAX_REPLY_BYTES, ProviderBadReplyError
 from outpost.ports import UpstreamResponse
 
-MAX_ERROR_BYTES = 65_536  # bytes of a provider's error that are read to find its code
-ERROR_SECONDS = 5.0  # time for that
 REPLY_LIMITS = BodyLimits(max_bytes=MAX_REPLY_BYTES, max_nodes=1_000_000)
 _STREAM_TYPE = "text/event-stream"
 _JSON_TYPE = "application/json"
@@ -27,7 +26,7 @@ _FORWARDED = (
 )
 # A figure too short to be a card number, a date, or a duration such as 1m30.5s: no room for text.
 _HEADER_VALUE = re.compile(r"\d{1,10}|\d{4}-\d{2}-\d{2}|(?:\d{1,6}(?:\.\d{1,6})?(?:ms|[dhms])){1,4}", re.ASCII)
-_IDENTIFIER = re.compile(r"[a-z][a-z_]{0,47}")  # error codes of providers
+_CREDENTIALS = frozenset({401, 403})
 _REJECTED = frozenset({400, 404, 413, 422})
 
 
@@ -50,46 +49,50 @@ class ProviderRejectedError(PeerError):
     fatal = True
 
 
+class ProviderCredentialsError(PeerError):
+    """The provider does not accept the key that this outpost has for it."""
+
+    code = "provider.credentials"
+    fatal = True
+
+
 def forwarded_headers(headers: Mapping[str, str]) -> dict[str, str]:
     """Headers of the provider that the client gets: figures only."""
     found = {name: headers.get(name, "") for name in _FORWARDED}
     return {name: value for name, value in found.items() if _HEADER_VALUE.fullmatch(value)}
 
 
-async def check_head(response: UpstreamResponse, *, stream: bool) -> None:
+def check_head(response: UpstreamResponse, provider: Provider, *, stream: bool) -> None:
     """Accept status 200 with the media type that was asked for.
 
     Raises:
-        PeerError: ProviderStatusError, ProviderRateLimitedError, ProviderRejectedError, ProviderBadReplyError.
+        PeerError: ProviderStatusError, ProviderRateLimitedError, ProviderRejectedError, ProviderCredentialsError,
+            ProviderBadReplyError.
     """
     if response.status != 200:
-        raise await _failure(response)
+        raise _failure(response.status, provider)
     media_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     wanted = _STREAM_TYPE if stream else _JSON_TYPE
     if media_type != wanted:
         raise ProviderBadReplyError(f"the provider's answer is not {wanted}", field="Content-Type")
 
 
-async def _failure(response: UpstreamResponse) -> PeerError:
-    """Name a failure by status and, where it is a plain word, the provider's code; its text may repeat the prompt."""
-    word = await _error_word(response)
-    said = f"the provider answered {response.status}" + (f" ({word})" if word else "")
-    if response.status == 429:
+def _failure(status: int, provider: Provider) -> PeerError:
+    """Name a failure by status alone: text and codes of the provider may repeat the prompt."""
+    said = f"provider {provider.name} answered {status}"
+    if status in _CREDENTIALS:
+        return ProviderCredentialsError(f"{said}: it does not accept our key", next_step=_key_step(provider))
+    if status == 429:
         return ProviderRateLimitedError(said, next_step="try again later")
-    if response.status in _REJECTED:
+    if status in _REJECTED:
         return ProviderRejectedError(said, next_step="check model and parameters")
     return ProviderStatusError(said)
 
 
-async def _error_word(response: UpstreamResponse) -> str:
-    try:
-        raw = await read_all(response.chunks(), ERROR_SECONDS)
-        tree = parse_body(raw, BodyLimits(max_bytes=MAX_ERROR_BYTES))
-    except (PeerError, RequestError):
-        return ""
-    error = tree.get("error")
-    words = [error.get("code"), error.get("type")] if isinstance(error, dict) else []
-    return next((word for word in words if isinstance(word, str) and _IDENTIFIER.fullmatch(word)), "")
+def _key_step(provider: Provider) -> str:
+    if not provider.key_secret:
+        return "its route names no key: set key_secret"
+    return f"check the file secrets/{provider.key_secret} of the outpost"
 
 
 def parse_reply(raw: bytes) -> JsonObject:

@@ -12,8 +12,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 class SecretMissingError(StoreError):
     """There is no such secret here, or it cannot be read."""
 
-    code = "secret.missing"
-    fatal = False  # it may be mounted later
+    code = "secret.missing"  # fatal: it may be mounted later, but no retry of a client mounts it
 
 
 class SecretEmptyError(SecretMissingError):
