@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from controlplane.cli import output as out
+from controlplane.cli.secret_file import reserved
 
 
 @click.group()
@@ -57,9 +58,9 @@ def create(name: str, org: str, key_file: Path | None, state: Path, output: str,
         )
         return await plane.publisher.create_key(org, description)
 
-    text, record, published = out.on_plane(state, output, work)
-    if key_file is not None:
-        out.write_secret(key_file, text + "\n")
+    with reserved(key_file, output) as keep:
+        text, record, published = out.on_plane(state, output, work)
+        keep(text + "\n")
     if output == "json":
         shown = {} if key_file else {"key": text}
         facts = {"id": record.id, "name": name, "org": org, "expires_s": record.expires}

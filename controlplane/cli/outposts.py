@@ -8,6 +8,7 @@ import click
 
 from controlplane.cli import output as out
 from controlplane.cli import status as members
+from controlplane.cli.secret_file import reserved
 
 TTL_UNITS = {"s": 1000, "m": 60_000, "h": 3_600_000}
 
@@ -50,9 +51,9 @@ def register(name: str, org: str, token_file: Path | None, state: Path, output: 
         door = plane.door()
         return await plane.administration.register(org, name, options["ttl"], door), door
 
-    registered, door = out.on_plane(state, output, work)
-    if token_file is not None:
-        out.write_secret(token_file, registered.token + "\n")
+    with reserved(token_file, output) as keep:
+        registered, door = out.on_plane(state, output, work)
+        keep(registered.token + "\n")
     paste = f"outpost enroll --token-file {token_file or 'FILE'}"
     expires = out.moment(registered.expires_ms)
     if output == "json":

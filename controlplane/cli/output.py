@@ -78,9 +78,20 @@ def exit_code(error: Exception) -> int:
     return INTERNAL
 
 
+def fault(error: Exception) -> str:
+    """Whose fault a failure is, in the words of ``outpost.core.errors.Fault``."""
+    from certs.errors import KeyStoreError
+    from controlplane.domain import errors
+    from outpost.core.errors import Fault
+
+    if isinstance(error, errors.StateError | KeyStoreError):
+        return Fault.STORE.value
+    return Fault.OURSELVES.value if type(error) is errors.ControlPlaneError else Fault.CALLER.value
+
+
 def fail(error: Any, output: str) -> NoReturn:
     """Print cause and next step on standard error, and end with the matching code."""
-    fields = error.as_dict()
+    fields = {"fault": fault(error), **error.as_dict()}
     if output == "json":
         click.echo(json.dumps({"schema": "outpost.error/1", "error": fields}, sort_keys=True), err=True)
     else:
@@ -102,6 +113,10 @@ def perform(work: Callable[[], Coroutine[Any, Any, Result]], output: str = "tabl
         return asyncio.run(work())
     except (ControlPlaneError, TrustError, OutpostError) as error:
         fail(error, output)
+    except OSError as error:
+        from controlplane.cli.failures import path_refused
+
+        fail(path_refused(error), output)
 
 
 def on_plane(state: Path, output: str, work: Callable[[Any], Coroutine[Any, Any, Result]]) -> Result:
@@ -141,14 +156,3 @@ def moment(milliseconds: int) -> str:
     if not milliseconds:
         return "-"
     return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-
-
-def write_secret(path: Path, text: str) -> None:
-    """A secret into a new file of mode 0600."""
-    from certs.errors import TrustError
-    from certs.shell.private_files import create_private_file
-
-    try:
-        create_private_file(path, text.encode())
-    except TrustError as error:
-        fail(error, "table")

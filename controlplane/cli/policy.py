@@ -67,19 +67,28 @@ def publish(file: Path, org: str, state: Path, output: str, *, wait: bool) -> No
 @policy.command()
 @out.org_option
 @out.state_option
-def show(org: str, state: Path) -> None:
+@out.output_option
+def show(org: str, state: Path, output: str) -> None:
     """Print the policy in force, as it was signed."""
+    import json
 
     async def work(plane: Any) -> Any:
         from outpost.core.bundle import names
 
         return (await plane.publisher.documents(org))[names.PACKS_PATH]
 
-    click.echo(out.on_plane(state, "table", work).decode())
+    text = out.on_plane(state, output, work).decode()
+    if output == "json":
+        out.emit_json("controlplane.policy/1", {"org": org, "policy": json.loads(text)})
+    else:
+        click.echo(text)
 
 
 def published(result: Any, org: str, output: str) -> None:
     """Say what a publication did."""
+    for each in result.findings:
+        place = f" {each.pack}/{each.rule}".rstrip("/") if each.pack else ""
+        out.note(f"{each.level.value} {each.code}{place}: {each.message}")
     if output == "json":
         facts = {"org": org, "revision": result.revision, "changed": result.changed, "set": result.number}
         out.emit_json("controlplane.publication/1", facts)

@@ -62,8 +62,12 @@ def serve(state: Path) -> None:
 
 
 @click.command()
-def version() -> None:
+@out.output_option
+def version(output: str) -> None:
     """Print the version."""
     from importlib.metadata import version as installed
 
-    click.echo(installed("ai-outpost"))
+    if output == "json":
+        out.emit_json("controlplane.version/1", {"version": installed("ai-outpost")})
+    else:
+        click.echo(installed("ai-outpost"))

@@ -76,11 +76,13 @@ class Published:
     Attributes:
         number: of the newest set.
         changed: false when the same content was in force already; then nothing was signed.
+        findings: remarks of the linter on a policy, none of them an error.
     """
 
     number: int
     revision: str
     changed: bool
+    findings: tuple[LintFinding, ...] = ()
 
 
 def judge_policy(text: bytes) -> tuple[PolicyDocument, tuple[LintFinding, ...]]:
@@ -125,7 +127,9 @@ class Publisher:
             BundleError: the document cannot be read or compiled.
             PolicyLintError: certain mistakes.
             PolicyAudienceError: it is for another org.
+            OrgUnknownError: no such org.
         """
+        self._store.for_org(org)  # an unknown org is the first mistake to be told
         document, findings = judge_policy(text)
         errors = [finding for finding in findings if finding.level is LintLevel.ERROR]
         if errors:
@@ -134,7 +138,8 @@ class Publisher:
             raise PolicyAudienceError(
                 f"the policy is for another org than {org}", field="org", next_step=f"set org: {org} in the document"
             )
-        return await self._release(org, {names.PACKS_PATH: canonical_bytes(document)})
+        published = await self._release(org, {names.PACKS_PATH: canonical_bytes(document)})
+        return replace(published, findings=findings)
 
     async def publish_routes(self, org: str, providers: Sequence[Provider]) -> Published:
         """Sign and roll out the providers of an org. Raises BundleError: a provider that an outpost would refuse."""
@@ -227,8 +232,9 @@ class Publisher:
         return await self._publish(org, change)
 
     async def _publish(self, org: str, change: Callable[[OrgTransaction], Awaitable[Changes]]) -> Published:
+        space = self._store.for_org(org)
         repository = self._repository(org)
-        async with self._store.for_org(org).write() as transaction:
+        async with space.write() as transaction:
             changes = await change(transaction)
             number, current = await self._current(transaction)
             if not changes:

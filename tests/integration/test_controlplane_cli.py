@@ -83,8 +83,11 @@ async def test_an_operators_first_hour(tmp_path: Path) -> None:
     policy = tmp_path / "policy.json"
     policy.write_text((await ok(state, "policy", "show", "--org", "acme")).out.replace('"ALLOW"', '"BLOCK"'))
     await ok(state, "policy", "lint", str(policy))
+    assert (await ok(state, "policy", "show", "--org", "acme", "--output", "json")).json["policy"]["org"] == "acme"
+    assert (await ok(state, "version", "--output", "json")).json["version"]
     published = await ok(state, "policy", "publish", str(policy), "--org", "acme", "--output", "json")
     assert (published.json["revision"], published.json["changed"]) == ("2.4", True)
+    assert "warning policy.lint.nothing_allowed: " in published.err
     await ok(state, "route", "set", "second", "--org", "acme", "--url", "http://127.0.0.1:10/v1", "--model", "gpt-*")
     routes = (await ok(state, "route", "show", "--org", "acme", "--output", "json")).json["providers"]
     assert [each["name"] for each in routes] == ["default", "second"]
@@ -116,6 +119,9 @@ FAILURES: dict[str, tuple[tuple[str, ...], int, str]] = {
     "an unknown org": (("outpost", "list", "--org", "nobody"), 4, "org.unknown"),
     "an org that is a path": (("outpost", "list", "--org", "../x"), 5, "org.name"),
     "an org that exists": (("org", "create", "acme"), 5, "org.exists"),
+    "an unknown org of a key": (("key", "create", "x", "--org", "nobody"), 4, "org.unknown"),
+    "an unknown org of a revocation": (("key", "revoke", "x", "--org", "nobody"), 4, "org.unknown"),
+    "an unknown org of a policy": (("policy", "publish", __file__, "--org", "nobody"), 4, "org.unknown"),
     "an unknown outpost": (("outpost", "show", "nobody", "--org", "acme"), 4, "outpost.unknown"),
     "a token that lives too long": (("outpost", "register", "x", "--org", "acme", "--ttl", "25h"), 5, "token.ttl"),
     "an unknown key": (("key", "revoke", "nobody", "--org", "acme"), 4, "key.unknown"),
@@ -133,9 +139,38 @@ async def test_failures_say_what_why_and_what_next(tmp_path: Path) -> None:
         error = json.loads(result.err)["error"]
         assert error["code"].startswith(code), name
         assert error["message"]
+        assert error["fault"], name
     people = await run(state, "outpost", "show", "nobody", "--org", "acme")
     assert people.err.startswith("error outpost.unknown: ")
     assert "→ list them: controlplane outpost list" in people.err
+
+
+async def test_a_secret_that_has_no_place_is_not_made(tmp_path: Path) -> None:
+    state, old = tmp_path / "state", tmp_path / "old"
+    await made(state)
+    old.write_text("kept")
+    commands = {("key", "create", "alice"): "--key-file", ("outpost", "register", "prod"): "--token-file"}
+    for command, option in commands.items():
+        for path, words in ((old, "File exists"), (tmp_path / "nodir" / "x", "No such file or directory")):
+            refused = await run(state, *command, "--org", "acme", option, str(path), "--output", "json")
+            error = json.loads(refused.err)["error"]
+            assert (refused.status, error["field"], error["fault"]) == (8, str(path), "store")
+            assert words in error["message"]
+        fresh = tmp_path / "fresh"
+        refused = await run(state, *command, "--org", "nobody", option, str(fresh))
+        assert (refused.status, fresh.exists()) == (4, False)
+    assert old.read_text() == "kept"
+    assert (await ok(state, "key", "list", "--org", "acme", "--output", "json")).json["keys"] == []
+    assert (await ok(state, "outpost", "list", "--org", "acme", "--output", "json")).json["outposts"] == []
+
+
+async def test_a_path_in_the_way_is_one_typed_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    refused = await run(tmp_path / "file" / "state", "init", "--output", "json")
+    error = json.loads(refused.err)["error"]
+    assert (refused.status, error["code"], error["fault"]) == (8, "path.refused", "caller")
+    assert str(tmp_path / "file") in error["field"]
+    assert error["next"]
 
 
 async def test_a_folder_without_control_plane_is_named(tmp_path: Path) -> None:
