@@ -216,8 +216,10 @@ async def test_what_agent_and_worker_know_is_told_and_told_again_to_whoever_come
         os.kill(scene.pid("worker-0"), 9)
         await scene.again("worker-0", 2)
         await scene.until(lambda: scene.log().count(f"worker-0 {told}") == 2)
-        fleets = [json.loads(line.split(" ", 2)[2]) for line in scene.said("agent-0 fleet")]
-        assert fleets[-1] == {"workers": 2, "workers_ready": 2, "states": states}
+        fleet = {"workers": 2, "workers_ready": 2, "states": states}
+        await scene.until(
+            lambda: f"agent-0 fleet {json.dumps(fleet, sort_keys=True)}" == scene.said("agent-0 fleet")[-1]
+        )
 
 
 async def test_an_org_that_no_worker_has_judged_is_unknown(scene: Scene) -> None:
