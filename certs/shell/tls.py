@@ -7,13 +7,14 @@ a channel that believes only that root.
 """
 
 import ipaddress
+import os
 import ssl
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from socket import create_connection, socket
+from socket import create_connection, gaierror, socket
 
 import grpc
 from OpenSSL import SSL, crypto
@@ -153,7 +154,7 @@ def fetch_server_chain(host: str, port: int, timeout_seconds: float) -> tuple[by
             _handshake(connection, transport, deadline)
     except (OSError, SSL.Error, UnicodeError) as error:
         raise ServerUnreachableError(
-            f"No TLS handshake with the server ({type(error).__name__}).",
+            f"No TLS handshake with {host}:{port}: {_in_words(error)}.",
             field="endpoint",
             next_step="Check host, port and firewall; the listener must be the control plane's enrollment port.",
         ) from error
@@ -161,6 +162,21 @@ def fetch_server_chain(host: str, port: int, timeout_seconds: float) -> tuple[by
     if not 0 < len(chain) <= MAX_CHAIN_CERTIFICATES:
         raise ChainFormatError(f"A chain has 1 to {MAX_CHAIN_CERTIFICATES} certificates.", field="chain")
     return tuple(crypto.dump_certificate(crypto.FILETYPE_ASN1, certificate) for certificate in chain)
+
+
+def _in_words(error: Exception) -> str:
+    """What kept a handshake from happening, for people."""
+    if isinstance(error, gaierror | UnicodeError):
+        return "the name was not found"
+    if isinstance(error, ConnectionRefusedError):
+        return "connection refused"
+    if isinstance(error, TimeoutError):
+        return "timed out"
+    if isinstance(error, ConnectionResetError):
+        return "the server closed the connection"
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno).lower()
+    return "the server does not speak TLS"
 
 
 def _client(host: str) -> SSL.Connection:

@@ -207,3 +207,17 @@ def test_a_peer_chain_is_bounded(live: Hierarchy, now: int) -> None:
 
 def test_a_tls_identity_reads_as_given() -> None:
     assert TLSIdentity(b"key", b"chain").chain_pem == b"chain"
+
+
+def test_host_port_and_cause_stand_in_words() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        with pytest.raises(tls.ServerUnreachableError, match=rf"with 127\.0\.0\.1:{port}: connection refused\."):
+            tls.fetch_server_chain("127.0.0.1", port, 5)
+    with pytest.raises(tls.ServerUnreachableError, match=r"with no-such\.invalid:8443: the name was not found\."):
+        tls.fetch_server_chain("no-such.invalid", 8443, 5)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        with pytest.raises(tls.ServerUnreachableError, match=rf"127\.0\.0\.1:{port}: timed out\."):
+            tls.fetch_server_chain("127.0.0.1", port, 0.05)
