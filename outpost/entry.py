@@ -16,7 +16,7 @@ from outpost.bootstrap.state import prepare_state, require_orgs, usable, wrap_ke
 from outpost.bootstrap.world import SystemChance
 from outpost.core.errors import StoreError
 from outpost.paths import StatePaths
-from outpost.settings import ListenError, Settings, listening
+from outpost.settings import ListenError, Settings, listening, with_state
 from outpost.supervisor import Supervisor
 from outpost.telemetry import Event, configure, emit
 
@@ -152,5 +152,7 @@ async def _lock(path: Path) -> int:
     except TimeoutError as error:
         os.close(descriptor)
         raise StateInUseError(
-            "another outpost runs on this state folder", field=str(path.parent.parent), next_step="outpost status"
+            "another outpost runs on this state folder",
+            field=str(path.parent.parent),
+            next_step=with_state("outpost status", path.parent.parent),
         ) from error

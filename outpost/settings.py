@@ -6,6 +6,8 @@ Secrets never stand here: provider keys are files in ``secrets_dir``. Unknown ke
 import errno
 import ipaddress
 import os
+import re
+import shlex
 import socket
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -19,6 +21,8 @@ from outpost.core.errors import OutpostError
 
 ENVIRONMENT_PREFIX = "OUTPOST_"
 DEFAULT_FILE = "outpost.toml"
+DEFAULT_STATE = ".outpost"
+_COMMANDS = re.compile(r"(?<!controlplane )\boutpost (?:run|status|enroll|doctor|verify-audit)\b(?! --state)")
 MAX_FILE_BYTES = 64 * 1024  # an order of magnitude over every setting written out with comments
 MAX_WORKERS = 64  # event loops; the largest hosts that we know of
 
@@ -40,7 +44,7 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    state: Path = Field(default=Path(".outpost"), description="folder for identity, cache and audit log")
+    state: Path = Field(default=Path(DEFAULT_STATE), description="folder for identity, cache and audit log")
     host: str = Field(
         default="127.0.0.1", description="address that clients connect to; other than loopback turns TLS on"
     )
@@ -99,6 +103,13 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def with_state(text: str, state: Path) -> str:
+    """A text with our commands as they must be typed for a state folder; the default folder needs no option."""
+    if state == Path(DEFAULT_STATE):
+        return text
+    return _COMMANDS.sub(lambda found: f"{found[0]} --state {shlex.quote(str(state))}", text)
 
 
 def load(file: Path | None, options: Mapping[str, Any], environment: Mapping[str, str] | None = None) -> Settings:

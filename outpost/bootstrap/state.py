@@ -9,6 +9,7 @@ from certs.shell.private_files import create_private_file, read_private_file
 from outpost.core.errors import OutpostError, StoreError
 from outpost.paths import StatePaths
 from outpost.ports import Chance
+from outpost.settings import with_state
 
 WRAP_KEY_BYTES = 32  # AES-256
 
@@ -77,6 +78,8 @@ def require_orgs(paths: StatePaths) -> tuple[str, ...]:
         raise NotEnrolledError(
             "this outpost is not enrolled",
             field=str(paths.state),
-            next_step="outpost enroll --token-file TOKEN (the token comes from `controlplane outpost register`)",
+            next_step=with_state(
+                "outpost enroll --token-file TOKEN (the token comes from `controlplane outpost register`)", paths.state
+            ),
         )
     return orgs

@@ -2,35 +2,38 @@
 
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import groupby
 from pathlib import Path
 
 import click
 
 from outpost.bootstrap.world import SystemClock
-from outpost.cli import doctor_local, doctor_network, doctor_state, output
+from outpost.cli import doctor_local, doctor_network, doctor_providers, doctor_state, output
 from outpost.cli.doctor_report import GROUPS, Level, Line
 from outpost.cli.main import settings_options
 from outpost.paths import StatePaths
-from outpost.settings import Settings
+from outpost.settings import Settings, with_state
 
 SCHEMA = "outpost.doctor/1"
 
 
 @click.command()
 @settings_options
-@click.option("--offline", is_flag=True, help="leave the network group out")
+@click.option("--offline", is_flag=True, help="leave the groups network and providers out")
 @output.output_option
 def doctor(state: Path | None, config_file: Path | None, *, offline: bool, **options: str) -> None:
     """Look at everything that can be wrong, and name the next command. Example: outpost doctor --offline
 
-    Groups: config, clock, files, identity, network, bundle, inspection, audit, limits. Ends with 7 when a line fails.
+    Groups: config, process, clock, files, identity, network, bundle, providers, inspection, audit, limits.
+    Ends with 7 when a line fails.
     """
     line, settings = doctor_local.check_settings(config_file, state)
     lines = [line]
     if settings is not None:
-        lines += examine(settings, offline=offline)
+        state = settings.state
+        found = examine(settings, offline=offline)
+        lines += [replace(each, next_step=with_state(each.next_step, state)) for each in found]
     lines.sort(key=lambda each: GROUPS.index(each.group))  # stable: within a group in the order of looking
     fine = all(each.level is not Level.FAIL for each in lines)
     if options["output"] == "json":
@@ -47,6 +50,7 @@ def examine(settings: Settings, *, offline: bool) -> Iterator[Line]:
     yield from doctor_local.check_listener(settings)
     yield from doctor_local.check_files(settings, paths)
     yield doctor_local.check_limits()
+    yield doctor_local.check_running(paths)
     line, scanner = doctor_state.compile_detectors()
     yield line
     orgs = paths.orgs()
@@ -66,6 +70,8 @@ def examine(settings: Settings, *, offline: bool) -> Iterator[Line]:
         yield from loaded.lines
         if loaded.program is not None:
             yield doctor_state.check_canary(loaded.program)
+            if not offline:
+                yield from doctor_providers.check_providers(loaded.program)
         yield from doctor_state.check_audit(paths, org)
         if not offline:
             yield from doctor_network.check_network(paths.org(org), now_ms // 1000)

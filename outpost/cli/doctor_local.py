@@ -4,6 +4,7 @@ import os
 import resource
 import stat
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 from certs.errors import TrustError
@@ -12,6 +13,7 @@ from outpost.bootstrap import listener
 from outpost.cli.doctor_report import Level, Line, failed, ok
 from outpost.core.bundle.trust import CLOCK_TOLERANCE_MS
 from outpost.core.errors import OutpostError
+from outpost.ipc import sockets
 from outpost.paths import StatePaths
 from outpost.settings import Settings
 from outpost.sync import identity as identities
@@ -44,6 +46,16 @@ def check_listener(settings: Settings) -> Iterator[Line]:
         yield failed("OP-CFG-002", error)
     else:
         yield ok("OP-CFG-002", "certificate and key of the listener belong together")
+
+
+def check_running(paths: StatePaths) -> Line:
+    """Whether an outpost answers on this state folder."""
+    try:
+        with closing(sockets.connect(paths.admin_socket)):
+            return ok("OP-RUN-001", "an outpost runs on this state folder")
+    except OSError:
+        message = "no outpost runs on this state folder"
+        return Line("OP-RUN-001", Level.WARN, message, code="admin.unreachable", next_step="outpost run")
 
 
 def check_clock(paths: StatePaths, floors_ms: dict[str, int], now_ms: int) -> Iterator[Line]:

@@ -10,11 +10,13 @@ from outpost.core.errors import OutpostError
 MAX_FOREIGN_CHARS = 64  # characters shown of a name that a peer chose
 GROUPS = (
     "config",
+    "process",
     "clock",
     "files",
     "identity",
     "network",
     "bundle",
+    "providers",
     "inspection",
     "audit",
     "limits",
@@ -55,7 +57,9 @@ class Line:
         return _GROUP_BY_PREFIX[self.id.split("-")[1]]
 
 
-_GROUP_BY_PREFIX = dict(zip(("CFG", "CLK", "FIL", "IDN", "NET", "BND", "INS", "AUD", "LIM"), GROUPS, strict=True))
+_GROUP_BY_PREFIX = dict(
+    zip(("CFG", "RUN", "CLK", "FIL", "IDN", "NET", "BND", "PRV", "INS", "AUD", "LIM"), GROUPS, strict=True)
+)
 
 
 def ok(line_id: str, message: str, org: str = "") -> Line:

@@ -35,8 +35,13 @@ def enroll(state: Path | None, config_file: Path | None, token_file: str, **opti
     from outpost.bootstrap import enrollment
 
     configured = settings.load(config_file, {"state": state})
-    identity = asyncio.run(enrollment.enroll(configured, read_token(token_file), metadata.version("ai-outpost")))
+    token = read_token(token_file)
+    identity, spent = asyncio.run(enrollment.enroll(configured, token, metadata.version("ai-outpost")))
     told = identity.enrollment
+    if not spent:
+        click.echo(
+            f"this folder is enrolled already as {told.name} of org {told.org}: the token was not used", err=True
+        )
     if options["output"] == "json":
         output.emit_json(
             {
@@ -50,7 +55,7 @@ def enroll(state: Path | None, config_file: Path | None, token_file: str, **opti
         )
         return
     click.echo(f"enrolled as {told.outpost_id} ({told.name}) of org {told.org}")
-    click.echo("next: outpost run")
+    click.echo(settings.with_state("next: outpost run", configured.state))
 
 
 def read_token(token_file: str) -> str:

@@ -25,6 +25,7 @@ class AdminUnreachableError(StoreError):
     """No outpost runs on this state folder."""
 
     code = "admin.unreachable"
+    fatal = False
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -43,14 +44,20 @@ def ask(state: Path) -> dict[str, Any]:
 
     Raises:
         AdminUnreachableError: none runs there.
+        NotEnrolledError: and none could.
     """
     connection = _UnixConnection(StatePaths(state).admin_socket)
     try:
         connection.request("GET", "/status")
         answer: dict[str, Any] = json.loads(connection.getresponse().read())
     except (OSError, http.client.HTTPException) as error:
+        from outpost.bootstrap.state import require_orgs
+
+        require_orgs(StatePaths(state))
         raise AdminUnreachableError(
-            "no outpost runs on this state folder", field=str(state), next_step="outpost run"
+            "no outpost runs on this state folder",
+            field=str(state),
+            next_step=settings.with_state("outpost run", state),
         ) from error
     finally:
         connection.close()
@@ -84,14 +91,28 @@ def is_well(answer: dict[str, Any]) -> bool:
 def _tables(answer: dict[str, Any]) -> None:
     rows = []
     for name, org in sorted(answer["orgs"].items()):
-        failed = [f"{function}: {code}" for function, code in sorted(org["functions"].items()) if code != "ok"]
+        failed = [f"{org['code']}: {org['reason']}"] if org["state"] != "ACTIVE" and org["code"] else []
+        failed += [f"{function}: {code}" for function, code in sorted(org["functions"].items()) if code != "ok"]
         days = (org["certificate_expires_ms"] / 1000 - time.time()) / 86400
         audit = f"{org['audit_cosigned']}/{org['audit_size']}"
-        rows.append((name, org["state"], org["revision"] or "-", f"{days:.1f} d", audit, "; ".join(failed) or "ok"))
+        rows.append(
+            (
+                name,
+                org["state"],
+                org["revision"] or "-",
+                f"{days:.1f} d",
+                audit,
+                "; ".join(failed) or _no_news(org["state"]),
+            )
+        )
     output.emit_table(("ORG", "STATE", "REVISION", "CERTIFICATE", "AUDIT COSIGNED", "HEALTH"), rows)
     click.echo()
     processes = [(p["role"], p["index"], p["pid"], "ready" if p["ready"] else "down") for p in answer["processes"]]
     output.emit_table(("PROCESS", "INDEX", "PID", "STATE"), processes)
+
+
+def _no_news(state: str) -> str:
+    return "ok" if state == "ACTIVE" else "-"
 
 
 @click.command()

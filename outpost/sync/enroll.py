@@ -16,7 +16,7 @@ from certs.shell.private_files import read_private_file, replace_private_file
 from certs.verify import root_by_pin
 from outpost import ports
 from outpost.core.audit.note import NoteError, NoteVerifier, SignatureType
-from outpost.core.errors import PeerError
+from outpost.core.errors import PeerError, StoreError
 from outpost.paths import StatePaths
 from outpost.sync import identity as identities
 
@@ -31,6 +31,12 @@ class EnrollmentAnswerError(PeerError):
 
     code = "enrollment.answer"
     fatal = True
+
+
+class AlreadyEnrolledError(StoreError):
+    """The state folder is enrolled under another name than the token's."""
+
+    code = "state.enrolled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +66,7 @@ async def enroll(
 
     Raises:
         JoinTokenFormatError: not a token.
+        AlreadyEnrolledError: the folder is enrolled with the token's org under another name; the token is not spent.
         PinError: the server is not the control plane of this token.
         ControlPlaneRefusedError: expired, used, clock.
         EnrollmentAnswerError: the answer names another org or holds other certificates.
@@ -69,7 +76,7 @@ async def enroll(
     for folder in (org.identity, org.audit):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if (org.identity / identities.ENROLLMENT).exists():
-        return identities.load(org.identity)
+        return _known(identities.load(org.identity), token, paths)
     key_pem, csr_der = _pending(org.identity)
     log_key = _log_key(org.audit)
     host, port = join_token.split_endpoint(token.endpoint)
@@ -89,6 +96,18 @@ async def enroll(
     identities.save(org.identity, identity)
     for name in (PENDING, PENDING_CSR):
         (org.identity / name).unlink(missing_ok=True)
+    return identity
+
+
+def _known(identity: identities.Identity, token: join_token.JoinToken, paths: StatePaths) -> identities.Identity:
+    told = identity.enrollment
+    if told.name != token.name:
+        raise AlreadyEnrolledError(
+            f"this folder is enrolled already as {told.name} of org {told.org}; the token, for {token.name}, was not"
+            " used",
+            field=str(paths.state),
+            next_step="give the new outpost a folder of its own: outpost enroll --token-file TOKEN --state OTHER",
+        )
     return identity
 
 

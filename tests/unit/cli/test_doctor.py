@@ -41,9 +41,9 @@ def examine(cli: Cli, paths: StatePaths, *options: str) -> Result:
 def test_a_healthy_outpost_has_nothing_but_ok(cli: Cli, state: StatePaths) -> None:
     told = examine(cli, state, "--offline")
     found = lines(told)
-    assert [(line["id"], line["message"]) for line in found.values() if line["level"] != "ok"] == []
+    assert [(line["id"], line["level"]) for line in found.values() if line["level"] != "ok"] == [("OP-RUN-001", "warn")]
     assert told.code == 0
-    assert {line["group"] for line in found.values()} == set(GROUPS) - {"network"}
+    assert {line["group"] for line in found.values()} == set(GROUPS) - {"network", "providers"}
     assert told.json["ok"] is True
 
 
@@ -61,7 +61,7 @@ def test_people_get_groups_and_next_steps(cli: Cli, tmp_path: Path) -> None:
     told = cli("doctor", "--state", tmp_path / "nothing")
     assert told.code == 7
     assert "identity\n  fail  OP-IDN-001  this outpost is not enrolled" in told.out
-    assert "        → outpost enroll --token-file" in told.out
+    assert f"        → outpost enroll --state {tmp_path / 'nothing'} --token-file" in told.out
     assert told.out.splitlines()[-1].endswith("2 fail")
 
 

@@ -6,7 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from certs.join_token import JoinToken
+from outpost.paths import StatePaths
 from tests.unit.cli.conftest import Cli
+from tests.unit.core.bundle.samples import ORG
+from tests.unit.sync.enrolled import NAME
 
 TOKEN = "ojt1." + "x"
 
@@ -77,3 +81,16 @@ def test_a_file_that_is_missing_has_one_exit_code(what: str, cli: Cli) -> None:
     told = cli(*MISSING[what])
     assert (told.code, told.out) == (8, ""), told.err
     assert "error " in told.err
+
+
+def test_a_token_that_is_not_needed_is_said_to_be_unused(cli: Cli, state: StatePaths, tmp_path: Path) -> None:
+    def token(name: str) -> str:
+        path = tmp_path / name
+        made = JoinToken(org=ORG, name=name, endpoint="localhost:1", pin="0" * 64, secret=os.urandom(32))
+        path.write_text(made.encode())
+        return str(path)
+
+    again = cli("enroll", "--state", state.state, "--token-file", token(NAME))
+    assert (again.code, "the token was not used" in again.err) == (0, True), again.err
+    other = cli("enroll", "--state", state.state, "--token-file", token("another"))
+    assert (other.code, "error state.enrolled" in other.err) == (8, True), other.err

@@ -208,3 +208,15 @@ async def test_a_token_is_refused_before_anybody_is_called(what: str, tmp_path: 
     assert refused.value.code == "token.malformed"
     assert (plane.dialled, plane.asked) == ([], [])
     assert BAD_TOKENS[what] == "" or BAD_TOKENS[what] not in str(refused.value.as_dict())
+
+
+async def test_a_token_for_another_name_is_not_swallowed(tmp_path: Path) -> None:
+    plane = ControlPlane()
+    first = await enroll(tmp_path / "s", plane)
+    with pytest.raises(enrolling.AlreadyEnrolledError) as refused:
+        await enroll(tmp_path / "s", plane, replace(TOKEN, name="another").encode())
+    told = refused.value
+    assert (told.code, len(plane.asked)) == ("state.enrolled", 1)
+    assert f"enrolled already as {NAME}" in told.message
+    assert "--state" in told.next_step
+    assert await enroll(tmp_path / "s", plane) == first
