@@ -3,6 +3,7 @@
 Secrets never stand here: provider keys are files in ``secrets_dir``. Unknown keys are refused.
 """
 
+import difflib
 import errno
 import ipaddress
 import os
@@ -22,6 +23,9 @@ from outpost.core.errors import OutpostError
 ENVIRONMENT_PREFIX = "OUTPOST_"
 DEFAULT_FILE = "outpost.toml"
 DEFAULT_STATE = ".outpost"
+# Not ours: Kubernetes writes the address of a service named outpost into variables of these names.
+_FOREIGN_VARIABLES = re.compile(r"OUTPOST_(?:SERVICE_(?:HOST|PORT)|PORT_[0-9]+_(?:TCP|UDP))(?:_[A-Z0-9_]+)?$")
+_PLACE = re.compile(r"\(at line (\d+), column (\d+)\)")
 _COMMANDS = re.compile(r"(?<!controlplane )\boutpost (?:run|status|enroll|doctor|verify-audit)\b(?! --state)")
 MAX_FILE_BYTES = 64 * 1024  # an order of magnitude over every setting written out with comments
 MAX_WORKERS = 64  # event loops; the largest hosts that we know of
@@ -124,28 +128,49 @@ def load(file: Path | None, options: Mapping[str, Any], environment: Mapping[str
         SettingsError: unreadable file, unknown key or a value out of bounds; names the field, never the value.
     """
     values: dict[str, Any] = _read_file(file)
+    source = dict.fromkeys(values, f"the file {file if file is not None else DEFAULT_FILE}")
     for key, text in (os.environ if environment is None else environment).items():  # noqa: TID251 - the one place
-        if key.startswith(ENVIRONMENT_PREFIX) and key[len(ENVIRONMENT_PREFIX) :].lower() in Settings.model_fields:
-            values[key[len(ENVIRONMENT_PREFIX) :].lower()] = text
-    values.update({key: value for key, value in options.items() if value is not None})
-    return check(values)
+        if key.startswith(ENVIRONMENT_PREFIX) and not _FOREIGN_VARIABLES.match(key):
+            name = key.removeprefix(ENVIRONMENT_PREFIX).lower()
+            if name not in Settings.model_fields:
+                raise SettingsError(f"the variable {key} is no setting", field=key, next_step=_nearest(name, key))
+            values[name], source[name] = text, f"the variable {key}"
+    for key, value in options.items():
+        if value is not None:
+            values[key], source[key] = value, f"the option --{key.replace('_', '-')}"
+    return check(values, source)
 
 
-def check(values: Mapping[str, Any]) -> Settings:
+def _nearest(name: str, key: str) -> str:
+    near = difflib.get_close_matches(name, Settings.model_fields, 1)
+    if near:
+        written = near[0] if name == key else ENVIRONMENT_PREFIX + near[0].upper()
+        return f"is {written} meant? `outpost config schema` shows the settings"
+    return "remove it; `outpost config schema` shows the settings"
+
+
+def check(values: Mapping[str, Any], source: Mapping[str, str] | None = None) -> Settings:
     """Checked settings from plain values.
 
+    Args:
+        values: by name.
+        source: where each came from, for the message.
+
     Raises:
-        SettingsError: names the field and the cause.
+        SettingsError: names the field, the cause and where the value came from.
     """
     try:
         return Settings.model_validate(dict(values))
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False, include_context=False)[0]
         name = ".".join(str(part) for part in first["loc"])
+        came = (source or {}).get(str(first["loc"][0]) if first["loc"] else "", "")
+        unknown = first["type"] == "extra_forbidden"
+        step = _nearest(name, name) if unknown else "see `outpost config schema` for the settings"
         raise SettingsError(
-            f"setting {name}: {first['msg']}",
+            f"setting {name}: {'there is no such setting' if unknown else first['msg']}{came and f' (from {came})'}",
             field=name,
-            next_step="see `outpost config schema` for the settings",
+            next_step=step,
         ) from None
 
 
@@ -184,6 +209,20 @@ def _read_file(file: Path | None) -> dict[str, Any]:
             raise SettingsError(f"the settings file is larger than {MAX_FILE_BYTES} bytes", field=str(path))
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise SettingsError(f"the settings file cannot be read: {error.strerror}", field=str(path)) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError("the settings file is no TOML", field=str(path)) from error
+        raise SettingsError(
+            f"the settings file cannot be read: {error.strerror}",
+            field=str(path),
+            next_step="check the path and its rights",
+        ) from error
+    except tomllib.TOMLDecodeError as error:
+        place = _PLACE.search(str(error))  # the rest of its text may repeat what the file holds
+        where = f" at line {place[1]}, column {place[2]}" if place else ""
+        raise SettingsError(
+            f"the settings file is no TOML{where}",
+            field=str(path),
+            next_step='correct that line: setting = value, and texts in "quotes"',
+        ) from None
+    except UnicodeDecodeError:
+        raise SettingsError(
+            "the settings file is no TOML: it is not UTF-8", field=str(path), next_step="save the file as UTF-8"
+        ) from None

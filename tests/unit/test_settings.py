@@ -31,7 +31,7 @@ def test_the_file_in_the_working_folder_counts(tmp_path: Path, monkeypatch: pyte
 
 def test_options_win_over_variables_and_variables_over_the_file(tmp_path: Path) -> None:
     file = write(tmp_path, 'port = 1001\nworkers = 2\nlog_level = "DEBUG"\n')
-    environment = {"OUTPOST_PORT": "1002", "OUTPOST_WORKERS": "3", "OUTPOST_UNKNOWN": "x", "PORT": "9"}
+    environment = {"OUTPOST_PORT": "1002", "OUTPOST_WORKERS": "3", "OUTPOST_SERVICE_HOST": "10.0.0.1", "PORT": "9"}
     found = settings.load(file, {"port": 1003, "workers": None}, environment)
     assert (found.port, found.workers, found.log_level) == (1003, 3, "DEBUG")
 
@@ -43,7 +43,7 @@ def test_the_process_s_own_variables_count_when_none_are_given(tmp_path: Path, m
 
 
 REFUSED: dict[str, tuple[str | bytes, str, str]] = {
-    "an unknown key": (f'prot = "{CANARY}"', "prot", "Extra inputs"),
+    "an unknown key": (f'prot = "{CANARY}"', "prot", "no such setting"),
     "a port that is none": ("port = 70000", "port", "less than or equal to 65535"),
     "a port of another type": (f'port = "{CANARY}"', "port", "valid integer"),
     "a negative number of workers": ("workers = -1", "workers", "greater than or equal to 0"),
@@ -85,6 +85,44 @@ def test_a_bad_variable_is_refused_by_name_and_not_by_value(tmp_path: Path, monk
         settings.load(None, {}, {"OUTPOST_WORKERS": CANARY})
     assert refused.value.field == "workers"
     assert CANARY not in str(refused.value.as_dict())
+
+
+SOURCES: dict[str, tuple[str, dict[str, Any], dict[str, str], str]] = {
+    "the file": ("workers = -1", {}, {}, "(from the file "),
+    "a variable": ("", {}, {"OUTPOST_WORKERS": "-1"}, "(from the variable OUTPOST_WORKERS)"),
+    "an option": ("workers = 1", {"metrics_port": -1}, {}, "(from the option --metrics-port)"),
+}
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_a_bad_value_says_that_it_came_from(source: str, tmp_path: Path) -> None:
+    text, options, environment, told = SOURCES[source]
+    with pytest.raises(SettingsError) as refused:
+        settings.load(write(tmp_path, text), options, environment)
+    assert told in refused.value.message
+
+
+def test_an_unknown_variable_is_refused_by_name_with_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError) as refused:
+        settings.load(write(tmp_path, ""), {}, {"OUTPOST_WORKER": CANARY})
+    assert refused.value.field == "OUTPOST_WORKER"
+    assert "OUTPOST_WORKERS" in refused.value.next_step
+    assert CANARY not in str(refused.value.as_dict())
+
+
+SERVICE_LINKS = ("SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_HTTPS", "PORT_8300_TCP", "PORT_8300_TCP_ADDR")
+
+
+@pytest.mark.parametrize("name", SERVICE_LINKS)
+def test_what_kubernetes_says_of_a_service_is_no_setting(name: str, tmp_path: Path) -> None:
+    assert settings.load(write(tmp_path, ""), {}, {f"OUTPOST_{name}": "tcp://10.0.0.1:8300"}) == Settings()
+
+
+def test_a_slip_in_the_file_is_shown_by_line(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"no TOML at line 2, column \d+") as refused:
+        settings.load(write(tmp_path, f"port = 1\nhost = {CANARY}\n"), {}, {})
+    assert refused.value.next_step
+    assert CANARY not in f"{refused.value.as_dict()}{refused.value.__cause__}"
 
 
 def test_every_default_passes_its_own_check() -> None:
