@@ -5,7 +5,8 @@ Read once, by ``bootstrap``. Unknown keys are refused, and no error shows a valu
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,20 @@ def checked(values: Mapping[str, Any]) -> Settings:
             field=field,
             next_step=f"correct it in {FILE_NAME} or in {PREFIX}{field.upper()}",
         ) from None
+
+
+def listen_for(hosts: Sequence[str]) -> str:
+    """The address that ``init`` writes for ``listen``: all addresses as soon as a host is not of this machine alone."""
+    if all(host == "localhost" or _is_loopback(host) for host in hosts):
+        return "127.0.0.1"
+    return "::" if ":" in hosts[0] else "0.0.0.0"  # noqa: S104 -- outposts call from elsewhere; both listeners use TLS
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False  # a name
 
 
 def render(settings: Settings) -> str:

@@ -73,6 +73,7 @@ class Server:
             "event": "controlplane.ready",
             "enroll": settings.enroll_endpoint or endpoint_of(settings.hosts[0], enroll_port),
             "grpc": sync_endpoint,
+            "listen": [endpoint_of(settings.listen, port) for port in (enroll_port, sync_port)],
             "pid": os.getpid(),
             "pin": plane.setup.pin(),
             "trust_domain": settings.trust_domain,

@@ -131,8 +131,8 @@ def show(name: str, org: str, state: Path, output: str) -> None:
     if output == "json":
         out.emit_json("controlplane.outpost/1", facts)
         return
-    for key, value in facts.items():
-        click.echo(f"{key:<22}{out.moment(value) if key.endswith('_ms') else value}")
+    for label, text in out.lines_of(facts):
+        click.echo(f"{label:<32}{text}")
 
 
 @outpost.command()

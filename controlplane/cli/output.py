@@ -156,3 +156,22 @@ def moment(milliseconds: int) -> str:
     if not milliseconds:
         return "-"
     return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def lines_of(facts: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Names with texts for people: what is nested gets dotted names, times are UTC, nothing is a dash."""
+    lines: list[tuple[str, str]] = []
+    for key, value in facts.items():
+        name = prefix + key
+        if isinstance(value, dict) and value:
+            lines += lines_of(value, f"{name}.")
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            for number, item in enumerate(value, start=1):
+                lines += lines_of(item, f"{name}.{number}.")
+        elif isinstance(value, list):
+            lines.append((name, " ".join(map(str, value)) or "-"))
+        elif key.endswith(("_ms", "_s")):
+            lines.append((name.rpartition("_")[0], moment(value if key.endswith("_ms") else value * 1000)))
+        else:
+            lines.append((name, "-" if value in (None, "", {}) else str(value)))
+    return lines

@@ -15,7 +15,9 @@ from controlplane.cli import output as out
 @click.option(
     "--host", "hosts", multiple=True, help="name or address in the server certificate; the first is told to outposts"
 )
-@click.option("--listen", help="address to listen on  [default: 127.0.0.1]")
+@click.option(
+    "--listen", help="address to listen on  [default: 127.0.0.1; all addresses when a --host is not loopback]"
+)
 @click.option("--enroll-port", type=click.IntRange(0, 65535), help="enrollment  [default: 8443; 0: any free]")
 @click.option("--grpc-port", type=click.IntRange(0, 65535), help="outposts, mTLS  [default: 8444; 0: any free]")
 @click.option(
@@ -27,6 +29,7 @@ def init(state: Path, output: str, root_key_out: Path | None, **options: Any) ->
     from controlplane.bootstrap import plane
 
     given = {name: value for name, value in options.items() if value not in (None, ())}
+    given.setdefault("listen", settings.listen_for(given.get("hosts", ())))
 
     async def work() -> Any:
         return await plane.initialise(state, settings.checked(given), root_key_out)
@@ -37,6 +40,7 @@ def init(state: Path, output: str, root_key_out: Path | None, **options: Any) ->
         out.emit_json("controlplane.init/1", {"state": str(state), "pin": foundation.pin, "root_key": kept})
         return
     click.echo(f"control plane made in {state}")
+    click.echo(f"  listens on   {given['listen']} once it serves")
     click.echo(f"  root CA pin  {foundation.pin}")
     click.echo(f"  root CA key  {kept}")
     if root_key_out is None:
@@ -47,7 +51,9 @@ def init(state: Path, output: str, root_key_out: Path | None, **options: Any) ->
 @click.command()
 @out.state_option
 def serve(state: Path) -> None:
-    """Run until SIGTERM. Prints one JSON line on standard output when both listeners accept connections."""
+    """Run until SIGTERM. Prints one JSON line on standard output when both listeners accept connections: where it
+    listens, and what outposts are told (enroll, grpc).
+    """
     import json
 
     from controlplane.bootstrap import serving

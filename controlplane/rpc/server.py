@@ -4,6 +4,7 @@ Every argument below was measured: without ``max_pending_requests`` 648 of 1,000
 time-out a dead connection lives 60 s, without ``so_reuseport`` 0 two servers share a port silently.
 """
 
+import socket
 from collections.abc import Callable, Sequence
 
 import grpc
@@ -98,13 +99,36 @@ def _server(max_receive_bytes: int) -> grpc.aio.Server:
 async def _start(
     server: grpc.aio.Server, address: str, server_credentials: grpc.ServerCredentials
 ) -> tuple[grpc.aio.Server, int]:
+    require_free(address)
     try:
         port = server.add_secure_port(address, server_credentials)
     except RuntimeError as error:
-        raise ListenError(
-            f"{address} cannot be listened on",
-            field="listen",
-            next_step="free the port, or change enroll_port and grpc_port in controlplane.toml",
-        ) from error
+        raise _listen_error(address, "the system refused") from error
     await server.start()
     return server, port
+
+
+def require_free(address: str) -> None:
+    """Bind and let go: gRPC tells no cause, and writes lines of its own when it cannot bind.
+
+    Raises:
+        ListenError: the address is in use, not this machine's, or not allowed.
+    """
+    host, _, port = address.rpartition(":")
+    try:
+        found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, place = found[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(place)
+            probe.listen(1)
+    except OSError as error:
+        raise _listen_error(address, error.strerror or "the system refused") from error
+
+
+def _listen_error(address: str, cause: str) -> ListenError:
+    return ListenError(
+        f"{address} cannot be listened on: {cause}",
+        field="listen",
+        next_step="free the port, or change enroll_port and grpc_port (or listen) in controlplane.toml",
+    )

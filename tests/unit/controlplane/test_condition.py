@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from controlplane.cli.output import lines_of
 from controlplane.cli.status import member, member_row
 from controlplane.cli.waiting import CONNECTED_MS, ENROLLED_MS, lack, wait_active
 from controlplane.domain.condition import SILENT_MS, Condition, condition, silent_after_ms
@@ -120,3 +121,25 @@ async def test_only_connected_outposts_are_waited_for(tmp_path: Path) -> None:
         assert (waited.missing, sorted(waited.absent)) == ((), ["gone", "never"])
         states = {each.outpost.name: each.attention for each in await plane.administration.outposts("acme")}
         assert states == {"here": (), "gone": ("not seen for 5 min",), "never": ("never seen",)}
+
+
+def test_facts_for_people_have_no_braces_and_utc_times() -> None:
+    facts = {
+        "reason": "",
+        "created_ms": START_MS,
+        "revoked_ms": 0,
+        "status": {"clock_ms": START_MS, "health": {"sync": "ok"}, "tiers": [0, 1]},
+        "delivery": None,
+        "certificates": [{"serial": "1f", "issued_s": START_MS // 1000}],
+    }
+    assert lines_of(facts) == [
+        ("reason", "-"),
+        ("created", "2026-11-18 11:06:40 UTC"),
+        ("revoked", "-"),
+        ("status.clock", "2026-11-18 11:06:40 UTC"),
+        ("status.health.sync", "ok"),
+        ("status.tiers", "0 1"),
+        ("delivery", "-"),
+        ("certificates.1.serial", "1f"),
+        ("certificates.1.issued", "2026-11-18 11:06:40 UTC"),
+    ]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from controlplane.settings import FILE_NAME, Settings, SettingsError, checked, load, render
+from controlplane.settings import FILE_NAME, Settings, SettingsError, checked, listen_for, load, render
 
 CANARY = "canary-value-1234"
 
@@ -62,3 +62,18 @@ def test_a_folder_without_settings_is_no_control_plane(tmp_path: Path) -> None:
 def test_more_hosts_than_a_certificate_holds_are_refused() -> None:
     with pytest.raises(SettingsError):
         checked({"hosts": tuple(f"h{at}.example" for at in range(16))})
+
+
+LISTEN = {
+    "nothing said": ((), "127.0.0.1"),
+    "this machine": (("127.0.0.1", "localhost", "::1"), "127.0.0.1"),
+    "a name": (("cp.example",), "0.0.0.0"),
+    "an address": (("10.0.0.5", "localhost"), "0.0.0.0"),
+    "an address of IPv6": (("2001:db8::1",), "::"),
+}
+
+
+@pytest.mark.parametrize("name", LISTEN)
+def test_init_listens_where_its_hosts_can_be_reached(name: str) -> None:
+    hosts, expected = LISTEN[name]
+    assert listen_for(hosts) == expected
