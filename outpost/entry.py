@@ -103,6 +103,8 @@ def _announce(settings: Settings, port: int, metrics_port: int) -> None:
         "metrics": f"http://{settings.metrics_host}:{metrics_port}/metrics",
         "pid": os.getpid(),
     }
+    if secured and settings.tls_certificate_file is None:
+        line["ca"] = str(settings.state / "listener" / "ca.pem")  # what clients must trust
     sys.stdout.write(json.dumps(line) + "\n")
     sys.stdout.flush()
 

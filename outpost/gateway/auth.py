@@ -86,7 +86,7 @@ def read_credential(headers: CIMultiDictProxy[str]) -> Credential:
     text = found.pop()
     match = _KEY.fullmatch(text) if len(text) <= MAX_CREDENTIAL_CHARS else None
     if match is None:
-        raise unknown_key()
+        raise unknown_key("keys of this outpost begin with op_; ask your administrator for one")
     return Credential(match[1], hashlib.sha256(text.encode()).hexdigest())
 
 
@@ -95,11 +95,9 @@ def _bearer(value: str) -> str:
     return token.strip() if scheme.lower() == "bearer" else ""
 
 
-def unknown_key() -> AuthUnknownKeyError:
-    """The one answer for every key that this outpost does not know, whatever the cause."""
-    return AuthUnknownKeyError(
-        "this key is not known here", field="Authorization", next_step="ask your administrator for a key"
-    )
+def unknown_key(next_step: str = "ask your administrator for a key") -> AuthUnknownKeyError:
+    """The one answer for every key that is not known here; only a text that is no key of ours is told apart."""
+    return AuthUnknownKeyError("this key is not known here", field="Authorization", next_step=next_step)
 
 
 def check_key(keys: Mapping[str, ClientKey], credential: Credential, now_ms: int) -> ClientKey:

@@ -139,23 +139,23 @@ class Handlers:
         """Everything else, in the shape that clients expect."""
         known = {ENDPOINT: "POST", "/v1/models": "GET", "/healthz": "GET", "/readyz": "GET", "/health": "GET"}
         method = known.get(request.path)
-        error: OutpostError = UnknownEndpointError("there is no such endpoint", field="path")
+        there = ", ".join(f"{verb} {path}" for path, verb in known.items())
+        error: OutpostError = UnknownEndpointError(
+            "there is no such endpoint", field="path", next_step=f"there are {there}"
+        )
         if method is not None:
             error = MethodError(f"this endpoint takes {method} only", field="method")
         return _refusal(error, self._gateway.request_id())
 
 
 def list_models(caller: Caller) -> list[dict[str, Any]]:
-    """Model names and globs of the routes, narrowed to what the key may use."""
+    """Names of models that the routes or the key spell out and that the key may use; a glob is no model."""
     found: dict[str, str] = {}
     for provider in caller.program.providers:
-        for entry in provider.models:
-            if may_use(caller.key, entry):
-                found.setdefault(entry, provider.name)
-            else:
-                for glob in caller.key.models:
-                    if glob_matches(entry.lower(), glob.lower()):
-                        found.setdefault(glob, provider.name)
+        for name in (*provider.models, *caller.key.models):
+            served = any(glob_matches(entry.lower(), name.lower()) for entry in provider.models)
+            if "*" not in name and served and may_use(caller.key, name):
+                found.setdefault(name, provider.name)
     return [{"id": name, "object": "model", "created": CREATED, "owned_by": owner} for name, owner in found.items()]
 
 

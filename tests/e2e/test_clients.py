@@ -94,7 +94,7 @@ class TestClients:
         assert await site.seen() == []
 
     async def test_models_are_listed(self, client: openai.AsyncOpenAI) -> None:
-        assert [model.id async for model in client.models.list()]
+        assert "*" not in "".join([model.id async for model in client.models.list()])
 
     @pytest.mark.parametrize("unit", ["characters", "bytes"])
     async def test_a_streamed_secret_never_arrives_wherever_it_is_cut(

@@ -3,6 +3,7 @@
 import asyncio
 import io
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ import pytest
 
 from outpost.core.bundle.trust import OrgState, State
 from outpost.core.decision import Action
-from tests.unit.gateway.harness import CARD, KEYS, ORG, OTHER_ORG, Stack, client_key, rule, stack
+from outpost.gateway.handlers import list_models
+from outpost.gateway.journey import Caller
+from tests.unit.gateway.harness import CARD, KEYS, ORG, OTHER_ORG, Stack, client_key, program, rule, stack
 
 GOOD = b'{"model":"gpt-x","messages":[{"role":"user","content":"hello"}]}'
 JSON = {"Content-Type": "application/json"}
@@ -233,3 +236,33 @@ async def test_the_actor_and_features_of_a_key_are_recorded(outpost: Stack) -> N
     assert record["actor"] == {"kind": "client", "key_id": client_key("human", "").id, "groups": ["staff"]}
     assert record["features"]["channel"] == "interactive"
     assert KEYS["human"] not in str(record)
+
+
+async def test_a_key_of_another_form_gets_a_hint(outpost: Stack) -> None:
+    _, answer, _ = await post(outpost, GOOD, {"Authorization": "Bearer sk-something"})
+    assert "begin with op_" in answer["error"]["message"]
+    _, answer, _ = await post(outpost, GOOD, {"X-API-Key": f"op_{ORG}_" + "z" * 43})
+    assert "begin with op_" not in answer["error"]["message"]
+
+
+async def test_an_unknown_endpoint_is_answered_with_those_that_there_are(outpost: Stack) -> None:
+    async with aiohttp.ClientSession() as session, session.get(f"{outpost.url}/completions") as response:
+        error = orjson.loads(await response.read())["error"]
+    assert (response.status, error["code"]) == (404, "endpoint.unknown")
+    for endpoint in ("POST /v1/chat/completions", "GET /v1/models", "GET /healthz"):
+        assert endpoint in error["message"]
+
+
+async def test_models_are_listed_by_name_and_never_by_glob(outpost: Stack) -> None:
+    made = program(ORG, outpost.simulator.url)
+    provider = replace(made.providers[0], models=("gpt-4o-mini", "gpt-5", "gpt-*", "*"))
+    made = replace(made, providers=(provider,))
+    keys = {name: Caller(made, client_key(name, KEYS["main"], models=globs)) for name, globs in LISTED_FOR.items()}
+    assert {name: [model["id"] for model in list_models(caller)] for name, caller in keys.items()} == {
+        "any": ["gpt-4o-mini", "gpt-5"],
+        "narrow": ["gpt-4o-mini"],
+        "named": ["claude-x"],
+    }
+
+
+LISTED_FOR: dict[str, tuple[str, ...]] = {"any": (), "narrow": ("gpt-4o*",), "named": ("claude-x",)}

@@ -5,6 +5,7 @@ here, and an error names the field, the cause and the next step, never a value. 
 what the rules mean.
 """
 
+import difflib
 import hashlib
 import json
 from collections.abc import Iterator
@@ -238,17 +239,40 @@ _NEXT_STEPS = {
 }
 
 
+# Words of the library for kinds that authors know by other names.
+_KINDS = {
+    "a valid tuple": "a list",
+    "a valid dictionary or instance of ": "a mapping: ",
+    "a valid dictionary": "a mapping",
+}
+
+
+def _nearest(name: str) -> str:
+    models = (PolicyDocument, Default, Pack, Rule, Conditions)
+    fields = [field.alias or key for model in models for key, field in model.model_fields.items()]
+    near = difflib.get_close_matches(shown(name).lower(), fields, 1)
+    return f"is {near[0]} meant? " if near else ""
+
+
+def _in_words(error: ErrorDetails) -> tuple[str, str]:
+    """Message and next step of one of pydantic's errors; its messages hold no input."""
+    kind, message = error["type"], error["msg"].removeprefix("Value error, ")
+    step = _NEXT_STEPS.get(kind, "correct the value; docs/policy.md describes the field")
+    if kind == "extra_forbidden":
+        name = str(error["loc"][-1])
+        return f"there is no field {shown(name)}", _nearest(name) + step
+    for theirs, ours in _KINDS.items():
+        message = message.replace(theirs, ours)
+    return message, step
+
+
 def _refusal(errors: list[ErrorDetails]) -> PolicyDocumentError:
-    """Turn the first of pydantic's errors into ours; its messages hold no input."""
-    first = errors[0]
+    """Turn one of pydantic's errors into ours: a misspelt field first, since it often is why another is missing."""
+    first = next((error for error in errors if error["type"] == "extra_forbidden"), errors[0])
     field = _path(first["loc"])
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-    message = first["msg"].removeprefix("Value error, ")
-    return PolicyDocumentError(
-        f"{field}: {message}{more}",
-        field=field,
-        next_step=_NEXT_STEPS.get(first["type"], "correct the value; docs/policy.md describes the field"),
-    )
+    message, step = _in_words(first)
+    return PolicyDocumentError(f"{field}: {message}{more}", field=field, next_step=step)
 
 
 Disagreement = tuple[str, str, str]

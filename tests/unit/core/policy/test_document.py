@@ -294,3 +294,17 @@ def test_the_json_schema_is_printable_and_closed() -> None:
     assert schema["additionalProperties"] is False
     assert set(schema["required"]) == {"schema", "org", "default", "combining", "packs", "org_chain"}
     assert set(schema["$defs"]["Conditions"]["properties"]) == set(doc.Conditions.model_fields)
+
+
+def test_a_misspelt_field_is_told_first_with_the_nearest() -> None:
+    wrong = conditions(entity_type=["email"])
+    del wrong["packs"][0]["rules"][0]["action"]
+    with pytest.raises(PolicyDocumentError) as caught:
+        parse_document(json.dumps(wrong).encode())
+    assert caught.value.message == f"{RULE}.conditions.entity_type: there is no field entity_type (and 1 more)"
+    assert caught.value.next_step.startswith("is entity_types meant? ")
+
+
+def test_kinds_are_told_in_the_words_of_authors() -> None:
+    with pytest.raises(PolicyDocumentError, match="should be a list"):
+        parse_document(json.dumps(conditions(entity_types="email")).encode())
