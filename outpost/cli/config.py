@@ -18,26 +18,41 @@ def config() -> None:
 
 @config.command()
 @settings_options
-def show(state: Path | None, config_file: Path | None) -> None:
+@output.output_option
+def show(state: Path | None, config_file: Path | None, **options: str) -> None:
     """Print the settings in force. Example: outpost config show"""
-    output.emit_json(settings.load(config_file, {"state": state}).model_dump(mode="json"))
+    found = settings.load(config_file, {"state": state}).model_dump(mode="json")
+    if options["output"] == "json":
+        output.emit_json({"schema": "outpost.settings/1", "settings": found})
+    else:
+        output.emit_json(found)
 
 
 @config.command()
 @settings_options
-def check(state: Path | None, config_file: Path | None) -> None:
+@output.output_option
+def check(state: Path | None, config_file: Path | None, **options: str) -> None:
     """Check the settings file and variables. Example: outpost config check --config outpost.toml"""
     settings.load(config_file, {"state": state})
-    click.echo("settings are valid")
+    if options["output"] == "json":
+        output.emit_json({"schema": "outpost.settings_check/1", "valid": True})
+    else:
+        click.echo("settings are valid")
 
 
 @config.command()
-def schema() -> None:
-    """Print the JSON schema of the settings file. Example: outpost config schema"""
+@output.output_option
+def schema(**options: str) -> None:
+    """Print the JSON schema of the settings file; it is JSON either way. Example: outpost config schema"""
     click.echo(json.dumps(settings.Settings.model_json_schema(), indent=2, sort_keys=True))
 
 
 @click.command()
-def version() -> None:
+@output.output_option
+def version(**options: str) -> None:
     """Print the version. Example: outpost version"""
-    click.echo(metadata.version("ai-outpost"))
+    found = metadata.version("ai-outpost")
+    if options["output"] == "json":
+        output.emit_json({"schema": "outpost.version/1", "version": found})
+    else:
+        click.echo(found)

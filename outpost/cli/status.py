@@ -119,12 +119,28 @@ def _no_news(state: str) -> str:
 @click.option("--host", default="127.0.0.1", show_default=True, help="address of the listener")
 @click.option("--port", default=8300, show_default=True, help="port of the listener")
 @click.option("--ready", is_flag=True, help="ask for readiness, not only for life")
-def health(host: str, port: int, *, ready: bool) -> None:
+@output.output_option
+def health(host: str, port: int, *, ready: bool, **options: str) -> None:
     """Ask a running outpost whether it lives; made for container health checks. Example: outpost health --ready"""
-    sys.exit(asyncio.run(_probe(host, port, "/readyz" if ready else "/healthz")))
+    code, text = asyncio.run(_probe(host, port, "/readyz" if ready else "/healthz"))
+    if options["output"] == "json":
+        output.emit_json({"schema": "outpost.health/1", "ok": code == output.OK, "answer": _data(text)})
+    elif code == output.UNREACHABLE:
+        click.echo(f"nothing answers on {host}:{port}", err=True)
+    else:
+        click.echo(text)
+    sys.exit(code)
 
 
-async def _probe(host: str, port: int, path: str) -> int:
+def _data(text: str) -> Any:
+    """What was answered as data; something else than an outpost may listen there."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
+
+
+async def _probe(host: str, port: int, path: str) -> tuple[int, str]:
     import aiohttp
 
     # The listener's certificate may be of a CA that this machine does not know; a probe reads no secret and sends none.
@@ -135,9 +151,7 @@ async def _probe(host: str, port: int, path: str) -> int:
                 aiohttp.ClientSession(timeout=timeout) as session,
                 session.get(f"{scheme}://{host}:{port}{path}", ssl=False) as answer,
             ):
-                click.echo(await answer.text())
-                return output.OK if answer.status == 200 else output.DEGRADED
+                return output.OK if answer.status == 200 else output.DEGRADED, await answer.text(errors="replace")
         except (aiohttp.ClientError, TimeoutError, socket.gaierror):
             continue
-    click.echo(f"nothing answers on {host}:{port}", err=True)
-    return output.UNREACHABLE
+    return output.UNREACHABLE, ""

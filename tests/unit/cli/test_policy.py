@@ -132,7 +132,7 @@ def test_a_denial_without_effect_is_an_error(cli: Cli, tmp_path: Path) -> None:
     assert told.code == 5
     errors = [finding for finding in told.json["findings"] if finding["level"] == "error"]
     assert ("base", "cards") in [(finding["pack"], finding["rule"]) for finding in errors]
-    assert told.json["errors"] == 1
+    assert told.json["errors"] == len(errors)
     table = cli("policy", "lint", "policy.yaml")
     assert "base/cards" in table.out
 

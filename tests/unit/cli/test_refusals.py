@@ -94,3 +94,24 @@ def test_a_token_that_is_not_needed_is_said_to_be_unused(cli: Cli, state: StateP
     assert (again.code, "the token was not used" in again.err) == (0, True), again.err
     other = cli("enroll", "--state", state.state, "--token-file", token("another"))
     assert (other.code, "error state.enrolled" in other.err) == (8, True), other.err
+
+
+DOCUMENTS: dict[str, tuple[tuple[str, ...], str]] = {
+    "version": (("version",), "outpost.version/1"),
+    "config show": (("config", "show"), "outpost.settings/1"),
+    "config check": (("config", "check"), "outpost.settings_check/1"),
+    "health": (("health", "--port", "1"), "outpost.health/1"),
+}
+
+
+@pytest.mark.parametrize("command", DOCUMENTS)
+def test_programs_get_one_document_of(command: str, cli: Cli) -> None:
+    arguments, schema = DOCUMENTS[command]
+    assert cli(*arguments, "--output", "json").json["schema"] == schema
+
+
+def test_health_of_nobody_is_told_to_people_and_programs(cli: Cli) -> None:
+    people = cli("health", "--port", "1")
+    assert (people.code, people.out, people.err) == (6, "", "nothing answers on 127.0.0.1:1\n")
+    programs = cli("health", "--port", "1", "--output", "json")
+    assert (programs.code, programs.json["ok"], programs.json["answer"]) == (6, False, None)
