@@ -157,7 +157,7 @@ class OrgAgent:
             if isinstance(message, ports.Offer):
                 await self._offer(plane, session, message)
             elif isinstance(message, ports.Locked):
-                self._set("control_link", "identity.revoked")
+                self._set("control_link", "outpost.revoked")
             elif isinstance(message, ports.RotateNow):
                 await self._rotate(plane, self._parts.load_identity())
             else:

@@ -177,7 +177,7 @@ class TestCommands:
             outcome("outpost", "doctor", "--state", empty, "--output", "json"),
             outcome("outpost", "run", "--state", empty, "--port", "0"),
         )
-        assert (status, error_of(said)["code"]) == (6, "admin.unreachable")
+        assert (status, error_of(said)["code"]) == (8, "state.not_enrolled")
         assert alive == 6
         assert doctor == 7
         assert "state.not_enrolled" in {line["code"] for line in json.loads(report)["lines"]}

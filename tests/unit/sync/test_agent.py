@@ -379,7 +379,7 @@ async def test_a_lock_is_shown_and_the_stream_stays() -> None:
         plane.session.down.put_nowait(ports.Locked("revoked"))
         await asyncio.wait_for(until(lambda: world.agent.knowledge.functions["control_link"] != "ok"), PATIENCE)
         await asyncio.wait_for(until(plane.session.down.empty), PATIENCE)
-        assert world.agent.knowledge.functions["control_link"] == "identity.revoked"
+        assert world.agent.knowledge.functions["control_link"] == "outpost.revoked"
         assert not plane.closed
 
 
