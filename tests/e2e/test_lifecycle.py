@@ -183,7 +183,7 @@ class TestCommands:
         assert "state.not_enrolled" in {line["code"] for line in json.loads(report)["lines"]}
         assert run == 8
         assert "state.not_enrolled" in why
-        assert "outpost enroll --token-file" in why
+        assert f"outpost enroll --state {empty} --token-file" in why
 
     async def test_a_second_outpost_on_the_same_folder_is_refused_and_the_first_serves_on(self, life: Life) -> None:
         second = asyncio.create_task(outcome("outpost", "run", "--state", life.state(), "--port", "0"))
