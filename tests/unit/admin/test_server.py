@@ -8,7 +8,9 @@ import aiohttp
 import pytest
 
 from outpost.admin import server
+from outpost.bootstrap.state import NotEnrolledError
 from outpost.cli import status
+from outpost.paths import StatePaths
 
 STATUS: dict[str, Any] = {"schema": "outpost.status/1", "orgs": {}, "processes": []}
 
@@ -29,10 +31,19 @@ async def test_the_command_line_asks_the_admin_socket(tmp_path: Path) -> None:
         await runner.cleanup()
 
 
-def test_a_state_folder_without_an_outpost_says_so(tmp_path: Path) -> None:
+def test_a_state_folder_that_is_not_enrolled_says_so(tmp_path: Path) -> None:
+    with pytest.raises(NotEnrolledError) as refused:
+        status.ask(tmp_path)
+    assert refused.value.next_step.startswith("outpost enroll")
+
+
+def test_an_enrolled_state_folder_without_an_outpost_says_so(tmp_path: Path) -> None:
+    identity = StatePaths(tmp_path).org("acme").identity
+    identity.mkdir(parents=True)
+    (identity / "enrollment.json").write_bytes(b"{}")
     with pytest.raises(status.AdminUnreachableError) as refused:
         status.ask(tmp_path)
-    assert refused.value.next_step == "outpost run"
+    assert refused.value.next_step.startswith("outpost run")
 
 
 ANSWERS = {"/metrics": b"outpost_requests_total 1.0\n", "/healthz": b'{"status": "ok"}'}
