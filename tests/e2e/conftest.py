@@ -17,6 +17,7 @@ from outpost.cli.stack import Stack, stack, wait_ready
 from outpost.cli.status import ask
 
 ORG = "acme"
+LISTED_MODEL = "gpt-4o-mini"
 PROBE_SECONDS = 0.05  # between two looks at another process, which tells nobody when it is done
 Answer = TypeVar("Answer")
 # Test values, in pieces so that no scanner takes this file for a leak.
@@ -118,7 +119,8 @@ async def install(running: Stack, *orgs: str) -> dict[str, Site]:
     await running.start_controlplane()
     sites = {}
     for org in orgs:
-        await running.controlplane("org", "create", org, "--provider-url", provider)
+        models = ("--model", LISTED_MODEL, "--model", "*")
+        await running.controlplane("org", "create", org, "--provider-url", provider, *models)
         key = await running.create_key(org)
         await running.enroll(org)
         sites[org] = Site(running, "", key, provider.removesuffix("/v1"))
