@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n outpost_wire/v1/enrollment.proto\x12\x0foutpost_wire.v1\"\x91\x01\n\rEnrollRequest\x12\x11\n\ttoken_org\x18\x01 \x01(\t\x12\x14\n\x0ctoken_secret\x18\x02 \x01(\x0c\x12\x0f\n\x07\x63sr_der\x18\x03 \x01(\x0c\x12\x1c\n\x14\x61udit_log_public_key\x18\x04 \x01(\x0c\x12\x0e\n\x06now_ms\x18\x05 \x01(\x03\x12\x18\n\x10software_version\x18\x06 \x01(\t\"\x84\x02\n\x0e\x45nrollResponse\x12\x0b\n\x03org\x18\x01 \x01(\t\x12\x12\n\noutpost_id\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x14\n\x0ctrust_domain\x18\x04 \x01(\t\x12\x11\n\tchain_der\x18\x05 \x03(\x0c\x12\x18\n\x10trust_bundle_der\x18\x06 \x03(\x0c\x12\x10\n\x08tuf_root\x18\x07 \x01(\x0c\x12\x1a\n\x12witness_public_key\x18\x08 \x01(\x0c\x12\x14\n\x0cwitness_name\x18\t \x01(\t\x12\x15\n\rsync_endpoint\x18\n \x01(\t\x12\x15\n\rjoin_sequence\x18\x0b \x01(\x04\x12\x0e\n\x06now_ms\x18\x0c \x01(\x03\x32W\n\nEnrollment\x12I\n\x06\x45nroll\x12\x1e.outpost_wire.v1.EnrollRequest\x1a\x1f.outpost_wire.v1.EnrollResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n outpost_wire/v1/enrollment.proto\x12\x0foutpost_wire.v1\"\x91\x01\n\rEnrollRequest\x12\x11\n\ttoken_org\x18\x01 \x01(\t\x12\x14\n\x0ctoken_secret\x18\x02 \x01(\x0c\x12\x0f\n\x07\x63sr_der\x18\x03 \x01(\x0c\x12\x1c\n\x14\x61udit_log_public_key\x18\x04 \x01(\x0c\x12\x0e\n\x06now_ms\x18\x05 \x01(\x03\x12\x18\n\x10software_version\x18\x06 \x01(\t\"\xc1\x02\n\x0e\x45nrollResponse\x12\x0b\n\x03org\x18\x01 \x01(\t\x12\x12\n\noutpost_id\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x14\n\x0ctrust_domain\x18\x04 \x01(\t\x12\x11\n\tchain_der\x18\x05 \x03(\x0c\x12\x18\n\x10trust_bundle_der\x18\x06 \x03(\x0c\x12\x10\n\x08tuf_root\x18\x07 \x01(\x0c\x12\x1a\n\x12witness_public_key\x18\x08 \x01(\x0c\x12\x14\n\x0cwitness_name\x18\t \x01(\t\x12\x15\n\rsync_endpoint\x18\n \x01(\t\x12\x15\n\rjoin_sequence\x18\x0b \x01(\x04\x12\x0e\n\x06now_ms\x18\x0c \x01(\x03\x12\x0f\n\x07logical\x18\r \x01(\t\x12\x16\n\x0esync_endpoints\x18\x0e \x03(\t\x12\x12\n\nissuer_der\x18\x0f \x03(\x0c\"3\n\x10\x43hallengeRequest\x12\x0b\n\x03org\x18\x01 \x01(\t\x12\x12\n\noutpost_id\x18\x02 \x01(\t\"2\n\x11\x43hallengeResponse\x12\r\n\x05nonce\x18\x01 \x01(\x0c\x12\x0e\n\x06now_ms\x18\x02 \x01(\x03\"\xc2\x01\n\x0eRecoverRequest\x12\x0b\n\x03org\x18\x01 \x01(\t\x12\x12\n\noutpost_id\x18\x02 \x01(\t\x12\r\n\x05nonce\x18\x03 \x01(\x0c\x12\x0f\n\x07\x63sr_der\x18\x04 \x01(\x0c\x12\x15\n\rjoin_sequence\x18\x05 \x01(\x04\x12\x0e\n\x06serial\x18\x06 \x01(\t\x12\r\n\x05proof\x18\x07 \x01(\x0c\x12\x0f\n\x07\x62oot_id\x18\x08 \x01(\t\x12\x0e\n\x06now_ms\x18\t \x01(\x03\x12\x18\n\x10software_version\x18\n \x01(\t\"\x91\x01\n\x0fRecoverResponse\x12\x11\n\tchain_der\x18\x01 \x03(\x0c\x12\x18\n\x10trust_bundle_der\x18\x02 \x03(\x0c\x12\x15\n\rjoin_sequence\x18\x03 \x01(\x04\x12\x0e\n\x06now_ms\x18\x04 \x01(\x03\x12\x16\n\x0esync_endpoints\x18\x05 \x03(\t\x12\x12\n\nissuer_der\x18\x06 \x03(\x0c\x32\xf9\x01\n\nEnrollment\x12I\n\x06\x45nroll\x12\x1e.outpost_wire.v1.EnrollRequest\x1a\x1f.outpost_wire.v1.EnrollResponse\x12R\n\tChallenge\x12!.outpost_wire.v1.ChallengeRequest\x1a\".outpost_wire.v1.ChallengeResponse\x12L\n\x07Recover\x12\x1f.outpost_wire.v1.RecoverRequest\x1a .outpost_wire.v1.RecoverResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,7 +34,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ENROLLREQUEST']._serialized_start=54
   _globals['_ENROLLREQUEST']._serialized_end=199
   _globals['_ENROLLRESPONSE']._serialized_start=202
-  _globals['_ENROLLRESPONSE']._serialized_end=462
-  _globals['_ENROLLMENT']._serialized_start=464
-  _globals['_ENROLLMENT']._serialized_end=551
+  _globals['_ENROLLRESPONSE']._serialized_end=523
+  _globals['_CHALLENGEREQUEST']._serialized_start=525
+  _globals['_CHALLENGEREQUEST']._serialized_end=576
+  _globals['_CHALLENGERESPONSE']._serialized_start=578
+  _globals['_CHALLENGERESPONSE']._serialized_end=628
+  _globals['_RECOVERREQUEST']._serialized_start=631
+  _globals['_RECOVERREQUEST']._serialized_end=825
+  _globals['_RECOVERRESPONSE']._serialized_start=828
+  _globals['_RECOVERRESPONSE']._serialized_end=973
+  _globals['_ENROLLMENT']._serialized_start=976
+  _globals['_ENROLLMENT']._serialized_end=1225
 # @@protoc_insertion_point(module_scope)

@@ -39,6 +39,16 @@ class EnrollmentStub:
                 request_serializer=outpost__wire_dot_v1_dot_enrollment__pb2.EnrollRequest.SerializeToString,
                 response_deserializer=outpost__wire_dot_v1_dot_enrollment__pb2.EnrollResponse.FromString,
                 _registered_method=True)
+        self.Challenge = channel.unary_unary(
+                '/outpost_wire.v1.Enrollment/Challenge',
+                request_serializer=outpost__wire_dot_v1_dot_enrollment__pb2.ChallengeRequest.SerializeToString,
+                response_deserializer=outpost__wire_dot_v1_dot_enrollment__pb2.ChallengeResponse.FromString,
+                _registered_method=True)
+        self.Recover = channel.unary_unary(
+                '/outpost_wire.v1.Enrollment/Recover',
+                request_serializer=outpost__wire_dot_v1_dot_enrollment__pb2.RecoverRequest.SerializeToString,
+                response_deserializer=outpost__wire_dot_v1_dot_enrollment__pb2.RecoverResponse.FromString,
+                _registered_method=True)
 
 
 class EnrollmentServicer:
@@ -51,6 +61,21 @@ class EnrollmentServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Challenge(self, request, context):
+        """A nonce for Recover. Answered alike for outposts that exist and others.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Recover(self, request, context):
+        """A fresh leaf for an outpost whose certificate expired while it could not renew: an expired leaf dies in the mTLS handshake. The same
+        CSR may retry and gets the same leaf.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_EnrollmentServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -58,6 +83,16 @@ def add_EnrollmentServicer_to_server(servicer, server):
                     servicer.Enroll,
                     request_deserializer=outpost__wire_dot_v1_dot_enrollment__pb2.EnrollRequest.FromString,
                     response_serializer=outpost__wire_dot_v1_dot_enrollment__pb2.EnrollResponse.SerializeToString,
+            ),
+            'Challenge': grpc.unary_unary_rpc_method_handler(
+                    servicer.Challenge,
+                    request_deserializer=outpost__wire_dot_v1_dot_enrollment__pb2.ChallengeRequest.FromString,
+                    response_serializer=outpost__wire_dot_v1_dot_enrollment__pb2.ChallengeResponse.SerializeToString,
+            ),
+            'Recover': grpc.unary_unary_rpc_method_handler(
+                    servicer.Recover,
+                    request_deserializer=outpost__wire_dot_v1_dot_enrollment__pb2.RecoverRequest.FromString,
+                    response_serializer=outpost__wire_dot_v1_dot_enrollment__pb2.RecoverResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -87,6 +122,60 @@ class Enrollment:
             '/outpost_wire.v1.Enrollment/Enroll',
             outpost__wire_dot_v1_dot_enrollment__pb2.EnrollRequest.SerializeToString,
             outpost__wire_dot_v1_dot_enrollment__pb2.EnrollResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Challenge(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/outpost_wire.v1.Enrollment/Challenge',
+            outpost__wire_dot_v1_dot_enrollment__pb2.ChallengeRequest.SerializeToString,
+            outpost__wire_dot_v1_dot_enrollment__pb2.ChallengeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Recover(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/outpost_wire.v1.Enrollment/Recover',
+            outpost__wire_dot_v1_dot_enrollment__pb2.RecoverRequest.SerializeToString,
+            outpost__wire_dot_v1_dot_enrollment__pb2.RecoverResponse.FromString,
             options,
             channel_credentials,
             insecure,

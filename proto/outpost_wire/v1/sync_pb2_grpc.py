@@ -55,7 +55,7 @@ class SyncServicer:
     """Missing associated documentation comment in .proto file."""
 
     def Sync(self, request_iterator, context):
-        """First message up is Hello. First message down is Offer (also when nothing is new: then without files).
+        """First message up is Hello. First message down is Offer (also when nothing is new: then without files), unless the outpost is to be locked.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1boutpost_wire/v1/types.proto\x12\x0foutpost_wire.v1\"]\n\x0b\x45rrorDetail\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\r\n\x05\x66ield\x18\x03 \x01(\t\x12\x11\n\tnext_step\x18\x04 \x01(\t\x12\r\n\x05\x66\x61tal\x18\x05 \x01(\x08\"Q\n\x0e\x46unctionHealth\x12\x10\n\x08\x66unction\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12\x0c\n\x04\x63ode\x18\x03 \x01(\t\x12\x10\n\x08since_ms\x18\x04 \x01(\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1boutpost_wire/v1/types.proto\x12\x0foutpost_wire.v1\"u\n\x0b\x45rrorDetail\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\r\n\x05\x66ield\x18\x03 \x01(\t\x12\x11\n\tnext_step\x18\x04 \x01(\t\x12\r\n\x05\x66\x61tal\x18\x05 \x01(\x08\x12\x16\n\x0eretry_after_ms\x18\x06 \x01(\r\"Q\n\x0e\x46unctionHealth\x12\x10\n\x08\x66unction\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12\x0c\n\x04\x63ode\x18\x03 \x01(\t\x12\x10\n\x08since_ms\x18\x04 \x01(\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,7 +32,7 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'outpost_wire.v1.types_pb2',
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ERRORDETAIL']._serialized_start=48
-  _globals['_ERRORDETAIL']._serialized_end=141
-  _globals['_FUNCTIONHEALTH']._serialized_start=143
-  _globals['_FUNCTIONHEALTH']._serialized_end=224
+  _globals['_ERRORDETAIL']._serialized_end=165
+  _globals['_FUNCTIONHEALTH']._serialized_start=167
+  _globals['_FUNCTIONHEALTH']._serialized_end=248
 # @@protoc_insertion_point(module_scope)

@@ -16,8 +16,8 @@ CARRIES_TEXT = "outpost_wire/v1/inference.proto"  # the one exception: off by de
 KINDS = frozenset(
     {
         *("address", "audit record", "certificate", "certificate request", "code", "digest", "field name"),
-        *("identifier", "name", "one-time secret", "operator text", "public key", "random", "signed file"),
-        *("signed metadata", "signed note", "state", "version"),
+        *("identifier", "name", "one-time secret", "operator text", "public key", "random", "signature"),
+        *("signed file", "signed metadata", "signed note", "signed order", "state", "version"),
     }
 )
 LARGEST_MAX = 65536  # bytes; a chunk of a fetched file. Anything larger goes by Fetch
