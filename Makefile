@@ -76,8 +76,8 @@ bench-gateway: setup ## CPU, delay and memory beside nginx and a bare aiohttp pr
 	@PYTHONPATH=. $(BIN)/python -m bench.gateway.run $(if $(QUICK),--quick)
 
 lock: ## resolve the dependencies anew
-	$(BIN)/uv pip compile pyproject.toml --extra outpost --extra fast --extra build --generate-hashes --no-emit-index-url --no-header --python-version 3.11 -q -o requirements/runtime.lock
-	$(BIN)/uv pip compile pyproject.toml --extra outpost --extra fast --extra build --extra dev -c requirements/runtime.lock --generate-hashes --no-emit-index-url --no-header --python-version 3.11 -q -o requirements/dev.lock
+	$(BIN)/uv pip compile pyproject.toml --extra outpost --extra controlplane --extra migrate --extra pkcs11 --extra fast --extra build --generate-hashes --no-emit-index-url --no-header --python-version 3.11 -q -o requirements/runtime.lock
+	$(BIN)/uv pip compile pyproject.toml --extra outpost --extra controlplane --extra migrate --extra pkcs11 --extra fast --extra build --extra dev -c requirements/runtime.lock --generate-hashes --no-emit-index-url --no-header --python-version 3.11 -q -o requirements/dev.lock
 
 clean: ## remove everything that was made
 	rm -rf $(VENV) .cache .demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
