@@ -91,22 +91,22 @@ def read_request(der: bytes) -> VerifiedRequest:
         raise RequestTooLargeError(
             f"A certificate request has at most {MAX_REQUEST_BYTES} bytes.", field="csr", next_step=_NEXT_STEP
         )
-    request, public_key = _load(der)
+    request = _load(der)
     try:
-        tls_key = keys.require_tls_key(public_key, field="csr.public_key")
+        tls_key = keys.require_tls_key(request.public_key, field="csr.public_key")
     except keys.KeyAlgorithmError as error:
         raise RequestKeyError(error.message, field=error.field, next_step=_NEXT_STEP) from error
     if request.signature_algorithm_oid != SignatureAlgorithmOID.ECDSA_WITH_SHA256:
         raise RequestKeyError(
             "A certificate request is signed with ECDSA and SHA-256.", field="csr.signature", next_step=_NEXT_STEP
         )
-    if len(request.attributes):
+    if request.has_attributes:
         raise RequestExtensionError(
             "A certificate request carries a key only, no extensions or attributes.",
             field="csr.attributes",
             next_step=_NEXT_STEP,
         )
-    if not request.is_signature_valid:
+    if not request.is_possessed:
         raise PossessionError(
             "The certificate request is not signed by the key that it carries.",
             field="csr.signature",
@@ -115,12 +115,26 @@ def read_request(der: bytes) -> VerifiedRequest:
     return VerifiedRequest(tls_key, keys.key_id(tls_key), hashlib.sha256(der).hexdigest())
 
 
-def _load(der: bytes) -> tuple[x509.CertificateSigningRequest, object]:
-    """Parse everything that is judged later, so that only this function can meet a parser's fault."""
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    """What is judged of a request, each read once: the check of its signature is most of the work."""
+
+    public_key: object
+    signature_algorithm_oid: x509.ObjectIdentifier
+    has_attributes: bool
+    is_possessed: bool
+
+
+def _load(der: bytes) -> _Loaded:
+    """Read everything that is judged later, so that only this function can meet a parser's fault."""
     try:
         request = x509.load_der_x509_csr(der)
-        public_key: object = request.public_key()
-        _ = (request.attributes, request.signature_algorithm_oid, request.is_signature_valid)
+        loaded = _Loaded(
+            public_key=request.public_key(),
+            signature_algorithm_oid=request.signature_algorithm_oid,
+            has_attributes=bool(len(request.attributes)),
+            is_possessed=request.is_signature_valid,
+        )
         exact = request.public_bytes(Encoding.DER) == der
     except keys.PARSER_FAULTS as error:
         raise CertificateRequestError(
@@ -128,4 +142,4 @@ def _load(der: bytes) -> tuple[x509.CertificateSigningRequest, object]:
         ) from None
     if not exact:
         raise CertificateRequestError("The request is not in DER.", field="csr", next_step=_NEXT_STEP)
-    return request, public_key
+    return loaded

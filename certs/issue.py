@@ -7,9 +7,9 @@ a token; 2. the caller makes ``token.intent`` durable: whatever was signed later
 ``sign`` redeems the token, once, and signs those very bytes; 4. the caller stores the certificate, then
 answers.
 
-Theory: the bytes are built once, by signing with a key that is thrown away at once, and cut out of that
-certificate. What was linted and what is signed are therefore the same bytes, not two results of one recipe.
-(Boulder compares two certificates instead.)
+Theory: the bytes are built once, by signing a draft with a key that everybody may know and nobody believes, and
+cut out of that draft. What was linted and what is signed are therefore the same bytes, not two results of one
+recipe. (Boulder compares two certificates instead.) The draft is never handed out.
 
 Source: letsencrypt/boulder docs/ISSUANCE-CYCLE.md; RFC 5280 §4.1.
 """
@@ -24,23 +24,17 @@ from typing import Final, Never
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from certs import keys
 from certs.errors import IssuanceError
 from certs.lint import Expectation, lint
-from certs.profiles import PROFILES, CertificateKind, name_constraints_of
-from certs.signer import Signer, sign_structure
+from certs.profiles import PROFILES, CertificateKind, name_constraints_of, subject_of
+from certs.signer import DRAFT_KEY, Signer, sign_structure
 from certs.spiffe import Identity
 
 MAX_HOST_CHARACTERS = 253  # RFC 1035 §2.3.4
 
 _DNS_NAME = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)(?:\.(?!-)[a-z0-9-]{1,63}(?<!-))*")
-_CA_NAMES: Final = {
-    CertificateKind.ROOT_CA: "Outpost root CA",
-    CertificateKind.OUTPOST_CA: "Outpost issuing CA for outposts",
-    CertificateKind.SERVER_CA: "Outpost issuing CA for servers",
-}
 _SEAL: Final = object()
 
 
@@ -69,7 +63,7 @@ class CertificateTemplate:
     Args:
         kind: which profile.
         trust_domain: of the hierarchy.
-        public_key: P-256 key of the subject.
+        public_key: P-256 key of the subject; for a cross-certificate that of the new root.
         serial: 159 random bits as a number; the lint refuses fewer than 64.
         now: Unix seconds.
         identity: of a leaf; None for a CA.
@@ -210,10 +204,10 @@ def sign(token: IssuanceToken, signer: Signer) -> SignedCertificate:
 
 
 def _draft(template: CertificateTemplate, issuer: x509.Certificate | None) -> x509.Certificate:
-    """The certificate, signed by a key that exists in this function only."""
+    """The certificate, but for its signature."""
     profile = PROFILES[template.kind]
     lifetime = profile.lifetime_seconds if template.lifetime_seconds is None else template.lifetime_seconds
-    subject = _subject(template)
+    subject = subject_of(template.kind, template.public_key)
     try:
         builder = (
             x509.CertificateBuilder()
@@ -226,20 +220,12 @@ def _draft(template: CertificateTemplate, issuer: x509.Certificate | None) -> x5
         )
         for extension, critical in _extensions(template, issuer):
             builder = builder.add_extension(extension, critical)
-        return builder.sign(ec.generate_private_key(ec.SECP256R1()), hashes.SHA256())
+        return builder.sign(DRAFT_KEY, hashes.SHA256())
     except (ValueError, TypeError, OverflowError, OSError) as error:
         raise TemplateError(
             f"A certificate of kind {template.kind} cannot hold these values ({type(error).__name__}).",
             field="template",
         ) from error
-
-
-def _subject(template: CertificateTemplate) -> x509.Name:
-    """A CA is named after its purpose and key, so that two keys never share a name; a leaf has no name."""
-    purpose = _CA_NAMES.get(template.kind)
-    if purpose is None:
-        return x509.Name([])
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{purpose} {keys.key_id(template.public_key)[:16]}")])
 
 
 def _extensions(

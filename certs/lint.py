@@ -6,6 +6,7 @@ and answers with the fault that it found, or None. All rules run, so that one re
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, TypeVar
 
 from cryptography import x509
@@ -21,10 +22,17 @@ from certs.profiles import (
     CertificateKind,
     CertificateProfile,
     name_constraints_of,
+    subject_of,
 )
-from certs.spiffe import Identity, OutpostIdentity, ServerIdentity
+from certs.spiffe import Identity, IngressIdentity, OutpostIdentity, ServerIdentity
 
 _Extension = TypeVar("_Extension", bound=x509.ExtensionType)
+_KNOWN_ISSUERS = 32  # more than a control plane has: two issuing CAs and a root, of two generations
+_IDENTITIES: Final = {
+    CertificateKind.OUTPOST: OutpostIdentity,
+    CertificateKind.INGRESS: IngressIdentity,
+    CertificateKind.SERVER: ServerIdentity,
+}
 
 
 class LintError(IssuanceError):
@@ -130,6 +138,14 @@ def life_is_bounded(certificate: x509.Certificate, expectation: Expectation) -> 
     return None
 
 
+def life_is_not_too_long(certificate: x509.Certificate, expectation: Expectation) -> str | None:
+    """No kind lives longer than its profile says, whenever it was issued."""
+    profile = expectation.profile
+    not_before, not_after = _life(certificate)
+    longest = profile.backdate_seconds + profile.max_lifetime_seconds
+    return None if not_after - not_before <= longest else f"it lives for more than {longest} s"
+
+
 def life_is_within_the_issuers(certificate: x509.Certificate, expectation: Expectation) -> str | None:
     """Nothing outlives, or is older than, its issuer."""
     if expectation.issuer is None:
@@ -142,10 +158,12 @@ def life_is_within_the_issuers(certificate: x509.Certificate, expectation: Expec
 
 
 def subject_fits(certificate: x509.Certificate, expectation: Expectation) -> str | None:
-    """A CA has a name; a leaf has none, because its SAN is its identity."""
-    if expectation.profile.is_ca == bool(len(certificate.subject)):
-        return None
-    return "a CA without a subject" if expectation.profile.is_ca else "a leaf with a subject"
+    """A CA is named after its purpose and key; a leaf has no name, because its SAN is its identity."""
+    try:
+        wanted = subject_of(expectation.kind, keys.require_tls_key(certificate.public_key()))
+    except keys.KeyAlgorithmError:
+        return "a subject for another kind of key"
+    return None if certificate.subject == wanted else "the subject is not the profile's"
 
 
 def issuer_name_fits(certificate: x509.Certificate, expectation: Expectation) -> str | None:
@@ -162,7 +180,7 @@ def issuer_is_of_the_right_kind(certificate: x509.Certificate, expectation: Expe
     if issuer is None:
         return None
     wanted = PROFILES[profile.issuer]
-    if faults(issuer, Expectation(wanted.kind, expectation.trust_domain), PEER_RULES):
+    if not _is_of_kind(issuer, wanted.kind, expectation.trust_domain):
         return f"the issuer is no {wanted.kind} of this trust domain"
     return None
 
@@ -231,8 +249,8 @@ def subject_alternative_name_fits(certificate: x509.Certificate, expectation: Ex
     if uris != [expectation.identity.uri]:
         return "subjectAltName has not exactly the one expected URI"
     others = [name for name in names if not isinstance(name, x509.UniformResourceIdentifier)]
-    if expectation.kind is CertificateKind.OUTPOST:
-        return "an outpost with other names than its URI" if others else None
+    if expectation.kind is not CertificateKind.SERVER:
+        return "a client with other names than its URI" if others else None
     if not 0 < len(others) <= MAX_DNS_NAMES or not all(isinstance(n, x509.DNSName | x509.IPAddress) for n in others):
         return f"a server with not 1 to {MAX_DNS_NAMES} DNS names and addresses"
     return None
@@ -241,8 +259,7 @@ def subject_alternative_name_fits(certificate: x509.Certificate, expectation: Ex
 def identity_fits(_: x509.Certificate, expectation: Expectation) -> str | None:
     """The identity is of the kind of the certificate and of its trust domain."""
     identity = expectation.identity
-    kinds = {CertificateKind.OUTPOST: OutpostIdentity, CertificateKind.SERVER: ServerIdentity}
-    wanted = kinds.get(expectation.kind)
+    wanted = _IDENTITIES.get(expectation.kind)
     if wanted is None:
         return None if identity is None else "a CA with an identity"
     if identity is None or not isinstance(identity, wanted):
@@ -264,6 +281,7 @@ RULES: Final[tuple[Rule, ...]] = (
     key_is_p256,
     key_is_not_the_issuers,
     life_is_bounded,
+    life_is_not_too_long,
     life_is_within_the_issuers,
     subject_fits,
     issuer_name_fits,
@@ -281,17 +299,28 @@ RULES: Final[tuple[Rule, ...]] = (
 )
 
 
-# Rules that a reader holds against a certificate without knowing how it was meant. Unknown extensions are
-# absent from them: OpenSSL refuses critical ones, and a later version may add others.
-PEER_RULES: Final[tuple[Rule, ...]] = (
+# What a certificate of one kind looks like, whoever signed it. Unknown extensions are absent from these rules:
+# OpenSSL refuses critical ones, and a later version may add others. So are names of CAs.
+SHAPE_RULES: Final[tuple[Rule, ...]] = (
     version_is_3,
+    serial_is_unpredictable,
     signature_is_ecdsa_sha256,
     key_is_p256,
+    life_is_not_too_long,
     basic_constraints_fit,
     key_usage_fits,
     extended_key_usage_fits,
     name_constraints_fit,
+    subject_key_identifier_fits,
 )
+# Rules that a reader holds against a certificate of a path, where the issuer is known, but not how it was meant.
+PEER_RULES: Final[tuple[Rule, ...]] = (*SHAPE_RULES, key_is_not_the_issuers, authority_key_identifier_fits)
+
+
+@lru_cache(maxsize=_KNOWN_ISSUERS)
+def _is_of_kind(issuer: x509.Certificate, kind: CertificateKind, trust_domain: str) -> bool:
+    """Whether an issuer has the shape of its kind: the same few issuers are asked about for every leaf."""
+    return not faults(issuer, Expectation(kind, trust_domain), SHAPE_RULES)
 
 
 def _life(certificate: x509.Certificate) -> tuple[int, int]:
@@ -302,10 +331,12 @@ def _life(certificate: x509.Certificate) -> tuple[int, int]:
 
 
 def _extension(certificate: x509.Certificate, kind: type[_Extension]) -> x509.Extension[_Extension] | None:
-    try:
-        return certificate.extensions.get_extension_for_class(kind)
-    except x509.ExtensionNotFound:
-        return None
+    # By OID first: isinstance of an abstract class is slow, and asked for a hundred times for each certificate.
+    for each in certificate.extensions:
+        if each.oid == kind.oid and isinstance(each.value, kind):
+            found: x509.Extension[_Extension] = each
+            return found
+    return None
 
 
 def _is(certificate: x509.Certificate, value: x509.ExtensionType, *, critical: bool) -> bool:

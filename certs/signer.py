@@ -4,7 +4,7 @@ X.509 structures are signed here by hand: the to-be-signed bytes exist before th
 linted is, byte for byte, what is signed, and a key that never leaves its module can sign too.
 """
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
@@ -15,6 +15,9 @@ from certs.keys import PrivateKey, PublicKey, require_tls_key
 
 # AlgorithmIdentifier {1.2.840.10045.4.3.2 ecdsa-with-SHA256}, parameters absent. Source: RFC 5758 §3.2.
 _ECDSA_WITH_SHA256 = bytes.fromhex("300a06082a8648ce3d040302")
+
+# Signs drafts, out of which the to-be-signed bytes are cut. No secret: whoever signs with it is believed by nobody.
+DRAFT_KEY: Final = ec.derive_private_key(1, ec.SECP256R1())
 
 
 class SignatureMismatchError(IssuanceError):
@@ -47,10 +50,11 @@ class KeySigner:
 
     def __init__(self, private_key: PrivateKey) -> None:
         self._private_key = private_key
+        self._public_key = private_key.public_key()
 
     def public_key(self) -> PublicKey:
         """Public half of the key."""
-        return self._private_key.public_key()
+        return self._public_key
 
     def sign(self, message: bytes) -> bytes:
         """Sign as the port says."""

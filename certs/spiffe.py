@@ -1,8 +1,9 @@
 """SPIFFE IDs and trust domains, read strictly.
 
-Two forms exist here and no other is accepted:
+Three forms exist here and no other is accepted:
 
 * ``spiffe://<trust domain>/org/<org>/outpost/<id>`` an outpost
+* ``spiffe://<trust domain>/ingress/<name>`` an ingress that ends outposts' TLS in front of the control plane
 * ``spiffe://<trust domain>/server`` a server of the control plane
 
 A trust domain is a lower-case DNS name, a subset of what SPIFFE allows, because a URI name constraint must be
@@ -24,6 +25,7 @@ _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _TRUST_DOMAIN = re.compile(rf"(?:{_LABEL}\.)*(?=[a-z]){_LABEL}")
 _ORG = re.compile(r"[a-z][a-z0-9-]{1,30}")
 _OUTPOST = re.compile(r"op-[0-9a-f]{16}")
+_INGRESS = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 
 def require_trust_domain(text: str) -> str:
@@ -67,6 +69,21 @@ def require_outpost(text: str) -> str:
     return text
 
 
+def require_ingress(text: str) -> str:
+    """Return the text if it is the name of an ingress.
+
+    Raises:
+        IdentityError: it is not.
+    """
+    if not _INGRESS.fullmatch(text):
+        raise IdentityError(
+            "The name of an ingress is 1 to 63 lower-case letters, digits or hyphens, and starts with no hyphen.",
+            field="ingress",
+            next_step="Use a name such as edge-1.",
+        )
+    return text
+
+
 @dataclass(frozen=True, slots=True)
 class OutpostIdentity:
     """Who an outpost is: it belongs to one org of one trust domain."""
@@ -96,6 +113,27 @@ class OutpostIdentity:
 
 
 @dataclass(frozen=True, slots=True)
+class IngressIdentity:
+    """An ingress: it may say which certificate an outpost showed to it, and nothing else."""
+
+    trust_domain: str
+    name: str
+
+    def __post_init__(self) -> None:
+        """Refuse parts that would not read back as the same identity."""
+        require_trust_domain(self.trust_domain)
+        require_ingress(self.name)
+
+    @property
+    def uri(self) -> str:
+        """The SPIFFE ID."""
+        return f"spiffe://{self.trust_domain}/ingress/{self.name}"
+
+    def __str__(self) -> str:
+        return self.uri
+
+
+@dataclass(frozen=True, slots=True)
 class ServerIdentity:
     """A server of the control plane."""
 
@@ -114,14 +152,14 @@ class ServerIdentity:
         return self.uri
 
 
-Identity = OutpostIdentity | ServerIdentity
+Identity = OutpostIdentity | IngressIdentity | ServerIdentity
 
 
 def parse(uri: str) -> Identity:
     """Read a SPIFFE ID from untrusted text.
 
     Raises:
-        IdentityError: it is not one of the two forms, exactly: no port, query, fragment, escape, dot segment
+        IdentityError: it is not one of the three forms, exactly: no port, query, fragment, escape, dot segment
         or upper case.
     """
     if len(uri) > MAX_SPIFFE_ID_BYTES:
@@ -129,9 +167,11 @@ def parse(uri: str) -> Identity:
     match uri.split("/"):
         case ["spiffe:", "", trust_domain, "org", org, "outpost", outpost]:
             return OutpostIdentity(trust_domain, org, outpost)
+        case ["spiffe:", "", trust_domain, "ingress", name]:
+            return IngressIdentity(trust_domain, name)
         case ["spiffe:", "", trust_domain, "server"]:
             return ServerIdentity(trust_domain)
     raise IdentityError(
-        "A SPIFFE ID here is spiffe://<trust domain>/org/<org>/outpost/<id> or spiffe://<trust domain>/server.",
+        "A SPIFFE ID here is spiffe://<trust domain>/ and then org/<org>/outpost/<id>, ingress/<name> or server.",
         field="spiffe_id",
     )

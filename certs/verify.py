@@ -24,9 +24,10 @@ from certs import keys, lint, spiffe
 from certs.errors import ChainError, IdentityError, KeyMaterialError
 from certs.profiles import PROFILES, CertificateKind
 
-MAX_CHAIN_CERTIFICATES = 4  # leaf, issuing CA, root, and the next root during a rotation
+MAX_CHAIN_CERTIFICATES = 5  # leaf, issuing CA, root, and the cross-certificates of the last two rotations
 PATH_CERTIFICATES = 3  # leaf, issuing CA, root: no other depth is ever issued
 MAX_TRUST_ANCHORS = 8  # old and new roots during a rotation, with room
+MAX_ISSUING_CAS = 8  # that a peer need not send: those for outposts and for servers, of two generations, with room
 
 
 class ChainFormatError(ChainError):
@@ -89,8 +90,9 @@ class TrustAnchors:
 
     Args:
         trust_domain: the only one whose identities are accepted.
-        roots: root CAs, at least one.
-        intermediates: issuing CAs that a peer need not send.
+        roots: root CAs, 1 to 8.
+        intermediates: issuing CAs that a peer need not send, at most 8. They are not believed: they help to find a
+            path, and every rule is held against them as if the peer had sent them.
     """
 
     trust_domain: str
@@ -127,6 +129,13 @@ class VerifiedOutpost(VerifiedPeer):
 
 
 @dataclass(frozen=True, slots=True)
+class VerifiedIngress(VerifiedPeer):
+    """A peer that is an ingress: what it says of an outpost's certificate counts."""
+
+    spiffe_id: spiffe.IngressIdentity
+
+
+@dataclass(frozen=True, slots=True)
 class VerifiedServer(VerifiedPeer):
     """A peer that is a server of the control plane."""
 
@@ -147,12 +156,30 @@ def verify_outpost_chain(
     Raises:
         ChainError: a leaf class with a code of its own for each cause.
     """
-    path = _judge(chain, anchors, now, CertificateKind.OUTPOST)
-    _require_not_revoked(path, revoked)
-    identity = _identity(path[0], anchors.trust_domain, hosts_allowed=False)
+    leaf, identity = _judge(chain, anchors, now, revoked, CertificateKind.OUTPOST)
     if not isinstance(identity, spiffe.OutpostIdentity):
         raise ChainNameError("The certificate names no outpost.", field="leaf.subjectAltName")
-    return VerifiedOutpost(identity, *_facts(path[0]))
+    return VerifiedOutpost(identity, *_facts(leaf))
+
+
+def verify_ingress_chain(
+    chain: Sequence[bytes], anchors: TrustAnchors, now: int, revoked: Container[int] = frozenset()
+) -> VerifiedIngress:
+    """Find out which ingress presented a chain.
+
+    Args:
+        chain: untrusted DER, leaf first; certificates beyond the path are ignored.
+        anchors: whom to believe.
+        now: Unix seconds.
+        revoked: serial numbers of leaves and issuing CAs that are refused.
+
+    Raises:
+        ChainError: a leaf class with a code of its own for each cause.
+    """
+    leaf, identity = _judge(chain, anchors, now, revoked, CertificateKind.INGRESS)
+    if not isinstance(identity, spiffe.IngressIdentity):
+        raise ChainNameError("The certificate names no ingress.", field="leaf.subjectAltName")
+    return VerifiedIngress(identity, *_facts(leaf))
 
 
 def verify_server_chain(
@@ -169,12 +196,10 @@ def verify_server_chain(
     Raises:
         ChainError: a leaf class with a code of its own for each cause.
     """
-    path = _judge(chain, anchors, now, CertificateKind.SERVER)
-    _require_not_revoked(path, revoked)
-    identity = _identity(path[0], anchors.trust_domain, hosts_allowed=True)
+    leaf, identity = _judge(chain, anchors, now, revoked, CertificateKind.SERVER)
     if not isinstance(identity, spiffe.ServerIdentity):
         raise ChainNameError("The certificate names no server.", field="leaf.subjectAltName")
-    return VerifiedServer(identity, *_facts(path[0]))
+    return VerifiedServer(identity, *_facts(leaf))
 
 
 def root_by_pin(chain: Sequence[bytes], pin: str) -> x509.Certificate:
@@ -190,11 +215,13 @@ def root_by_pin(chain: Sequence[bytes], pin: str) -> x509.Certificate:
         PinError: no certificate has that key, or it is no root CA signed by itself.
         ChainFormatError: the chain is out of bounds or unreadable.
     """
-    for certificate in _parse(chain):
+    for certificate in parse_chain(chain):
         key = certificate.public_key()
         if isinstance(key, keys.PublicKey) and keys.key_id(key) == pin:
-            _require_profile(certificate, CertificateKind.ROOT_CA, "root", "")
-            _require_self_signed(certificate)
+            try:
+                require_root(certificate)
+            except ChainUntrustedError as error:
+                raise PinError(error.message, field="pin") from None
             return certificate
     raise PinError(
         "The server's chain holds no root CA with the pin of the join token.",
@@ -203,21 +230,54 @@ def root_by_pin(chain: Sequence[bytes], pin: str) -> x509.Certificate:
     )
 
 
+def require_root(certificate: x509.Certificate) -> None:
+    """Hold a certificate against the profile of a root; that it is believed is another matter.
+
+    Raises:
+        ChainProfileError: it is no root CA.
+        ChainUntrustedError: it is not signed by itself.
+    """
+    _require_profile(certificate, CertificateKind.ROOT_CA, "root", "", None)
+    require_signature(certificate, certificate, "root")
+
+
+def require_signature(certificate: x509.Certificate, issuer: x509.Certificate, place: str) -> None:
+    """Check that one certificate names another as its issuer and carries a signature of its key.
+
+    Raises:
+        ChainUntrustedError: it does not.
+    """
+    try:
+        certificate.verify_directly_issued_by(issuer)
+    except (InvalidSignature, ValueError, TypeError) as error:
+        raise ChainUntrustedError(
+            f"The certificate is not signed by its issuer ({type(error).__name__}).", field=place
+        ) from None
+
+
 def _judge(
-    chain: Sequence[bytes], anchors: TrustAnchors, now: int, kind: CertificateKind
-) -> tuple[x509.Certificate, x509.Certificate, x509.Certificate]:
-    """Validate the path and hold each certificate of it against the profile of its place."""
-    path = _path(_parse(chain), anchors, now)
+    chain: Sequence[bytes], anchors: TrustAnchors, now: int, revoked: Container[int], kind: CertificateKind
+) -> tuple[x509.Certificate, spiffe.Identity]:
+    """Validate the path, hold each certificate of it against the profile of its place, and read the leaf's identity."""
+    path = _path(parse_chain(chain), anchors, now)
     if len(path) != PATH_CERTIFICATES:
         raise ChainDepthError("The path is not leaf, issuing CA, root.", field="chain")
-    leaf, issuing, root = path
     kinds = (kind, PROFILES[kind].issuer, CertificateKind.ROOT_CA)
-    for certificate, wanted, place in zip(path, kinds, _PLACES, strict=True):
-        _require_profile(certificate, wanted, place, anchors.trust_domain)
-    return leaf, issuing, root
+    issuers = (*path[1:], None)
+    for certificate, wanted, place, issuer in zip(path, kinds, _PLACES, issuers, strict=True):
+        _require_profile(certificate, wanted, place, anchors.trust_domain, issuer)
+    for place, certificate in zip(_PLACES, path, strict=True):
+        if certificate.serial_number in revoked:
+            raise ChainRevokedError("The certificate has been revoked.", field=place)
+    return path[0], _identity(path[0], anchors.trust_domain, hosts_allowed=kind is CertificateKind.SERVER)
 
 
-def _parse(chain: Sequence[bytes]) -> list[x509.Certificate]:
+def parse_chain(chain: Sequence[bytes]) -> list[x509.Certificate]:
+    """Read an untrusted chain within its bounds; nothing is verified.
+
+    Raises:
+        ChainFormatError: empty, too long, or a certificate of it cannot be read.
+    """
     if not 0 < len(chain) <= MAX_CHAIN_CERTIFICATES:
         raise ChainFormatError(f"A chain has 1 to {MAX_CHAIN_CERTIFICATES} certificates.", field="chain")
     try:
@@ -230,6 +290,8 @@ def _path(certificates: list[x509.Certificate], anchors: TrustAnchors, now: int)
     """Path from leaf to root as OpenSSL found and validated it."""
     if not 0 < len(anchors.roots) <= MAX_TRUST_ANCHORS:
         raise ChainUntrustedError(f"1 to {MAX_TRUST_ANCHORS} roots are needed.", field="trust_bundle")
+    if len(anchors.intermediates) > MAX_ISSUING_CAS:
+        raise ChainUntrustedError(f"At most {MAX_ISSUING_CAS} issuing CAs may be known.", field="issuers")
     leaf, *untrusted = certificates
     try:
         store = crypto.X509Store()
@@ -278,31 +340,24 @@ def _refusal(error: crypto.X509StoreContextError) -> ChainError:
     return kind(f"The certificate chain is refused: {reason}.", field=place, next_step=_NEXT_STEPS.get(kind, ""))
 
 
-def _require_profile(certificate: x509.Certificate, kind: CertificateKind, place: str, trust_domain: str) -> None:
-    """Hold one certificate against the profile of its place."""
-    faults = lint.faults(certificate, lint.Expectation(kind, trust_domain), lint.PEER_RULES)
+def _require_profile(
+    certificate: x509.Certificate, kind: CertificateKind, place: str, trust_domain: str, issuer: x509.Certificate | None
+) -> None:
+    """Hold one certificate against the profile of its place; a root has no other issuer than itself."""
+    faults = lint.faults(certificate, lint.Expectation(kind, trust_domain, issuer=issuer), lint.PEER_RULES)
     if faults:
         raise ChainProfileError(f"The certificate is no {kind} certificate: {'; '.join(faults)}.", field=place)
 
 
-def _require_self_signed(certificate: x509.Certificate) -> None:
-    try:
-        certificate.verify_directly_issued_by(certificate)
-    except (InvalidSignature, ValueError, TypeError) as error:
-        raise PinError(
-            f"The pinned certificate is not signed by itself ({type(error).__name__}).", field="pin"
-        ) from None
-
-
-def _require_not_revoked(path: Sequence[x509.Certificate], revoked: Container[int]) -> None:
-    for place, certificate in zip(_PLACES, path, strict=True):
-        if certificate.serial_number in revoked:
-            raise ChainRevokedError("The certificate has been revoked.", field=place)
-
-
 def _identity(leaf: x509.Certificate, trust_domain: str, *, hosts_allowed: bool) -> spiffe.Identity:
     """The one URI of a leaf, read strictly."""
-    names = list(leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
+    try:
+        extension = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except x509.ExtensionNotFound:
+        raise ChainNameError("The certificate has no names.", field="leaf.subjectAltName") from None
+    if not extension.critical:
+        raise ChainNameError("The certificate's names are not critical.", field="leaf.subjectAltName")
+    names = list(extension.value)
     uris = [name.value for name in names if isinstance(name, x509.UniformResourceIdentifier)]
     others = [name for name in names if not isinstance(name, x509.UniformResourceIdentifier)]
     if len(uris) != 1:

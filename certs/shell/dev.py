@@ -1,10 +1,10 @@
-"""A throw-away hierarchy: root, two issuing CAs, a server and outposts, for tests and the demo.
+"""A throw-away hierarchy: root, two issuing CAs, a server, outposts and ingresses, for tests and the demo.
 
 It goes the way of every issuance (prepare, lint, sign), so that tests meet the certificates that users meet.
 Keys live in memory and end with it.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from cryptography import x509
 
@@ -14,7 +14,7 @@ from certs.profiles import CertificateKind
 from certs.shell.signers import generate_tls_key, random_serial
 from certs.shell.tls import TLSIdentity
 from certs.signer import KeySigner, Signer
-from certs.spiffe import Identity, OutpostIdentity, ServerIdentity
+from certs.spiffe import Identity, IngressIdentity, OutpostIdentity, ServerIdentity
 from certs.verify import TrustAnchors
 
 
@@ -72,21 +72,34 @@ class Hierarchy:
     def outpost(self, org: str, outpost: str, now: int, lifetime_seconds: int | None = None) -> Leaf:
         """Issue an outpost's leaf, with its issuing CA in the chain."""
         identity = OutpostIdentity(self.trust_domain, org, outpost)
-        return self._leaf(self.outposts, identity, now, (), lifetime_seconds)
+        return self._leaf(CertificateKind.OUTPOST, identity, now, (), lifetime_seconds)
+
+    def ingress(self, name: str, now: int, lifetime_seconds: int | None = None) -> Leaf:
+        """Issue an ingress's leaf, with its issuing CA in the chain."""
+        identity = IngressIdentity(self.trust_domain, name)
+        return self._leaf(CertificateKind.INGRESS, identity, now, (), lifetime_seconds)
 
     def server(
         self, now: int, hosts: tuple[str, ...] = ("localhost", "127.0.0.1"), lifetime_seconds: int | None = None
     ) -> Leaf:
         """Issue a server's leaf, with issuing CA and root in the chain, as the enrollment listener sends it."""
-        return self._leaf(self.servers, ServerIdentity(self.trust_domain), now, hosts, lifetime_seconds)
+        identity = ServerIdentity(self.trust_domain)
+        return self._leaf(CertificateKind.SERVER, identity, now, hosts, lifetime_seconds)
+
+    def cross(self, old: "Hierarchy", now: int, lifetime_seconds: int | None = None) -> x509.Certificate:
+        """Let the root of an older hierarchy certify this one's."""
+        public_key = keys.require_tls_key(self.root.signer.public_key())
+        kind = CertificateKind.ROOT_CROSS
+        template = CertificateTemplate(kind, self.trust_domain, public_key, random_serial(), now)
+        template = replace(template, lifetime_seconds=lifetime_seconds)
+        return sign(prepare(template, old.root.certificate), old.root.signer).certificate
 
     def _leaf(
-        self, issuer: Authority, identity: Identity, now: int, hosts: tuple[str, ...], lifetime_seconds: int | None
+        self, kind: CertificateKind, identity: Identity, now: int, hosts: tuple[str, ...], lifetime_seconds: int | None
     ) -> Leaf:
         key = generate_tls_key()
-        is_server = isinstance(identity, ServerIdentity)
         template = CertificateTemplate(
-            kind=CertificateKind.SERVER if is_server else CertificateKind.OUTPOST,
+            kind=kind,
             trust_domain=self.trust_domain,
             public_key=key.public_key(),
             serial=random_serial(),
@@ -95,6 +108,8 @@ class Hierarchy:
             hosts=hosts,
             lifetime_seconds=lifetime_seconds,
         )
+        is_server = kind is CertificateKind.SERVER
+        issuer = self.servers if is_server else self.outposts
         issued = sign(prepare(template, issuer.certificate), issuer.signer)
         tail = (issuer.certificate, self.root.certificate) if is_server else (issuer.certificate,)
         return Leaf(issued, (issued.certificate, *tail), keys.private_key_pem(key))

@@ -145,7 +145,7 @@ def fetch_server_chain(host: str, port: int, timeout_seconds: float) -> tuple[by
 
     Raises:
         ServerUnreachableError: refused, timed out, or no TLS server.
-        ChainFormatError: no chain, or more than four certificates.
+        ChainFormatError: no chain, or more than five certificates.
     """
     deadline = time.monotonic() + timeout_seconds
     try:

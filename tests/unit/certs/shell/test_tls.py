@@ -16,7 +16,14 @@ from certs import keys
 from certs.shell import tls
 from certs.shell.dev import Hierarchy, Leaf, create_hierarchy
 from certs.shell.tls import TLSIdentity
-from certs.verify import ChainError, ChainFormatError, root_by_pin, verify_outpost_chain, verify_server_chain
+from certs.verify import (
+    MAX_CHAIN_CERTIFICATES,
+    ChainError,
+    ChainFormatError,
+    root_by_pin,
+    verify_outpost_chain,
+    verify_server_chain,
+)
 from tests.unit.certs.forge import ORG, OUTPOST
 
 METHOD = "/test.Service/WhoAmI"
@@ -197,10 +204,12 @@ def test_a_key_that_is_not_the_certificates_makes_no_context(live: Hierarchy, no
 
 
 def test_a_peer_chain_is_bounded(live: Hierarchy, now: int) -> None:
-    leaf = live.outpost(ORG, OUTPOST, now).tls.chain_pem
-    many = b"".join(live.outpost(ORG, OUTPOST, now).tls.chain_pem for _ in range(3))
+    leaves = [live.outpost(ORG, OUTPOST, now).issued.certificate for _ in range(MAX_CHAIN_CERTIFICATES + 1)]
+    context = {"x509_pem_cert": [keys.certificates_pem(leaves[:1])]}
+    most = tls.peer_chain(context | {"x509_pem_cert_chain": [keys.certificates_pem(leaves[:-1])]})
+    assert len(most) == MAX_CHAIN_CERTIFICATES
     with pytest.raises(ChainFormatError):
-        tls.peer_chain({"x509_pem_cert": [leaf], "x509_pem_cert_chain": [many]})
+        tls.peer_chain(context | {"x509_pem_cert_chain": [keys.certificates_pem(leaves)]})
     with pytest.raises(keys.CertificateFormatError):
         tls.peer_chain({"x509_pem_cert": [b"rubbish"]})
 
