@@ -7,6 +7,7 @@ TrustError
 ├── CertificateRequestError  a PKCS#10 request cannot be served
 ├── IssuanceError          we were about to sign something that we must not sign
 ├── ChainError             a peer's certificate chain does not prove an identity
+├── RecoveryError          a recovery is not proven by the bound key
 ├── RevocationListError    a CRL is unreadable or not the issuer's
 └── KeyStoreError          a key file or key-encryption key cannot be used
 
@@ -80,6 +81,12 @@ class ChainError(TrustError):
     """A peer's certificate chain does not prove an identity."""
 
     code = "chain.invalid"
+
+
+class RecoveryError(TrustError):
+    """A recovery is not proven by the bound key."""
+
+    code = "recover.invalid"
 
 
 class RevocationListError(TrustError):

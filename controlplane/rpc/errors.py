@@ -35,6 +35,7 @@ STATUS: Final[Mapping[type[Exception], grpc.StatusCode]] = {
     trust.KeyMaterialError: _Code.INVALID_ARGUMENT,
     trust.CertificateRequestError: _Code.INVALID_ARGUMENT,
     trust.ChainError: _Code.UNAUTHENTICATED,
+    trust.RecoveryError: _Code.UNAUTHENTICATED,
     trust.IssuanceError: _Code.INTERNAL,
     trust.RevocationListError: _Code.INTERNAL,
     trust.KeyStoreError: _Code.INTERNAL,
