@@ -309,20 +309,17 @@ def _path(certificates: list[x509.Certificate], anchors: TrustAnchors, now: int)
         raise ChainFormatError(f"The chain cannot be judged ({type(error).__name__}).", field="chain") from None
 
 
-# Error numbers of OpenSSL's x509_vfy.h.
+# Error numbers of OpenSSL's x509_vfy.h; any other is a plain ChainError.
 _CAUSES: Final[dict[int, type[ChainError]]] = {
-    2: ChainUntrustedError,  # unable to get issuer certificate
-    7: ChainUntrustedError,  # certificate signature failure
     9: ChainNotYetValidError,
     10: ChainExpiredError,
-    18: ChainUntrustedError,  # self-signed leaf
-    19: ChainUntrustedError,  # self-signed certificate in chain
-    20: ChainUntrustedError,  # unable to get local issuer certificate
-    21: ChainUntrustedError,  # unable to verify the first certificate
-    22: ChainDepthError,
-    25: ChainDepthError,  # path length constraint exceeded
-    47: ChainNameError,  # permitted subtree violation
-    48: ChainNameError,  # excluded subtree violation
+    # no issuer, signature failure, self-signed, untrusted, rejected, issuer's name or key identifier does not fit
+    **dict.fromkeys((2, 4, 6, 7, 18, 19, 20, 21, 27, 28, 29, 30, 31), ChainUntrustedError),
+    **dict.fromkeys((22, 25), ChainDepthError),  # too long, path length exceeded
+    **dict.fromkeys((47, 48, 53), ChainNameError),  # outside the permitted names, or of no readable form
+    # purpose, key usage, extensions, constraints, weak keys and digests, and what X509_STRICT finds
+    **dict.fromkeys((24, 26, 32, 34, 37, 39, 41, 49, 51, 52, 66, 67, 68), ChainProfileError),
+    **dict.fromkeys((*range(76, 95), 102, 103), ChainProfileError),
 }
 _NEXT_STEPS: Final[dict[type[ChainError], str]] = {
     ChainExpiredError: "Recover the outpost, or check the clocks.",
