@@ -14,6 +14,7 @@ Source: RFC 5280 §6; X.509-SVID standard, section 5.
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final
 
 from cryptography import x509
@@ -299,8 +300,8 @@ def _path(certificates: list[x509.Certificate], anchors: TrustAnchors, now: int)
         store.set_time(datetime.fromtimestamp(now, UTC))
         store.set_flags(crypto.X509StoreFlags.X509_STRICT)
         for root in anchors.roots:
-            store.add_cert(crypto.X509.from_cryptography(root))
-        helpers = [crypto.X509.from_cryptography(each) for each in (*untrusted, *anchors.intermediates)]
+            store.add_cert(_known(root))
+        helpers = [*map(crypto.X509.from_cryptography, untrusted), *map(_known, anchors.intermediates)]
         context = crypto.X509StoreContext(store, crypto.X509.from_cryptography(leaf), helpers)
         return [each.to_cryptography() for each in context.get_verified_chain()]
     except crypto.X509StoreContextError as error:
@@ -329,6 +330,12 @@ _NEXT_STEPS: Final[dict[type[ChainError], str]] = {
 _PLACES: Final = ("leaf", "issuing_ca", "root")
 
 
+# The same few CAs stand above every leaf, so what was made or found of one is kept. A peer's own certificates get here
+# only behind a path to a believed root.
+_known = lru_cache(maxsize=MAX_ISSUING_CAS + MAX_TRUST_ANCHORS)(crypto.X509.from_cryptography)
+_ca_faults = lru_cache(maxsize=MAX_ISSUING_CAS + MAX_TRUST_ANCHORS)(lint.faults)
+
+
 def _refusal(error: crypto.X509StoreContextError) -> ChainError:
     """Our own error for OpenSSL's."""
     number, depth, reason = error.errors
@@ -341,7 +348,8 @@ def _require_profile(
     certificate: x509.Certificate, kind: CertificateKind, place: str, trust_domain: str, issuer: x509.Certificate | None
 ) -> None:
     """Hold one certificate against the profile of its place; a root has no other issuer than itself."""
-    faults = lint.faults(certificate, lint.Expectation(kind, trust_domain, issuer=issuer), lint.PEER_RULES)
+    judge = _ca_faults if PROFILES[kind].is_ca else lint.faults
+    faults = judge(certificate, lint.Expectation(kind, trust_domain, issuer=issuer), lint.PEER_RULES)
     if faults:
         raise ChainProfileError(f"The certificate is no {kind} certificate: {'; '.join(faults)}.", field=place)
 
