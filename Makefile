@@ -87,6 +87,10 @@ eval: setup-dev ## labelled texts through a running outpost; DATA=folder, QUICK=
 	@$(BIN)/python bench/eval.py "$(DATA)"
 
 .PHONY: eval bench-policy bench-kills bench-outage bench-issuance
+.PHONY: bench-store
+bench-store: setup-dev ## transactions of the control plane's store on SQLite and PostgreSQL (QUICK=1)
+	@PYTHONPATH=. $(BIN)/python bench/store.py
+
 bench-policy: setup-dev ## time of one decision
 	@$(BIN)/python bench/policy.py
 

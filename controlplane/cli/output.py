@@ -103,14 +103,29 @@ def fail(error: Any, output: str) -> NoReturn:
     raise SystemExit(exit_code(error))
 
 
-def perform(work: Callable[[], Coroutine[Any, Any, Result]], output: str = "table") -> Result:
+def fast_loop() -> asyncio.AbstractEventLoop:
+    """The event loop of a server: uvloop's where it is installed."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    return loop
+
+
+def perform(
+    work: Callable[[], Coroutine[Any, Any, Result]],
+    output: str = "table",
+    loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
+) -> Result:
     """Run a coroutine; typed errors become one message and an exit code, never a traceback."""
     from certs.errors import TrustError
     from controlplane.domain.errors import ControlPlaneError
     from outpost.core.errors import OutpostError
 
     try:
-        return asyncio.run(work())
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
+            return runner.run(work())
     except (ControlPlaneError, TrustError, OutpostError) as error:
         fail(error, output)
     except OSError as error:

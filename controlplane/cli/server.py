@@ -72,7 +72,7 @@ def serve(state: Path) -> None:
     async def work() -> None:
         await serving.serve(state, ready)
 
-    out.perform(work)
+    out.perform(work, loop_factory=out.fast_loop)
 
 
 @click.command()
