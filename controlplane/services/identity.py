@@ -7,7 +7,7 @@ is read. A view that could not be compared for 5 seconds denies.
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
 from certs.errors import TrustError
@@ -123,10 +123,9 @@ class Views:
         while True:
             self._poked.clear()
             await self._compare(tuple(self._wakers))
-            try:
-                await asyncio.wait_for(self._poked.wait(), POLL_SECONDS)
-            except TimeoutError:
-                continue
+            with suppress(TimeoutError):
+                async with asyncio.timeout(POLL_SECONDS):
+                    await self._poked.wait()
 
     async def _compare(self, orgs: Sequence[str]) -> None:
         """Catch up with every org that has another head than its view."""

@@ -56,7 +56,8 @@ class Listener:
             self._pause = FIRST_PAUSE_SECONDS
             while not lost.is_set():
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(lost.wait(), PING_SECONDS)
+                    async with asyncio.timeout(PING_SECONDS):  # wait_for may lose a cancellation
+                        await lost.wait()
                 with translated():
                     await connection.execute("SELECT 1", timeout=ANSWER_SECONDS)
         finally:
