@@ -31,6 +31,10 @@ class Event(StrEnum):
     AUDIT_COSIGNED = "audit.cosigned"
     AUDIT_REFUSED = "audit.refused"
     RPC_FAILED = "rpc.failed"
+    ACCESS_REFUSED = "access.refused"
+    API_REQUEST = "api.request"
+    API_FAILED = "api.failed"
+    ACT_UNRECORDED = "act.unrecorded"
     MAINTAINED = "maintenance.done"
     MAINTENANCE_FAILED = "maintenance.failed"
     STORE_LOST = "store.lost"
@@ -53,6 +57,10 @@ class Fields(TypedDict, total=False):
     status: int
     enroll_port: int
     sync_port: int
+    api_port: int
+    route: str
+    request_id: str
+    duration_ms: int
 
 
 def log(event: Event, *, level: int = logging.INFO, **fields: Unpack[Fields]) -> None:

@@ -40,6 +40,7 @@ ROLES = (names.TIMESTAMP, names.SNAPSHOT, names.TARGETS, *names.DELEGATED_ROLES)
 REFRESH_SHARE = 2  # a timestamp is signed again when less than half of its validity is left
 
 Changes = Mapping[str, bytes | None]
+First = Callable[[OrgTransaction], Awaitable[None]]
 
 
 class PolicyLintError(InputError):
@@ -96,6 +97,25 @@ def judge_policy(text: bytes) -> tuple[PolicyDocument, tuple[LintFinding, ...]]:
     return document, lint(document, ENTITY_TYPES, compile_document(document))
 
 
+def acceptable_policy(org: str, text: bytes) -> tuple[PolicyDocument, tuple[LintFinding, ...]]:
+    """A policy document that may be published for an org, with the linter's remarks.
+
+    Raises:
+        BundleError: it cannot be read or compiled.
+        PolicyLintError: certain mistakes.
+        PolicyAudienceError: it is for another org.
+    """
+    document, findings = judge_policy(text)
+    errors = [finding for finding in findings if finding.level is LintLevel.ERROR]
+    if errors:
+        raise PolicyLintError(errors)
+    if document.org != org:
+        raise PolicyAudienceError(
+            f"the policy is for another org than {org}", field="org", next_step=f"set org: {org} in the document"
+        )
+    return document, findings
+
+
 class Publisher:
     """Signs and stores the configuration of every org."""
 
@@ -104,8 +124,17 @@ class Publisher:
         self._clock = clock
         self._chance = chance
 
-    async def create(self, org: str, providers: Sequence[Provider]) -> Published:
-        """Make an org: its keys, its repository and the default release. Raises OrgExistsError, OrgReservedError."""
+    async def create(self, org: str, providers: Sequence[Provider], first: First | None = None) -> Published:
+        """Make an org: its keys, its repository and the default release.
+
+        Args:
+            org: id of a customer's org.
+            providers: in order of preference.
+            first: what else belongs to its beginning; done in the transaction that stores the first set, once.
+
+        Raises:
+            OrgExistsError: it exists; so is OrgReservedError for the operator's own.
+        """
         now_ms = self._clock.now_ms()
         space = await self._store.add_org(checked_customer_id(org), now_ms)
         async with space.write() as transaction:
@@ -118,6 +147,8 @@ class Publisher:
                 repository = await _repository(transaction)
                 signed = repository.create(default_documents(org, providers), now_ms)
                 await self._keep(transaction, repository, signed, 1)
+                if first is not None:
+                    await first(transaction)
             number, current = await self._current(transaction)
         await self._store.make_ready(org)
         return Published(number, _revision(org, current), changed=True)
@@ -133,14 +164,7 @@ class Publisher:
         """
         async with self._store.for_org(org).read():
             pass  # an unknown org is the first mistake to be told
-        document, findings = judge_policy(text)
-        errors = [finding for finding in findings if finding.level is LintLevel.ERROR]
-        if errors:
-            raise PolicyLintError(errors)
-        if document.org != org:
-            raise PolicyAudienceError(
-                f"the policy is for another org than {org}", field="org", next_step=f"set org: {org} in the document"
-            )
+        document, findings = acceptable_policy(org, text)
         published = await self._release(org, {names.PACKS_PATH: canonical_bytes(document)})
         return replace(published, findings=findings)
 
