@@ -15,7 +15,9 @@ from certs.shell.private_files import replace_private_file
 from certs.shell.tls import TLSIdentity
 from certs.verify import TrustAnchors
 from controlplane import telemetry
+from controlplane.bootstrap.api import ROOTS_FILE, ApiRole
 from controlplane.bootstrap.plane import RUN_FILE, Plane, endpoint_of, opened, serve_lock
+from controlplane.bootstrap.workbench import workbench
 from controlplane.domain.errors import ControlPlaneError
 from controlplane.domain.replicas import BEAT_SECONDS, LOST_MS, REPLICA_ID_BYTES, Replica
 from controlplane.rpc.calls import AuditService, EnrollmentService
@@ -34,8 +36,9 @@ MAINTENANCE_SECONDS = 60.0  # between two looks at what must be signed or issued
 class Server:
     """The running control plane."""
 
-    def __init__(self, plane: Plane) -> None:
+    def __init__(self, plane: Plane, api: ApiRole | None = None) -> None:
         self._plane = plane
+        self._api = api
         self._views = Views(plane.store, plane.clock)
         self._streams = Streams()
         self._identity: TLSIdentity | None = None
@@ -70,15 +73,27 @@ class Server:
         self._listeners.append(listener)
         self._replica_id = plane.chance.token_bytes(REPLICA_ID_BYTES).hex()
         await self._beat_once(sync_endpoint)
+        ports = {"enroll_port": enroll_port, "grpc_port": sync_port, "api_port": await self._start_api()}
         work = (plane.store.listen(self._views.poke), self._views.watch(), self._maintain(), self._beat(sync_endpoint))
-        self._tasks = [asyncio.create_task(each) for each in work]
-        self._write_run_file(enroll_port, sync_port)
-        telemetry.log(telemetry.Event.STARTED, enroll_port=enroll_port, sync_port=sync_port)
+        self._tasks += [asyncio.create_task(each) for each in work]
+        self._write_run_file(ports)
+        telemetry.log(telemetry.Event.STARTED, enroll_port=enroll_port, sync_port=sync_port, api_port=ports["api_port"])
+        return await self._told(ports, sync_endpoint)
+
+    async def _told(self, ports: Mapping[str, int], sync_endpoint: str) -> Mapping[str, object]:
+        """The ready line."""
+        plane, settings = self._plane, self._plane.settings
+        host, api = settings.hosts[0], {}
+        if self._api is not None:
+            api["api"] = f"https://{endpoint_of(host, ports['api_port'])}"
+        if self._api is not None and not settings.api_certificate_file:
+            api["api_ca"] = str(plane.folder / ROOTS_FILE)
         return {
+            **api,
             "event": "controlplane.ready",
-            "enroll": settings.enroll_endpoint or endpoint_of(settings.hosts[0], enroll_port),
+            "enroll": settings.enroll_endpoint or endpoint_of(host, ports["enroll_port"]),
             "grpc": sync_endpoint,
-            "listen": [endpoint_of(settings.listen, port) for port in (enroll_port, sync_port)],
+            "listen": [endpoint_of(settings.listen, ports[name]) for name in ("enroll_port", "grpc_port")],
             "pid": os.getpid(),
             "pin": await plane.setup.pin(),
             "trust_domain": settings.trust_domain,
@@ -102,6 +117,8 @@ class Server:
         self._streams.stopping = True
         self._views.wake_all()
         await asyncio.gather(*(listener.stop(STOP_GRACE_SECONDS) for listener in self._listeners))
+        if self._api is not None:
+            await self._api.stop()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -135,9 +152,17 @@ class Server:
         os.close(self._lock)
         self._lock = -1
 
-    def _write_run_file(self, enroll_port: int, sync_port: int) -> None:
-        ports = {"enroll_port": enroll_port, "grpc_port": sync_port, "pid": os.getpid()}
-        replace_private_file(self._plane.folder / RUN_FILE, json.dumps(ports).encode())
+    async def _start_api(self) -> int:
+        """Port of the admin API, 0 without one."""
+        if self._api is None:
+            return 0
+        port = await self._api.start(self._current())
+        self._tasks += [asyncio.create_task(each) for each in (self._api.sign_heads(), self._api.rotate_keys())]
+        return port
+
+    def _write_run_file(self, ports: Mapping[str, int]) -> None:
+        written = {**ports, "pid": os.getpid()}
+        replace_private_file(self._plane.folder / RUN_FILE, json.dumps(written).encode())
 
     async def _beat(self, endpoint: str) -> None:
         """Say again and again that this replica serves, until cancelled."""
@@ -172,6 +197,8 @@ class Server:
             else:
                 if fresh.chain_pem != self._current().chain_pem:
                     self._identity = fresh
+                    if self._api is not None:
+                        self._api.renewed(fresh)
             await self._refresh_all()
 
     async def _refresh_all(self) -> None:
@@ -206,9 +233,10 @@ async def serve(folder: Path, ready: Callable[[Mapping[str, object]], None]) -> 
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     async with opened(folder) as plane:
         telemetry.start(plane.settings.log_level)
-        server = Server(plane)
-        try:
-            ready(await server.start())
-            await server.run(stopping)
-        finally:
-            await server.stop()
+        async with workbench(plane) as bench:
+            server = Server(plane, ApiRole(plane, bench) if plane.settings.api else None)
+            try:
+                ready(await server.start())
+                await server.run(stopping)
+            finally:
+                await server.stop()

@@ -92,7 +92,7 @@ async def life(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Life]:
     settings.write_text(f'reconnect_cap_seconds = 0.5\nheartbeat_seconds = 0.5\nsecrets_dir = "{secrets}"\n')
     async with stack(folder / "site") as running:
         with hours_ago(CA_AGE_HOURS):
-            made = Settings(enroll_port=free_port(), grpc_port=free_port())
+            made = Settings(enroll_port=free_port(), grpc_port=free_port(), api_port=free_port())
             await planes.initialise(running.controlplane_state, made, None)
         site = (await install(running, ORG))[ORG]
         one = Life(site, settings)

@@ -13,6 +13,7 @@ from controlplane.services.defaults import default_policy, default_provider
 from controlplane.services.repository import VALIDITY_MS
 from controlplane.settings import FILE_NAME, Settings
 from controlplane.store.errors import DatabaseAddressError, DatabaseRoleError, SchemaError
+from controlplane.store.migrations.listing import HEAD, STEPS
 from tests.fakes.postgres_server import APP, OWNER, SUPERUSER, Server
 from tests.integration.controlplane_client import SECONDS, Client, ended, read, serving
 from tests.integration.test_controlplane_cli import ok, run
@@ -189,8 +190,8 @@ async def test_an_operators_way_from_nothing_to_two_replicas(postgres: Server, t
         "schema": "controlplane.migration/1",
         "database": "postgresql",
         "from": "0001",
-        "to": "0002",
-        "steps": ["0002 replicas and quotas"],
+        "to": HEAD,
+        "steps": [f"{step.revision} {step.title}" for step in STEPS[1:]],
         "app_roles": [APP],
     }
     assert "nothing to do" in (await ok(state, *migrate)).out
@@ -199,7 +200,7 @@ async def test_an_operators_way_from_nothing_to_two_replicas(postgres: Server, t
     assert "error migrate.revision" in (await run(state, *migrate, "--to", "7777")).err
 
     await ok(state, *init)
-    await ok(state, "org", "create", "acme", "--provider-url", "http://127.0.0.1:9/v1")
+    await ok(state, "org", "create", "acme", "--single-person", "--provider-url", "http://127.0.0.1:9/v1")
     listed = await ok(one_more(state, "second"), "org", "list", "--output", "json")
     assert [each["id"] for each in listed.json["orgs"]] == ["acme"]
     wrong = await run(state, "migrate")
