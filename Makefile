@@ -87,7 +87,10 @@ eval: setup-dev ## labelled texts through a running outpost; DATA=folder, QUICK=
 	@$(BIN)/python bench/eval.py "$(DATA)"
 
 .PHONY: eval bench-policy bench-kills bench-outage bench-issuance
-.PHONY: bench-store
+.PHONY: bench-store bench-api-fuzz
+bench-api-fuzz: setup-dev ## 2,000 requests that schemathesis makes from the OpenAPI document, with two orgs' tokens (QUICK=1: 200)
+	@PYTHONPATH=. $(BIN)/python bench/api_fuzz.py
+
 bench-store: setup-dev ## transactions of the control plane's store on SQLite and PostgreSQL (QUICK=1)
 	@PYTHONPATH=. $(BIN)/python bench/store.py
 
