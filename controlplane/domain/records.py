@@ -19,6 +19,8 @@ class CertificateRecord:
         issued_s: moment of issuance, Unix seconds; with the serial it makes the same certificate again.
         not_after_s: Unix seconds.
         leaf_der: the signed leaf, empty while it is only intended.
+        sequence: join sequence of the outpost once this certificate is used.
+        source: address that asked for it.
     """
 
     serial: str
@@ -29,6 +31,8 @@ class CertificateRecord:
     issued_s: int
     not_after_s: int
     leaf_der: bytes = b""
+    sequence: int = 0
+    source: str = ""
 
 
 class DeliveryState(StrEnum):
