@@ -12,7 +12,7 @@ Rules
   cannot answer. One that answers was alive after a later start had spoken: two machines hold one identity.
 
 Source: /docs/design.md 4 ("a superseded boot id that comes back; a lost reply or a half-open reconnect is not a
-clone"); /docs/adr/0011.
+clone"); /docs/identity.md.
 """
 
 import re

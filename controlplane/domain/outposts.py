@@ -116,8 +116,9 @@ class Outpost:
         alert: code of the newest anomaly (a possible clone), or empty.
         logical: the logical outpost of which this one is a replica; empty when it has no other name than its own.
         enrolled_sequence: join sequence of the newest enrollment; certificates from before it are void.
-        boot_source: address from which the newest start said hello.
+        boot_source: address from which the newest start said hello, or that enrolled.
         draining: serials that may deliver the audit tail of a locked or revoked outpost.
+        advanced_ms: when the certificate in use was used first.
         recoveries: in a row, without a regular renewal between them.
         alert_sources: addresses of the two holders behind ``alert``.
     """
@@ -143,6 +144,7 @@ class Outpost:
     enrolled_sequence: int = 0
     boot_source: str = ""
     draining: tuple[str, ...] = ()
+    advanced_ms: int = 0
     recoveries: int = 0
     alert_sources: tuple[str, ...] = ()
     alert_ms: int = 0
@@ -219,15 +221,25 @@ def require_reenrollable(outpost: Outpost) -> None:
         )
 
 
-def enrolled(outpost: Outpost, serial: str, audit_public_key: bytes, now_ms: int, *, anew: bool = False) -> Outpost:
-    """The outpost after a join token was spent.
+@dataclass(frozen=True, slots=True)
+class Joining:
+    """Who spends a join token.
 
-    Args:
-        outpost: as stored.
-        serial: of its new certificate.
-        audit_public_key: of its audit log.
-        now_ms: Unix milliseconds.
+    Attributes:
+        serial: of the new certificate.
+        audit_public_key: of its audit log, Ed25519, 32 bytes.
+        source: address that it comes from.
         anew: the token was made for an outpost that had an identity before.
+    """
+
+    serial: str
+    audit_public_key: bytes
+    source: str = ""
+    anew: bool = False
+
+
+def enrolled(outpost: Outpost, joining: Joining, now_ms: int) -> Outpost:
+    """The outpost after a join token was spent.
 
     Raises:
         OutpostRevokedError: it was revoked meanwhile.
@@ -236,12 +248,12 @@ def enrolled(outpost: Outpost, serial: str, audit_public_key: bytes, now_ms: int
     """
     if outpost.state is OutpostState.REVOKED:
         raise revoked_error(outpost)
-    if outpost.state is not OutpostState.PENDING and not anew:
+    if outpost.state is not OutpostState.PENDING and not joining.anew:
         raise IdentityRefusedError(
             "this outpost is enrolled already",
             next_step=f"to enroll it anew: controlplane outpost reenroll {outpost.name} --org ORG",
         )
-    if outpost.audit_public_key and audit_public_key != outpost.audit_public_key:
+    if outpost.audit_public_key and joining.audit_public_key != outpost.audit_public_key:
         raise AuditKeyChangedError(
             f"this machine has not the audit log of {outpost.name}: an outpost that enrolls again goes on with its log",
             field="audit_log_public_key",
@@ -255,12 +267,14 @@ def enrolled(outpost: Outpost, serial: str, audit_public_key: bytes, now_ms: int
         created_ms=outpost.created_ms,
         activated_ms=now_ms,
         join_sequence=sequence,
-        serial=serial,
-        audit_public_key=audit_public_key,
+        serial=joining.serial,
+        audit_public_key=joining.audit_public_key,
+        boot_source=joining.source,
         software_version=outpost.software_version,
         last_seen_ms=outpost.last_seen_ms,
         logical=outpost.logical,
         enrolled_sequence=sequence,
+        advanced_ms=now_ms,
     )
 
 
@@ -337,9 +351,10 @@ def authorise(outpost: Outpost, serial: str, act: Act, now_ms: int) -> bool:
     raise superseded_error()
 
 
-def advanced(outpost: Outpost, serial: str) -> Outpost:
+def advanced(outpost: Outpost, serial: str, now_ms: int) -> Outpost:
     """The outpost after the first use of its new certificate: the old serial is retired."""
-    return replace(outpost, serial=serial, next_serial="", join_sequence=outpost.join_sequence + 1)
+    sequence = outpost.join_sequence + 1
+    return replace(outpost, serial=serial, next_serial="", join_sequence=sequence, advanced_ms=now_ms)
 
 
 def renewed(outpost: Outpost, serial: str) -> Outpost:

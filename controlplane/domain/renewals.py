@@ -4,7 +4,9 @@ At each join sequence an outpost may be certified for one request, however often
 before it asks and sends the same request until it is answered, over crashes too; so a second request at one sequence
 is a clone's. The first use of the new certificate advances the sequence and retires the old certificate; whoever asks
 with a retired one afterwards, for a key that was never seen, is a clone as well. A request that was answered before
-may arrive late: it changes nothing.
+may arrive late: it changes nothing, unless a nonce proves that its sender lived after that first use. (A clone that
+copied a request that was out repeats it; it shows itself when it says hello with the retired certificate and lives,
+or recovers with it.)
 
 Source: /docs/design.md 4, join state.
 """
@@ -26,6 +28,8 @@ from controlplane.domain.outposts import (
 )
 from controlplane.domain.records import CertificateRecord
 
+CLOCK_SPREAD_MS = 5_000  # clocks of two replicas may differ by this much (certs.recover.NONCE_SKEW_MS)
+
 
 class SequenceError(RefusedError):
     """The caller's join sequence is not the one that its certificate belongs to."""
@@ -44,6 +48,7 @@ class Ask:
         csr_sha256: digest of the request, 64 hex digits.
         boot_id: start of the caller.
         source: its address.
+        alive_ms: the caller has lived since then: when the nonce was made that its proof signs; 0 without one.
     """
 
     serial: str
@@ -51,6 +56,7 @@ class Ask:
     csr_sha256: str
     boot_id: str
     source: str
+    alive_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +122,11 @@ def judge(outpost: Outpost, ask: Ask, facts: Facts, now_ms: int) -> Granted | Cl
         return _cloned(outpost, CloneTrace.COPIED_START, ask, outpost.boot_source, now_ms)
     waiting = facts.waiting if outpost.next_serial else None
     if held.sequence > outpost.join_sequence:  # to hold the key of a waiting certificate proves its first use
-        outpost, waiting = advanced(outpost, ask.serial), None
+        outpost, waiting = advanced(outpost, ask.serial, now_ms), None
     elif held.sequence < outpost.join_sequence:
-        if facts.answered is not None:
+        if facts.answered is not None and ask.alive_ms <= outpost.advanced_ms + CLOCK_SPREAD_MS:
             raise superseded_error()
-        return _cloned(outpost, CloneTrace.RETIRED_CERTIFICATE, ask, outpost.boot_source or held.source, now_ms)
+        return _cloned(outpost, CloneTrace.RETIRED_CERTIFICATE, ask, outpost.boot_source, now_ms)
     if ask.sequence != outpost.join_sequence:
         raise SequenceError(
             "the join sequence is not the one of this certificate",
@@ -154,6 +160,13 @@ def judge_tail(outpost: Outpost, ask: Ask, facts: Facts, now_ms: int) -> Granted
     if again is not None and again.serial not in outpost.draining:
         again = None
     return Granted(outpost, again, tail=True)
+
+
+def is_retired(outpost: Outpost, record: CertificateRecord | None) -> bool:
+    """Whether a certificate was in use since the newest enrollment, and another one replaced it. Its holder may be late
+    bytes of the outpost, or a clone: only a clone still lives.
+    """
+    return record is not None and outpost.enrolled_sequence <= record.sequence < outpost.join_sequence
 
 
 def _held(outpost: Outpost, facts: Facts) -> CertificateRecord:
