@@ -94,7 +94,7 @@ SEEDS = st.integers(0, 2**32)
 
 def history(seed: int) -> History:
     """A random history of an honest outpost."""
-    world = History(Random(seed))  # noqa: S311 - a history, not a secret
+    world = History(Random(seed))
     world.play(STEPS)
     return world
 
