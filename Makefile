@@ -86,7 +86,7 @@ eval: setup-dev ## labelled texts through a running outpost; DATA=folder, QUICK=
 	@test -n "$(DATA)" || { echo "say where the labelled texts are: make eval DATA=folder"; exit 2; }
 	@$(BIN)/python bench/eval.py "$(DATA)"
 
-.PHONY: eval bench-policy bench-kills bench-outage
+.PHONY: eval bench-policy bench-kills bench-outage bench-issuance
 bench-policy: setup-dev ## time of one decision
 	@$(BIN)/python bench/policy.py
 
@@ -95,3 +95,6 @@ bench-kills: setup-dev ## SIGKILLs of random processes under load (KILLS=50)
 
 bench-outage: setup-dev ## 1,000 requests while the control plane is dead, then the log must be whole there (QUICK=1: 100)
 	@$(BIN)/python bench/outage.py
+
+bench-issuance: setup-dev ## certificates and signatures per second and core, keys in files and in a PKCS#11 token (QUICK=1)
+	@PYTHONPATH=. $(BIN)/python bench/issuance.py

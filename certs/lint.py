@@ -191,6 +191,12 @@ def extensions_are_known(certificate: x509.Certificate, expectation: Expectation
     return None if exact else "the set of extensions is not the profile's"
 
 
+def critical_extensions_are_the_profiles(certificate: x509.Certificate, expectation: Expectation) -> str | None:
+    """None but those of the profile: OpenSSL knows, and then ignores, critical rules about policies."""
+    critical = {extension.oid for extension in certificate.extensions if extension.critical}
+    return None if critical <= expectation.profile.extension_oids else "a critical extension beyond the profile's"
+
+
 def basic_constraints_fit(certificate: x509.Certificate, expectation: Expectation) -> str | None:
     """CA or not, with the exact path length, critical."""
     profile = expectation.profile
@@ -287,6 +293,7 @@ RULES: Final[tuple[Rule, ...]] = (
     issuer_name_fits,
     issuer_is_of_the_right_kind,
     extensions_are_known,
+    critical_extensions_are_the_profiles,
     basic_constraints_fit,
     key_usage_fits,
     extended_key_usage_fits,
@@ -299,14 +306,15 @@ RULES: Final[tuple[Rule, ...]] = (
 )
 
 
-# What a certificate of one kind looks like, whoever signed it. Unknown extensions are absent from these rules:
-# OpenSSL refuses critical ones, and a later version may add others. So are names of CAs.
+# What a certificate of one kind looks like, whoever signed it. A later version may add extensions that are not
+# critical, and name CAs in another way: neither is held against a peer.
 SHAPE_RULES: Final[tuple[Rule, ...]] = (
     version_is_3,
     serial_is_unpredictable,
     signature_is_ecdsa_sha256,
     key_is_p256,
     life_is_not_too_long,
+    critical_extensions_are_the_profiles,
     basic_constraints_fit,
     key_usage_fits,
     extended_key_usage_fits,

@@ -14,6 +14,7 @@ Source: RFC 5280 §6; X.509-SVID standard, section 5.
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final
 
 from cryptography import x509
@@ -299,8 +300,8 @@ def _path(certificates: list[x509.Certificate], anchors: TrustAnchors, now: int)
         store.set_time(datetime.fromtimestamp(now, UTC))
         store.set_flags(crypto.X509StoreFlags.X509_STRICT)
         for root in anchors.roots:
-            store.add_cert(crypto.X509.from_cryptography(root))
-        helpers = [crypto.X509.from_cryptography(each) for each in (*untrusted, *anchors.intermediates)]
+            store.add_cert(_known(root))
+        helpers = [*map(crypto.X509.from_cryptography, untrusted), *map(_known, anchors.intermediates)]
         context = crypto.X509StoreContext(store, crypto.X509.from_cryptography(leaf), helpers)
         return [each.to_cryptography() for each in context.get_verified_chain()]
     except crypto.X509StoreContextError as error:
@@ -309,20 +310,17 @@ def _path(certificates: list[x509.Certificate], anchors: TrustAnchors, now: int)
         raise ChainFormatError(f"The chain cannot be judged ({type(error).__name__}).", field="chain") from None
 
 
-# Error numbers of OpenSSL's x509_vfy.h.
+# Error numbers of OpenSSL's x509_vfy.h; any other is a plain ChainError.
 _CAUSES: Final[dict[int, type[ChainError]]] = {
-    2: ChainUntrustedError,  # unable to get issuer certificate
-    7: ChainUntrustedError,  # certificate signature failure
     9: ChainNotYetValidError,
     10: ChainExpiredError,
-    18: ChainUntrustedError,  # self-signed leaf
-    19: ChainUntrustedError,  # self-signed certificate in chain
-    20: ChainUntrustedError,  # unable to get local issuer certificate
-    21: ChainUntrustedError,  # unable to verify the first certificate
-    22: ChainDepthError,
-    25: ChainDepthError,  # path length constraint exceeded
-    47: ChainNameError,  # permitted subtree violation
-    48: ChainNameError,  # excluded subtree violation
+    # no issuer, signature failure, self-signed, untrusted, rejected, issuer's name or key identifier does not fit
+    **dict.fromkeys((2, 4, 6, 7, 18, 19, 20, 21, 27, 28, 29, 30, 31), ChainUntrustedError),
+    **dict.fromkeys((22, 25), ChainDepthError),  # too long, path length exceeded
+    **dict.fromkeys((47, 48, 53), ChainNameError),  # outside the permitted names, or of no readable form
+    # purpose, key usage, extensions, constraints, weak keys and digests, and what X509_STRICT finds
+    **dict.fromkeys((24, 26, 32, 34, 37, 39, 41, 49, 51, 52, 66, 67, 68), ChainProfileError),
+    **dict.fromkeys((*range(76, 95), 102, 103), ChainProfileError),
 }
 _NEXT_STEPS: Final[dict[type[ChainError], str]] = {
     ChainExpiredError: "Recover the outpost, or check the clocks.",
@@ -330,6 +328,12 @@ _NEXT_STEPS: Final[dict[type[ChainError], str]] = {
     ChainUntrustedError: "Enroll again: the peer belongs to another control plane.",
 }
 _PLACES: Final = ("leaf", "issuing_ca", "root")
+
+
+# The same few CAs stand above every leaf, so what was made or found of one is kept. A peer's own certificates get here
+# only behind a path to a believed root.
+_known = lru_cache(maxsize=MAX_ISSUING_CAS + MAX_TRUST_ANCHORS)(crypto.X509.from_cryptography)
+_ca_faults = lru_cache(maxsize=MAX_ISSUING_CAS + MAX_TRUST_ANCHORS)(lint.faults)
 
 
 def _refusal(error: crypto.X509StoreContextError) -> ChainError:
@@ -344,7 +348,8 @@ def _require_profile(
     certificate: x509.Certificate, kind: CertificateKind, place: str, trust_domain: str, issuer: x509.Certificate | None
 ) -> None:
     """Hold one certificate against the profile of its place; a root has no other issuer than itself."""
-    faults = lint.faults(certificate, lint.Expectation(kind, trust_domain, issuer=issuer), lint.PEER_RULES)
+    judge = _ca_faults if PROFILES[kind].is_ca else lint.faults
+    faults = judge(certificate, lint.Expectation(kind, trust_domain, issuer=issuer), lint.PEER_RULES)
     if faults:
         raise ChainProfileError(f"The certificate is no {kind} certificate: {'; '.join(faults)}.", field=place)
 

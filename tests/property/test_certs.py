@@ -4,6 +4,7 @@ import base64
 from collections.abc import Callable
 from contextlib import suppress
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -69,6 +70,46 @@ def test_a_damaged_leaf_is_nobody(data: bytes) -> None:
     except TrustError:
         return
     raise AssertionError(f"accepted as {peer.spiffe_id}")
+
+
+KNOWING = verify.TrustAnchors(HIERARCHY.trust_domain, HIERARCHY.anchors.roots, (HIERARCHY.outposts.certificate,))
+WHOLE = (*CHAIN, keys.certificate_der(HIERARCHY.root.certificate))
+HONEST_PEER = verify.verify_outpost_chain(CHAIN, HIERARCHY.anchors, NOW)
+BITS = 8 * sum(map(len, WHOLE))
+
+
+def flipped(chain: tuple[bytes, ...], bits: set[int]) -> list[bytes]:
+    """The chain with some of its bits turned over, counted over all its certificates."""
+    joined = bytearray(b"".join(chain))
+    for bit in bits:
+        joined[bit // 8] ^= 1 << bit % 8
+    found, start = [], 0
+    for each in chain:
+        found.append(bytes(joined[start : start + len(each)]))
+        start += len(each)
+    return found
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.sets(st.integers(0, BITS - 1), min_size=1, max_size=4), st.booleans())
+def test_flipped_bits_never_make_another_identity(bits: set[int], issuer_is_known: bool) -> None:
+    """What is accepted is the same leaf, to the byte: a damaged root or a known issuing CA was not needed."""
+    chain = flipped(WHOLE, bits)
+    try:
+        peer = verify.verify_outpost_chain(chain, KNOWING if issuer_is_known else HIERARCHY.anchors, NOW)
+    except TrustError:
+        return
+    assert peer == HONEST_PEER
+    assert chain[0] == CHAIN[0]
+    assert issuer_is_known or chain[1] == CHAIN[1]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.sets(st.integers(0, BITS - 1), min_size=1, max_size=4))
+def test_flipped_bits_never_make_a_server_or_an_ingress(bits: set[int]) -> None:
+    for judge in (verify.verify_server_chain, verify.verify_ingress_chain):
+        with pytest.raises(TrustError):
+            judge(flipped(WHOLE, bits), KNOWING, NOW)
 
 
 @settings(max_examples=100, deadline=None)

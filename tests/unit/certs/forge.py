@@ -5,13 +5,14 @@ from datetime import UTC, datetime
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from certs import keys
 from certs.profiles import key_usage_of, name_constraints_of
 from certs.shell.dev import Authority, Hierarchy
 from certs.shell.signers import generate_tls_key, random_serial
+from certs.signer import KeySigner
 
 NOW = 1_795_000_000  # any moment; certificates know no other clock
 ORG = "acme"
@@ -63,7 +64,8 @@ class Parts:
         )
         for value, critical in self.extensions.values():
             builder = builder.add_extension(value, critical)
-        return builder.sign(self.issuer.signer._private_key, self.hash)
+        key = self.issuer.signer._private_key
+        return builder.sign(key, None if isinstance(key, ed25519.Ed25519PrivateKey) else self.hash)
 
     def der(self) -> bytes:
         return keys.certificate_der(self.build())
@@ -82,14 +84,33 @@ def outpost_parts(hierarchy: Hierarchy, issuer: Authority | None = None, **chang
     return parts.purposes(ExtendedKeyUsageOID.CLIENT_AUTH).names(uri(hierarchy.trust_domain))
 
 
-def authority(hierarchy: Hierarchy, issuer: Authority | None = None, **changes: object) -> tuple[Parts, object]:
+def authority(
+    hierarchy: Hierarchy, issuer: Authority | None = None, key: object = None, **changes: object
+) -> tuple[Parts, object]:
     """An issuing CA for outposts that would be accepted, if it is built as it is; and its key."""
-    key = generate_tls_key()
+    key = key or generate_tls_key()
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, f"CA {keys.key_id(key.public_key())[:16]}")])
+    changes = {"not_before": NOW - 3600} | changes
     parts = _common(Parts(issuer or hierarchy.root, public_key=key.public_key(), subject=name, **changes))
     parts.put(x509.BasicConstraints(True, 0), critical=True).put(key_usage_of(is_ca=True), critical=True)
     parts.put(name_constraints_of(hierarchy.trust_domain), critical=True)
     return parts.purposes(ExtendedKeyUsageOID.CLIENT_AUTH), key
+
+
+def root_parts(key: object = None) -> tuple[Parts, object]:
+    """A root that would be believed, if it is built as it is; and its key."""
+    key = key or generate_tls_key()
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, f"Root {keys.key_id(key.public_key())[:16]}")])
+    itself = Authority(None, KeySigner(key))
+    parts = _common(Parts(itself, public_key=key.public_key(), subject=name, issuer_name=name, not_before=NOW - 3600))
+    parts.put(x509.BasicConstraints(True, 1), critical=True)
+    return parts.put(key_usage_of(is_ca=True), critical=True), key
+
+
+def rekeyed(parts: Parts, public_key: object) -> None:
+    """Certify another key, with the key identifier that belongs to it."""
+    parts.public_key = public_key
+    parts.put(x509.SubjectKeyIdentifier.from_public_key(public_key))
 
 
 def other_curve() -> object:

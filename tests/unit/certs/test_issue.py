@@ -18,7 +18,7 @@ from certs.profiles import DAY, HOUR, PROFILES, YEAR, CertificateKind, name_cons
 from certs.shell.dev import Hierarchy
 from certs.shell.signers import generate_signing_key, generate_tls_key, random_serial
 from certs.signer import KeySigner, SignatureMismatchError, sign_structure
-from certs.spiffe import OutpostIdentity, ServerIdentity
+from certs.spiffe import IngressIdentity, OutpostIdentity, ServerIdentity
 from certs.verify import verify_outpost_chain
 from tests.unit.certs.forge import NOW, ORG, OTHER_DOMAIN, OUTPOST, other_curve, outpost_parts, uri
 
@@ -34,6 +34,15 @@ def template(**changes: object) -> CertificateTemplate:
 def server_template(**changes: object) -> CertificateTemplate:
     identity = ServerIdentity("outpost.internal")
     return template(**{"kind": CertificateKind.SERVER, "identity": identity, "hosts": ("localhost",)} | changes)
+
+
+def ingress_template(**changes: object) -> CertificateTemplate:
+    identity = IngressIdentity("outpost.internal", "edge-1")
+    return template(**{"kind": CertificateKind.INGRESS, "identity": identity} | changes)
+
+
+def cross_template(**changes: object) -> CertificateTemplate:
+    return template(**{"kind": CertificateKind.ROOT_CROSS, "identity": None} | changes)
 
 
 def test_the_intent_describes_what_is_signed(hierarchy: Hierarchy) -> None:
@@ -126,16 +135,30 @@ def test_lives_and_shapes_of_all_kinds(hierarchy: Hierarchy) -> None:
     assert {profile.kind for profile in PROFILES.values()} == set(CertificateKind)
 
 
+def test_a_cross_certificate_is_the_new_root_in_the_old_ones_words(hierarchy: Hierarchy, stranger: Hierarchy) -> None:
+    cross, root = stranger.cross(hierarchy, NOW), stranger.root.certificate
+    assert (cross.subject, cross.public_key()) == (root.subject, root.public_key())
+    assert cross.issuer == hierarchy.root.certificate.subject
+    assert {extension.oid for extension in cross.extensions} == {extension.oid for extension in root.extensions}
+    assert cross.extensions.get_extension_for_class(x509.BasicConstraints).value.path_length == 1
+    cross.verify_directly_issued_by(hierarchy.root.certificate)
+
+
 GOOD: dict[str, CertificateTemplate] = {
     "an outpost for the longest life": template(lifetime_seconds=72 * HOUR),
     "an outpost for a minute": template(lifetime_seconds=60),
     "a server by name and addresses": server_template(hosts=("cp.example.org", "10.0.0.1", "2001:db8::1")),
+    "an ingress": ingress_template(),
+    "an ingress for a minute": ingress_template(lifetime_seconds=60),
+    "a new root by the old": cross_template(),
+    "a new root by the old for the longest life": cross_template(lifetime_seconds=2 * YEAR),
 }
+ISSUERS = {CertificateKind.SERVER: "servers", CertificateKind.ROOT_CROSS: "root"}
 
 
 @pytest.mark.parametrize("case", GOOD)
 def test_is_issued(case: str, hierarchy: Hierarchy) -> None:
-    issuer = hierarchy.servers if GOOD[case].kind is CertificateKind.SERVER else hierarchy.outposts
+    issuer = getattr(hierarchy, ISSUERS.get(GOOD[case].kind, "outposts"))
     sign(prepare(GOOD[case], issuer.certificate), issuer.signer)
 
 
@@ -153,6 +176,26 @@ BAD: dict[str, tuple[CertificateTemplate, str, str]] = {
     "an outpost from nobody": (template(), "", "own issuer"),
     "a root from the root": (template(kind=CertificateKind.ROOT_CA, identity=None), "root", "own issuer"),
     "a CA from an issuing CA": (template(kind=CertificateKind.OUTPOST_CA, identity=None), "outposts", "issuer is no"),
+    "an ingress from the server CA": (ingress_template(), "servers", "the issuer is no outpost-ca"),
+    "an ingress with hosts": (ingress_template(hosts=("localhost",)), "outposts", "other names"),
+    "an ingress for too long": (ingress_template(lifetime_seconds=90 * DAY + 1), "outposts", "notAfter"),
+    "an ingress with an outpost's identity": (template(kind=CertificateKind.INGRESS), "outposts", "kind ingress"),
+    "an outpost with an ingress's identity": (
+        ingress_template(kind=CertificateKind.OUTPOST),
+        "outposts",
+        "kind outpost",
+    ),
+    "a server with an ingress's identity": (
+        ingress_template(kind=CertificateKind.SERVER, hosts=("localhost",)),
+        "servers",
+        "kind server",
+    ),
+    "a new root for too long": (cross_template(lifetime_seconds=2 * YEAR + 1), "root", "notAfter"),
+    "a new root that outlasts the old": (cross_template(now=NOW + 9 * YEAR + DAY), "root", "issuer's"),
+    "a new root by itself": (cross_template(), "", "own issuer"),
+    "a new root by an issuing CA": (cross_template(), "outposts", "the issuer is no root-ca"),
+    "a new root with an identity": (template(kind=CertificateKind.ROOT_CROSS), "root", "a CA with an identity"),
+    "an outpost from a cross-certificate": (template(), "cross", "the issuer is no outpost-ca"),
     "an outpost without identity": (template(identity=None), "outposts", "identity"),
     "an outpost with hosts": (template(hosts=("localhost",)), "outposts", "other names"),
     "an outpost with a server's identity": (template(identity=ServerIdentity("outpost.internal")), "outposts", "kind"),
@@ -179,7 +222,9 @@ BAD: dict[str, tuple[CertificateTemplate, str, str]] = {
 @pytest.mark.parametrize("case", BAD)
 def test_the_lint_refuses(case: str, hierarchy: Hierarchy) -> None:
     wanted, issuer, word = BAD[case]
-    authority = getattr(hierarchy, issuer).certificate if issuer else None
+    authority = getattr(hierarchy, issuer).certificate if issuer not in {"", "cross"} else None
+    if issuer == "cross":
+        authority = sign(prepare(cross_template(), hierarchy.root.certificate), hierarchy.root.signer).certificate
     if case == "the issuer's own key":
         wanted = replace(wanted, public_key=authority.public_key())
     with pytest.raises(lint.LintError) as refusal:
@@ -263,6 +308,14 @@ HAND_MADE = {
     "more bytes than readers accept": (
         lambda p: p.put(x509.UnrecognizedExtension(x509.ObjectIdentifier("1.3.6.1.4.1.99999.1"), bytes(4096))),
         lint.size_is_bounded,
+    ),
+    "a critical extension of another kind": (
+        lambda p: p.put(x509.PolicyConstraints(0, None), critical=True),
+        lint.critical_extensions_are_the_profiles,
+    ),
+    "a life that no leaf has": (
+        lambda p: setattr(p, "not_after", NOW + 72 * HOUR + 1),
+        lint.life_is_not_too_long,
     ),
     "a notBefore of its own": (lambda p: setattr(p, "not_before", NOW), lint.life_is_bounded),
 }

@@ -9,7 +9,7 @@ import pytest
 from certs import join_token, spiffe
 from certs.errors import IdentityError, TokenError
 from certs.join_token import JoinToken, JoinTokenFormatError, parse, secret_digest, split_endpoint
-from certs.spiffe import OutpostIdentity, ServerIdentity
+from certs.spiffe import IngressIdentity, OutpostIdentity, ServerIdentity
 from tests.unit.certs.forge import ORG, OUTPOST
 
 SECRET = bytes(range(32))
@@ -17,7 +17,12 @@ TOKEN = JoinToken(ORG, "branch-berlin", "cp.example.org:8443", "ab" * 32, SECRET
 
 
 def test_identities_read_back() -> None:
-    for identity in (OutpostIdentity("outpost.internal", ORG, OUTPOST), ServerIdentity("a.b-c.example")):
+    for identity in (
+        OutpostIdentity("outpost.internal", ORG, OUTPOST),
+        IngressIdentity("outpost.internal", "0"),
+        IngressIdentity("outpost.internal", "edge-" + "1" * 58),
+        ServerIdentity("a.b-c.example"),
+    ):
         assert spiffe.parse(identity.uri) == identity
         assert str(identity) == identity.uri
 
@@ -54,6 +59,12 @@ BAD_IDS = {
     "digits of another script": "spiffe://outpost.internal/org/acme/outpost/op-012345678٩abcdef",
     "a NUL": f"spiffe://outpost.internal\0/org/acme/outpost/{OUTPOST}",
     "too long": "spiffe://outpost.internal/" + "a" * 2048,
+    "an ingress without a name": "spiffe://outpost.internal/ingress/",
+    "an ingress whose name starts with a hyphen": "spiffe://outpost.internal/ingress/-a",
+    "an ingress with an upper-case name": "spiffe://outpost.internal/ingress/Edge",
+    "an ingress with a dot in its name": "spiffe://outpost.internal/ingress/edge.1",
+    "an ingress with a name of 64 letters": "spiffe://outpost.internal/ingress/" + "a" * 64,
+    "an ingress with more behind its name": "spiffe://outpost.internal/ingress/edge-1/org/acme",
 }
 
 
@@ -66,6 +77,8 @@ def test_no_identity_has(case: str) -> None:
 def test_an_identity_cannot_be_built_of_bad_parts() -> None:
     with pytest.raises(IdentityError):
         OutpostIdentity("outpost.internal", "acme/outpost/x", OUTPOST)
+    with pytest.raises(IdentityError):
+        IngressIdentity("outpost.internal", "edge/1")
     with pytest.raises(IdentityError):
         ServerIdentity("outpost.internal/org")
 

@@ -4,7 +4,6 @@ import secrets
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -35,8 +34,8 @@ def fresh(what: str = "key") -> str:
     return f"{what}-{secrets.token_hex(4)}"
 
 
-def tries(place: TokenPlace, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The PINs that reach a token from now on."""
+def tries(monkeypatch: pytest.MonkeyPatch, flags: TokenFlag | None = None) -> list[str]:
+    """The PINs that reach a token from now on; the token may say more of itself than SoftHSM does."""
     seen: list[str] = []
     found = token_session._token
 
@@ -48,7 +47,7 @@ def tries(place: TokenPlace, monkeypatch: pytest.MonkeyPatch) -> list[str]:
                 seen.append(user_pin)
             return real.open(user_pin=user_pin)
 
-        return SimpleNamespace(flags=real.flags, open=open_session)
+        return SimpleNamespace(flags=real.flags if flags is None else flags, open=open_session)
 
     monkeypatch.setattr(token_session, "_token", watched)
     return seen
@@ -101,7 +100,7 @@ def test_a_pulled_token_is_a_transient_error_until_it_is_back(hsm: SoftHSM) -> N
 
 def test_a_wrong_pin_is_tried_once_and_a_corrected_one_once_more(hsm: SoftHSM, monkeypatch: pytest.MonkeyPatch) -> None:
     place = hsm.place(pin="wrong")
-    seen = tries(place, monkeypatch)
+    seen = tries(monkeypatch)
     token = KeyToken(place)
     for _ in range(3):
         for each in (token, KeyToken(place)):  # another object of this process does not try it again either
@@ -123,7 +122,7 @@ def test_a_pin_that_became_wrong_is_not_tried_with_each_signature(
     signer = token.create_key("ca", TokenKeyKind.P256)
     token.close()
     replace_private_file(place.pin_file, b"changed")
-    seen = tries(place, monkeypatch)
+    seen = tries(monkeypatch)
     for _ in range(3):
         with pytest.raises(token_session.TokenPinError):
             signer.sign(b"message")
@@ -131,12 +130,22 @@ def test_a_pin_that_became_wrong_is_not_tried_with_each_signature(
 
 
 @pytest.mark.parametrize("flag", [TokenFlag.USER_PIN_FINAL_TRY, TokenFlag.USER_PIN_LOCKED])
-def test_a_token_with_one_try_left_is_left_alone(flag: TokenFlag, tmp_path: Path) -> None:
-    place = TokenPlace(tmp_path / "x.so", "ca", tmp_path / "pin")
-    with pytest.raises(token_session.TokenPinError) as refusal:
-        token_session._require_tries_left(place, TokenFlag.LOGIN_REQUIRED | flag)
+def test_a_token_with_one_try_left_is_left_alone(
+    flag: TokenFlag, token: KeyToken, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = tries(monkeypatch, TokenFlag.LOGIN_REQUIRED | flag)
+    token.close()
+    with pytest.raises(token_session.TokenPinError, match="by hand") as refusal:
+        token.create_key(fresh(), TokenKeyKind.P256)
     assert refusal.value.fatal
-    token_session._require_tries_left(place, TokenFlag.LOGIN_REQUIRED | TokenFlag.USER_PIN_COUNT_LOW)
+    assert seen == []
+
+
+def test_a_token_that_saw_one_wrong_pin_is_tried(token: KeyToken, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = tries(monkeypatch, TokenFlag.LOGIN_REQUIRED | TokenFlag.USER_PIN_COUNT_LOW)
+    token.close()
+    token.create_key(fresh(), TokenKeyKind.P256)
+    assert seen == [PIN]
 
 
 @pytest.mark.parametrize("pin", [b"", b"\xff\xfe", b"short"])
