@@ -254,7 +254,12 @@ class ControlPlane(Protocol):
     """The control plane as an enrolled outpost sees it (mTLS)."""
 
     async def open(self, hello: Hello) -> SyncSession:
-        """Open the sync stream."""
+        """Open the sync stream; returns when it is taken.
+
+        Raises:
+            PeerError: no connection, or refused; ``retry_after_seconds`` says that the connection is good, and when the
+                stream may be asked for again.
+        """
         ...
 
     async def fetch(self, sha256: bytes, size: int) -> bytes:

@@ -111,6 +111,7 @@ def _write(folder: Path, org: str, outpost: Outpost, told: _Told, leaf: tuple[by
         witness_public_key=told.witness_key,
         join_sequence=outpost.join_sequence,
         enrolled_ms=int(time.time() * 1000),
+        leaf_alone=True,
     )
     key_pem, chain = leaf
     pems = [

@@ -36,6 +36,17 @@ def percentile(values: Sequence[float], share: float) -> float | None:
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))] if ordered else None
 
 
+def spread(values: Sequence[float]) -> tuple[float | None, float | None, float | None]:
+    """Median, 99th percentile and the greatest."""
+    return percentile(values, 0.5), percentile(values, 0.99), max(values, default=None)
+
+
+def milliseconds(values: Sequence[float], share: float) -> float | None:
+    """A percentile of seconds, in milliseconds."""
+    found = percentile(values, share)
+    return None if found is None else round(found * 1000, 1)
+
+
 def rounded(value: float | None, digits: int = 1) -> float | None:
     """A number for people."""
     return None if value is None else round(value, digits)

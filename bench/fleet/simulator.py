@@ -31,10 +31,10 @@ class Simulator:
             self._outposts[int(number)] = Outpost(Path(folder), org, self._programs, Options(**options))
         return {"loaded": len(self._outposts)}
 
-    async def start(self, per_second: float = 0.0) -> dict[str, Any]:
-        """Let every agent run; spread over time when a rate is given."""
+    async def start(self, below: int | None = None, per_second: float = 0.0) -> dict[str, Any]:
+        """Let agents run, all or those with lower numbers; spread over time when a rate is given."""
         for number, outpost in self._outposts.items():
-            if number not in self._tasks:
+            if number not in self._tasks and (below is None or number < below):
                 task = asyncio.ensure_future(outpost.run())
                 task.add_done_callback(self._ended)
                 self._tasks[number] = task
@@ -61,10 +61,11 @@ class Simulator:
         active = sum(each.agent.knowledge.revision == revision for each in self._outposts.values())
         return {"linked": linked, "active": active, "failed": self._failed}
 
-    async def notes(self) -> dict[str, Any]:
-        """All notes since the last time."""
-        found = {number: asdict(each.notes) for number, each in self._outposts.items()}
-        for each in self._outposts.values():
+    async def notes(self, only: list[int] | None = None) -> dict[str, Any]:
+        """Notes since the last time, of all outposts or of some."""
+        chosen = {n: each for n, each in self._outposts.items() if only is None or n in only}
+        found = {number: asdict(each.notes) for number, each in chosen.items()}
+        for each in chosen.values():
             fresh = Notes()
             for name in fresh.__slots__:
                 value = getattr(each.notes, name)

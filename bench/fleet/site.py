@@ -29,6 +29,7 @@ STOP_SECONDS = 10.0
 LINE_BYTES = 64 * 1024 * 1024  # notes of thousands of outposts in one line
 POLL_SECONDS = 0.05
 SIMULATORS = 2
+DATABASE = os.environ.get("DATABASE", "sqlite")
 
 
 class BenchError(Exception):
@@ -99,6 +100,34 @@ async def _end(process: asyncio.subprocess.Process) -> None:
     await process.wait()
 
 
+class Commits:
+    """A store that notes the moment just before a transaction is committed."""
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+        self.moment = 0.0
+
+    def for_org(self, org: str) -> "_TimedSpace":
+        return _TimedSpace(self, self._store.for_org(org))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+
+class _TimedSpace:
+    def __init__(self, commits: Commits, space: Any) -> None:
+        self._commits, self._space = commits, space
+
+    @asynccontextmanager
+    async def write(self, *given: Any) -> AsyncIterator[Any]:
+        async with self._space.write(*given) as transaction:
+            yield transaction
+            self._commits.moment = time.monotonic()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._space, name)
+
+
 @dataclass
 class Site:
     """A control plane with its fleet."""
@@ -108,6 +137,7 @@ class Site:
     replicas: list[Process]
     simulators: list[Process]
     outposts: list[Enrolled]
+    commits: Commits
 
     def groups(self) -> dict[str, list[int]]:
         """Process ids by what they are."""
@@ -139,13 +169,21 @@ class Site:
         """The same order to all simulators."""
         return list(await asyncio.gather(*(each.order(do, **given) for each in self.simulators)))
 
+    async def connect(self, first: int | None = None, per_second: float = 0.0, seconds: float = 120.0) -> float:
+        """Let agents run, all or the first so many, until they are linked; seconds that it took."""
+        share = per_second / len(self.simulators)
+        began = time.monotonic()
+        await self.everyone("start", below=first, per_second=share)
+        await self.until("linked", len(self.outposts) if first is None else first, seconds)
+        return time.monotonic() - began
+
     async def until(self, what: str, count: int, seconds: float, **given: Any) -> float:
         """Wait until so many outposts are linked or active; seconds that it took."""
         began = time.monotonic()
         while True:
             answers = await self.everyone("count", **given)
             if any(answer["failed"] for answer in answers):
-                raise BenchError(f"an agent failed: {answers[0]['failed'][:1]}")
+                raise BenchError(f"an agent failed: {[answer['failed'][:1] for answer in answers]}")
             found = sum(answer[what] for answer in answers)
             if found >= count:
                 return time.monotonic() - began
@@ -153,12 +191,34 @@ class Site:
                 raise BenchError(f"{found} of {count} outposts are {what} after {seconds:.0f} s")
             await asyncio.sleep(POLL_SECONDS)
 
-    async def notes(self) -> dict[int, dict[str, Any]]:
-        """Notes of all outposts since the last time, by number."""
+    async def until_stored(self, revision: str, seconds: float) -> float:
+        """Wait until the store says of every outpost that a revision is active; the moment."""
+        began = time.monotonic()
+        while time.monotonic() - began < seconds:
+            async with self.plane.store.for_org(ORG).read() as transaction:
+                words = await transaction.releases.deliveries()
+            if sum(word.state == "active" and word.revision == revision for word in words) == len(self.outposts):
+                return time.monotonic()
+            await asyncio.sleep(POLL_SECONDS)
+        raise BenchError("not every acknowledgement is in the store")
+
+    async def notes(self, only: list[int] | None = None) -> dict[int, dict[str, Any]]:
+        """Notes since the last time by number, of all outposts or of some."""
         found: dict[int, dict[str, Any]] = {}
-        for answer in await self.everyone("notes"):
+        for answer in await self.everyone("notes", only=only):
             found |= {int(number): notes for number, notes in answer["notes"].items()}
         return found
+
+    async def stop_agents(self) -> None:
+        """End the simulators at once, as if the network were cut: their goodbye is not what is measured."""
+        for each in self.simulators:
+            each.kill()
+            await each.process.wait()
+
+    @property
+    def committed(self) -> float:
+        """The moment just before the newest publication was committed."""
+        return self.commits.moment
 
     def reading(self) -> meters.Reading:
         """CPU of all processes now."""
@@ -166,7 +226,7 @@ class Site:
 
 
 @asynccontextmanager
-async def site(count: int, *, replicas: int = 1, database: str = "sqlite", **settings: Any) -> AsyncIterator[Site]:
+async def site(count: int, *, replicas: int = 1, **settings: Any) -> AsyncIterator[Site]:
     """Start a control plane and the simulators, with a fleet that is enrolled and not yet connected."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -179,7 +239,9 @@ async def site(count: int, *, replicas: int = 1, database: str = "sqlite", **set
         await initialise(state, Settings(enroll_port=0, grpc_port=0, **settings), None)
         plane = await stack.enter_async_context(opened(state))
         await plane.publisher.create(ORG, [default_provider("http://127.0.0.1:9/v1", "provider")])
-        found = Site(folder, plane, [], [], [])
+        commits: Any = Commits(plane.store)
+        plane.publisher._store = commits
+        found = Site(folder, plane, [], [], [], commits)
         stack.push_async_callback(_stop, found)
         for number in range(replicas):
             found.replicas.append(await _serve(folder, state, number))
@@ -202,13 +264,3 @@ async def _stop(found: Site) -> None:
             each.process.kill()
         with contextlib.suppress(ProcessLookupError):
             await each.stop()
-
-
-def where(folder: Path) -> str:
-    """Kind of file system of a folder, for the output."""
-    best, kind = "", "?"
-    for line in Path("/proc/mounts").read_text().splitlines():
-        place, found = line.split()[1:3]
-        if str(folder.resolve()).startswith(place.rstrip("/") + "/") and len(place) > len(best):
-            best, kind = place, found
-    return kind

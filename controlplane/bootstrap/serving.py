@@ -17,7 +17,7 @@ from certs.verify import TrustAnchors
 from controlplane import telemetry
 from controlplane.bootstrap.plane import RUN_FILE, Plane, endpoint_of, opened, serve_lock
 from controlplane.domain.errors import ControlPlaneError
-from controlplane.domain.throttle import CONNECTS_PER_SECOND_OF_ORG, Admission
+from controlplane.domain.throttle import Admission
 from controlplane.rpc.calls import AuditService, EnrollmentService
 from controlplane.rpc.server import STOP_GRACE_SECONDS, start_enrollment, start_outposts
 from controlplane.rpc.streams import EXPIRY_LOOK_SECONDS, Streams
@@ -122,7 +122,7 @@ class Server:
         plane, settings = self._plane, self._plane.settings
         return SyncDesk(
             gatekeeper=gatekeeper,
-            admission=Admission(settings.connect_rate, CONNECTS_PER_SECOND_OF_ORG),
+            admission=Admission(settings.connect_rate, settings.connect_rate),
             views=self._views,
             delivery=DeliveryDesk(plane.store, self._views, self._words, plane.clock),
             renewal=Renewal(plane.store, issuer, plane.clock),

@@ -118,7 +118,6 @@ class Line:
             stream = self._waiting.popleft()
             if stream not in self._in_line:
                 continue  # it ended while it waited
-            self._in_line.discard(stream)  # what comes up from now on puts it into line again
             self._free -= 1
             task = asyncio.create_task(self._serve(stream))
             self._tasks.add(task)
@@ -134,7 +133,9 @@ class Line:
 
         timer = asyncio.get_running_loop().call_later(PLACE_SECONDS, give_back)
         try:
-            await self._write(stream)
+            if stream in self._in_line:
+                self._in_line.discard(stream)  # what comes up from now on puts it into line again
+                await self._write(stream)
         except grpc.aio.BaseError:
             pass  # the peer is gone: its reader sees that too, and ends the stream
         except ControlPlaneError as error:

@@ -133,9 +133,13 @@ class SyncService(sync_pb2_grpc.SyncServicer):
             stream.outbox = (*stream.outbox, *self._told_first)
             await self._say(stream)
         read, authorise, principal = stream.context.read, self._desk.gatekeeper.authorise, stream.principal
-        while (message := await read()) is not grpc.aio.EOF:
+        while True:
+            message = await read()
+            if message is grpc.aio.EOF:
+                return
             authorise(principal, Act.SYNC)
             self._heard(stream, message)
+            del message  # or every stream would hold its last one until the next comes
 
     async def _hello(self, stream: Stream) -> None:
         try:

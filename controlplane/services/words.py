@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 
 from controlplane import telemetry
 from controlplane.domain import outposts
-from controlplane.domain.errors import RefusedError
+from controlplane.domain.errors import ControlPlaneError, NotFoundError
 from controlplane.domain.outposts import IdentitySupersededError
 from controlplane.domain.records import Delivery, Heartbeat
 from controlplane.ports import Clock, OrgTransaction, Store
@@ -26,6 +26,7 @@ MAX_ITEMS = 256  # of one transaction; as many rows are written in 10 ms
 RETRY_SECONDS = 0.2  # wait after the first failure; it doubles
 MAX_RETRY_SECONDS = 5.0
 FAILURES_BEFORE_SINGLES = 3  # from the third failure on, items are tried one by one
+TRIALS = 3  # an item is dropped when it failed so often with a success of another in between
 PROBES = 8  # items that are tried one by one before it is held for certain that the store takes none
 CLOSING_SECONDS = 3.0  # for the last commits at a stop
 
@@ -35,7 +36,7 @@ class _Hello:
     principal: Principal
     boot_id: str
     software_version: str
-    verdict: "asyncio.Future[RefusedError | None]"
+    verdict: "asyncio.Future[ControlPlaneError | None]"
 
 
 @dataclass(slots=True)
@@ -75,12 +76,21 @@ class _Batch:
     def __len__(self) -> int:
         return len(self.hellos) + len(self.beats) + len(self.answers)
 
+    def names(self) -> list[str]:
+        """Outposts whose words these are."""
+        return [beat.outpost_id for beat in self.beats] + [answer.outpost_id for answer in self.answers]
+
     def singles(self) -> "list[_Batch]":
         """The same, one item in each."""
         return [
             *(_Batch(beats=(beat,)) for beat in self.beats),
             *(_Batch(answers=(answer,)) for answer in self.answers),
         ]
+
+
+def _joined(batches: Sequence[_Batch]) -> _Batch:
+    beats = [beat for each in batches for beat in each.beats]
+    return _Batch((), beats, [answer for each in batches for answer in each.answers])
 
 
 class Words:
@@ -96,7 +106,7 @@ class Words:
         self._store = store
         self._clock = clock
         self._boxes: dict[str, _Box] = {}
-        self._closing = False
+        self._settling = 0  # who waits for all to be written
         self.written = 0
         self.failed = 0
         self.dropped = 0
@@ -108,7 +118,7 @@ class Words:
             IdentitySupersededError: a start that another one followed came back; the anomaly is marked.
             StateError: the store failed.
         """
-        verdict: asyncio.Future[RefusedError | None] = asyncio.get_running_loop().create_future()
+        verdict: asyncio.Future[ControlPlaneError | None] = asyncio.get_running_loop().create_future()
         box = self._box(principal.org)
         box.hellos.append(_Hello(principal, boot_id, software_version, verdict))
         self._written_soon(principal.org, box)
@@ -132,14 +142,17 @@ class Words:
 
     async def settle(self) -> None:
         """Wait until everything that was said is in the store, or its writer gave up for now."""
-        while writers := [box.writer for box in self._boxes.values() if box.writer is not None]:
-            for box in self._boxes.values():
-                box.hurry.set()
-            await asyncio.wait(writers)
+        self._settling += 1
+        try:
+            while writers := [box.writer for box in self._boxes.values() if box.writer is not None]:
+                for box in self._boxes.values():
+                    box.hurry.set()
+                await asyncio.wait(writers)
+        finally:
+            self._settling -= 1
 
     async def close(self) -> None:
         """Write what waits, within bounds; what cannot be written is counted in the log."""
-        self._closing = True
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CLOSING_SECONDS):
                 await self.settle()
@@ -149,6 +162,7 @@ class Words:
                 await asyncio.gather(box.writer, return_exceptions=True)
             if len(box):
                 telemetry.log(telemetry.Event.WORDS_DROPPED, level=40, org=org, number=len(box))
+        self._boxes.clear()
 
     def _box(self, org: str) -> _Box:
         return self._boxes.setdefault(org, _Box())
@@ -166,21 +180,24 @@ class Words:
             while len(box):
                 await self._pause(box)
                 batch = box.take()
-                if await self._commit(org, batch):
-                    box.failures = 0
-                    continue
-                box.failures += 1
-                singles = box.failures >= FAILURES_BEFORE_SINGLES
-                box.put_back(await self._one_by_one(org, batch) if singles else batch)
-                if self._closing and singles:
-                    return
+                try:
+                    if await self._commit(org, batch):
+                        box.failures = 0
+                        continue
+                    box.failures += 1
+                    if box.failures >= FAILURES_BEFORE_SINGLES:
+                        batch = await self._one_by_one(org, batch)
+                except asyncio.CancelledError:
+                    box.put_back(batch)
+                    raise
+                box.put_back(batch)
         finally:
             box.writer = None
 
     async def _pause(self, box: _Box) -> None:
         if box.failures:
             await asyncio.sleep(min(RETRY_SECONDS * 2.0 ** (box.failures - 1), MAX_RETRY_SECONDS))
-        elif len(box) < MAX_ITEMS:
+        elif len(box) < MAX_ITEMS and not self._settling:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(WINDOW_SECONDS):
                     await box.hurry.wait()
@@ -213,26 +230,46 @@ class Words:
         """Write each item alone; returns what is to be tried again.
 
         When not one of the first ``PROBES`` is taken, it is the store that fails and no item: all go back, and others
-        are probed next time. Else those that were refused are dropped.
+        are probed next time. Else each one that was refused is held against one that was taken.
         """
-        singles, refused, taken = batch.singles(), [], 0
-        for single in singles:
+        singles, refused = batch.singles(), []
+        good: _Batch | None = None
+        for at, single in enumerate(singles, start=1):
             if await self._commit(org, single):
-                taken += 1
+                good = single
             else:
                 refused.append(single)
-            if not taken and len(refused) >= min(PROBES, len(singles)):
-                turned = [*singles[len(refused) :], *refused]
-                beats = [beat for each in turned for beat in each.beats]
-                return _Batch((), beats, [answer for each in turned for answer in each.answers])
+            if good is None and at == min(PROBES, len(singles)):
+                return _joined([*singles[at:], *refused])
+        again = []
         for single in refused:
-            self.dropped += 1
-            names = [each.outpost_id for each in single.beats] or [each.outpost_id for each in single.answers]
-            telemetry.log(telemetry.Event.WORDS_DROPPED, level=40, org=org, outpost=names[0], number=1)
-        return _Batch()
+            verdict = await self._is_refused_for_ever(org, single, good or single)
+            if verdict:
+                self.dropped += 1
+                telemetry.log(telemetry.Event.WORDS_DROPPED, level=40, org=org, outpost=single.names()[0], number=1)
+            elif verdict is None:
+                again.append(single)
+        return _joined(again)
 
-    async def _judge(self, transaction: OrgTransaction, hello: _Hello) -> RefusedError | None:
-        outpost = await transaction.outposts.get(hello.principal.outpost_id)
+    async def _is_refused_for_ever(self, org: str, single: _Batch, good: _Batch) -> bool | None:
+        """Whether an item is refused again and again by a store that takes another in between.
+
+        Returns:
+            False when it was taken after all; None when the store took neither.
+        """
+        for _ in range(TRIALS):
+            if await self._commit(org, single):
+                return False
+            if not await self._commit(org, good):  # written once more, it changes nothing
+                return None
+        return True
+
+    async def _judge(self, transaction: OrgTransaction, hello: _Hello) -> ControlPlaneError | None:
+        try:
+            outpost = await transaction.outposts.get(hello.principal.outpost_id)
+        except NotFoundError as error:
+            return error  # one outpost's trouble, not the batch's
+        refusal: ControlPlaneError | None
         try:
             after = outposts.said_hello(outpost, hello.boot_id, hello.software_version, self._clock.now_ms())
             refusal = None

@@ -21,6 +21,7 @@ from outpost.telemetry import Event, emit
 
 RECONNECT_BASE_SECONDS = 0.5
 RENEW_CHECK_SECONDS = 5.0
+LONGEST_TURN_SECONDS = 15.0  # a longer wait for our turn is not spent on an idle connection
 LONGEST_ASKED_SECONDS = 300.0  # of a wait that the control plane asks for: whatever it says, we come back
 OK = "ok"
 
@@ -119,14 +120,7 @@ class OrgAgent:
                 self._lost(error)
                 if isinstance(error, PeerError):
                     asked = min(error.retry_after_seconds, LONGEST_ASKED_SECONDS)
-            wait = asked + rotation.backoff_seconds(
-                self.knowledge.attempts,
-                RECONNECT_BASE_SECONDS,
-                self._parts.settings.reconnect_cap_seconds,
-                self._parts.chance.uniform(),
-            )
-            self.knowledge.attempts += 1
-            await self._parts.sleep(wait)
+            await self._wait(asked)
 
     async def _session(self) -> None:
         identity = self._parts.load_identity()
@@ -136,7 +130,7 @@ class OrgAgent:
         self._set("certificate", OK)
         plane = self._parts.connect(identity, self.knowledge.attempts)
         try:
-            session = await plane.open(self._hello(identity))
+            session = await self._open(plane, identity)
             renew_at = rotation.renew_at(peer.not_before, peer.not_after, self._parts.chance.uniform())
             await first_of(
                 self._receive(plane, session),
@@ -146,6 +140,24 @@ class OrgAgent:
             )
         finally:
             await plane.close()
+
+    async def _open(self, plane: ports.ControlPlane, identity: identities.Identity) -> ports.SyncSession:
+        """Open the stream; when others come at the same time, wait for our turn on the connection that is there."""
+        while True:
+            try:
+                return await plane.open(self._hello(identity))
+            except PeerError as error:
+                if not 0 < error.retry_after_seconds <= LONGEST_TURN_SECONDS:
+                    raise
+                self._lost(error)
+                await self._wait(error.retry_after_seconds)
+
+    async def _wait(self, asked_seconds: float) -> None:
+        """Wait as long as we were asked to, and then any time below a bound that doubles up to the cap."""
+        cap, chance = self._parts.settings.reconnect_cap_seconds, self._parts.chance.uniform()
+        jitter = rotation.backoff_seconds(self.knowledge.attempts, RECONNECT_BASE_SECONDS, cap, chance)
+        self.knowledge.attempts += 1
+        await self._parts.sleep(asked_seconds + jitter)
 
     def _hello(self, identity: identities.Identity) -> ports.Hello:
         return ports.Hello(
