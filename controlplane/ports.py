@@ -13,7 +13,7 @@ from controlplane.domain.join import JoinToken
 from controlplane.domain.offers import SignedRelease
 from controlplane.domain.orgs import Org
 from controlplane.domain.outposts import Outpost
-from controlplane.domain.records import CertificateRecord, Delivery, LogHead
+from controlplane.domain.records import CertificateRecord, Delivery, Heartbeat, LogHead
 from outpost.core.bundle.access import ClientKey
 
 
@@ -74,6 +74,10 @@ class Outposts(Protocol):
 
     async def keep_status(self, outpost_id: str, status: Mapping[str, object], seen_ms: int) -> None:
         """Keep the newest heartbeat and when it came."""
+        ...
+
+    async def keep_statuses(self, heartbeats: Sequence[Heartbeat]) -> None:
+        """Keep the newest heartbeats of many outposts."""
         ...
 
 
@@ -166,6 +170,10 @@ class Releases(Protocol):
 
     async def keep_delivery(self, delivery: Delivery) -> None:
         """Keep the newest word of an outpost."""
+        ...
+
+    async def keep_deliveries(self, deliveries: Sequence[Delivery]) -> None:
+        """Keep the newest words of many outposts."""
         ...
 
     async def deliveries(self) -> tuple[Delivery, ...]:

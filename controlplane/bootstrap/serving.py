@@ -17,15 +17,19 @@ from certs.verify import TrustAnchors
 from controlplane import telemetry
 from controlplane.bootstrap.plane import RUN_FILE, Plane, endpoint_of, opened, serve_lock
 from controlplane.domain.errors import ControlPlaneError
+from controlplane.domain.throttle import Admission
 from controlplane.rpc.calls import AuditService, EnrollmentService
 from controlplane.rpc.server import STOP_GRACE_SECONDS, start_enrollment, start_outposts
-from controlplane.rpc.sync import Streams, SyncDesk, SyncService
+from controlplane.rpc.streams import EXPIRY_LOOK_SECONDS, Streams
+from controlplane.rpc.sync import SyncDesk, SyncService
 from controlplane.services.delivery import DeliveryDesk
 from controlplane.services.enroll import Enrollment
-from controlplane.services.identity import Gatekeeper, Views
+from controlplane.services.identity import Gatekeeper
 from controlplane.services.issuance import OutpostIssuer
 from controlplane.services.presence import Presence
 from controlplane.services.renew import Renewal
+from controlplane.services.views import Views
+from controlplane.services.words import Words
 
 MAINTENANCE_SECONDS = 60.0  # between two looks at what must be signed or issued again
 
@@ -36,7 +40,8 @@ class Server:
     def __init__(self, plane: Plane) -> None:
         self._plane = plane
         self._views = Views(plane.store, plane.clock)
-        self._streams = Streams()
+        self._words = Words(plane.store, plane.clock)
+        self._sync: SyncService | None = None
         self._identity: TLSIdentity | None = None
         self._listeners: list[grpc.aio.Server] = []
         self._lock = -1
@@ -49,24 +54,31 @@ class Server:
         self._identity = await plane.setup.server_identity(settings.trust_domain, settings.hosts)
         await self._refresh_all()
         roots = plane.setup.roots()
-        issuer = OutpostIssuer(settings.trust_domain, plane.setup.outpost_ca(), roots, plane.chance)
-        gatekeeper = Gatekeeper(plane.store, self._views, TrustAnchors(settings.trust_domain, roots), plane.clock)
+        issuing = plane.setup.outpost_ca()
+        issuer = OutpostIssuer(settings.trust_domain, issuing, roots, plane.chance)
+        anchors = TrustAnchors(settings.trust_domain, roots, (issuing.certificate,))
+        gatekeeper = Gatekeeper(plane.store, self._views, anchors, plane.clock)
         ingest = plane.ingest()
-        services = SyncService(self._desk(gatekeeper, issuer), self._streams), AuditService(gatekeeper, ingest)
+        streams = Streams(gatekeeper, self._views.held)
+        self._sync = SyncService(self._desk(gatekeeper, issuer), streams)
+        services = self._sync, AuditService(gatekeeper, ingest)
         address = endpoint_of(settings.listen, settings.grpc_port)
-        listener, sync_port = await start_outposts(services, self._current, certificates_pem(roots), address)
+        listener, sync_port = await start_outposts(
+            services, self._current, certificates_pem((*roots, issuing.certificate)), address
+        )
         self._listeners.append(listener)
         sync_endpoint = settings.sync_endpoint or endpoint_of(settings.hosts[0], sync_port)
         enrollment = EnrollmentService(
             Enrollment(plane.store, issuer, plane.keyring.pepper(), plane.clock),
             settings.trust_domain,
             (ingest.witness.name, ingest.witness.public_key),
-            sync_endpoint,
+            (sync_endpoint, *settings.sync_endpoints),
         )
         address = endpoint_of(settings.listen, settings.enroll_port)
         listener, enroll_port = await start_enrollment(enrollment, self._current, address)
         self._listeners.append(listener)
-        self._tasks = [asyncio.create_task(self._views.watch()), asyncio.create_task(self._maintain())]
+        work = self._views.watch(), self._end_expired(streams), self._maintain()
+        self._tasks = [asyncio.create_task(each) for each in work]
         self._write_run_file(enroll_port, sync_port)
         telemetry.log(telemetry.Event.STARTED, enroll_port=enroll_port, sync_port=sync_port)
         return {
@@ -94,9 +106,10 @@ class Server:
         started = bool(self._tasks)
         if started:
             telemetry.log(telemetry.Event.STOPPING)
-        self._streams.stopping = True
-        self._views.wake_all()
+        if self._sync is not None:
+            await self._sync.stop(self._plane.settings.connect_rate)
         await asyncio.gather(*(listener.stop(STOP_GRACE_SECONDS) for listener in self._listeners))
+        await self._words.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -106,17 +119,24 @@ class Server:
             telemetry.log(telemetry.Event.STOPPED)
 
     def _desk(self, gatekeeper: Gatekeeper, issuer: OutpostIssuer) -> SyncDesk:
-        plane = self._plane
-        write_every_ms = plane.settings.status_write_seconds * 1000
+        plane, settings = self._plane, self._plane.settings
         return SyncDesk(
             gatekeeper=gatekeeper,
+            admission=Admission(settings.connect_rate, settings.connect_rate),
             views=self._views,
-            delivery=DeliveryDesk(plane.store, plane.clock),
+            delivery=DeliveryDesk(plane.store, self._views, self._words, plane.clock),
             renewal=Renewal(plane.store, issuer, plane.clock),
-            presence=Presence(plane.store, plane.clock, write_every_ms),
+            presence=Presence(self._words, plane.clock, settings.status_write_seconds * 1000),
             clock=plane.clock,
             chance=plane.chance,
+            endpoints=settings.sync_endpoints,
         )
+
+    async def _end_expired(self, streams: Streams) -> None:
+        """End streams whose certificate's time is over, until cancelled."""
+        while True:
+            await asyncio.sleep(EXPIRY_LOOK_SECONDS)
+            streams.end_expired(self._plane.clock.now_ms())
 
     def _current(self) -> TLSIdentity:
         if self._identity is None:

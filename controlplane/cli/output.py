@@ -103,14 +103,25 @@ def fail(error: Any, output: str) -> NoReturn:
     raise SystemExit(exit_code(error))
 
 
-def perform(work: Callable[[], Coroutine[Any, Any, Result]], output: str = "table") -> Result:
-    """Run a coroutine; typed errors become one message and an exit code, never a traceback."""
+def perform(
+    work: Callable[[], Coroutine[Any, Any, Result]],
+    output: str = "table",
+    loop: Callable[[], asyncio.AbstractEventLoop] | None = None,
+) -> Result:
+    """Run a coroutine; typed errors become one message and an exit code, never a traceback.
+
+    Args:
+        work: makes the coroutine.
+        output: "table" or "json", for errors.
+        loop: makes the event loop; Python's own by default.
+    """
     from certs.errors import TrustError
     from controlplane.domain.errors import ControlPlaneError
     from outpost.core.errors import OutpostError
 
     try:
-        return asyncio.run(work())
+        with asyncio.Runner(loop_factory=loop) as runner:
+            return runner.run(work())
     except (ControlPlaneError, TrustError, OutpostError) as error:
         fail(error, output)
     except OSError as error:

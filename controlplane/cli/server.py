@@ -1,5 +1,7 @@
 """``init``, ``serve``, ``version``."""
 
+import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +66,17 @@ def serve(state: Path) -> None:
     async def work() -> None:
         await serving.serve(state, ready)
 
-    out.perform(work)
+    out.perform(work, loop=fast_loop())
+
+
+def fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """The loop of uvloop, which costs a third less for thousands of streams; else that of Python."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    make: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return make
 
 
 @click.command()

@@ -2,6 +2,7 @@
 outpost.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -60,6 +61,20 @@ class Delivery:
     code: str = ""
     message: str = ""
     resource: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """What an outpost said of itself.
+
+    Attributes:
+        status: plain JSON.
+        seen_ms: when it came, Unix milliseconds.
+    """
+
+    outpost_id: str
+    status: Mapping[str, object]
+    seen_ms: int
 
 
 @dataclass(frozen=True, slots=True)

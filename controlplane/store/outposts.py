@@ -2,9 +2,10 @@
 # ruff: noqa: S608 -- only constants of this file are put into SQL text; values are always bound
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from controlplane.domain.outposts import Outpost, OutpostExistsError, OutpostState, OutpostUnknownError
+from controlplane.domain.records import Heartbeat
 from controlplane.store.changes import bump
 from controlplane.store.engine import Row, Session, Value
 
@@ -77,12 +78,14 @@ class OutpostTable:
 
     async def keep_status(self, outpost_id: str, status: Mapping[str, object], seen_ms: int) -> None:
         """Keep the newest heartbeat."""
-        await self._session.execute(
+        await self.keep_statuses([Heartbeat(outpost_id, status, seen_ms)])
+
+    async def keep_statuses(self, heartbeats: Sequence[Heartbeat]) -> None:
+        """Keep the newest heartbeats."""
+        await self._session.execute_many(
             "INSERT INTO heartbeats (outpost_id, seen_ms, status) VALUES ($1, $2, $3)"
             " ON CONFLICT (outpost_id) DO UPDATE SET seen_ms = excluded.seen_ms, status = excluded.status",
-            outpost_id,
-            seen_ms,
-            json.dumps(status, sort_keys=True),
+            [(each.outpost_id, each.seen_ms, json.dumps(each.status, sort_keys=True)) for each in heartbeats],
         )
 
 

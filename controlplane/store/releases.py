@@ -1,7 +1,7 @@
 """Signed sets: immutable, their files kept once by hash."""
 # ruff: noqa: S608 -- only constants of this file are put into SQL text; values are always bound
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from controlplane.domain.offers import SetFile, SignedRelease
 from controlplane.domain.records import Delivery, DeliveryState
@@ -71,20 +71,29 @@ class ReleaseTable:
 
     async def keep_delivery(self, delivery: Delivery) -> None:
         """Keep the newest word of an outpost."""
-        await self._session.execute(
+        await self.keep_deliveries([delivery])
+
+    async def keep_deliveries(self, deliveries: Sequence[Delivery]) -> None:
+        """Keep the newest words of many outposts."""
+        await self._session.execute_many(
             f"INSERT INTO deliveries ({DELIVERY_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"
             " ON CONFLICT (outpost_id) DO UPDATE SET number = excluded.number, revision = excluded.revision,"
             " state = excluded.state, at_ms = excluded.at_ms, code = excluded.code, message = "
             "excluded.message,"
             " resource = excluded.resource",
-            delivery.outpost_id,
-            delivery.number,
-            delivery.revision,
-            delivery.state.value,
-            delivery.at_ms,
-            delivery.code,
-            delivery.message,
-            delivery.resource,
+            [
+                (
+                    each.outpost_id,
+                    each.number,
+                    each.revision,
+                    each.state.value,
+                    each.at_ms,
+                    each.code,
+                    each.message,
+                    each.resource,
+                )
+                for each in deliveries
+            ],
         )
 
     async def deliveries(self) -> tuple[Delivery, ...]:

@@ -34,6 +34,7 @@ from outpost.telemetry import Event, emit
 
 VERSION = metadata.version("ai-outpost")
 BOOT_ID_BYTES = 16
+WHOLE_CHAIN_ATTEMPTS = 3
 LEDGER_RETRY_SECONDS = 1.0  # between two attempts to record our start
 
 
@@ -123,7 +124,7 @@ class Agents:
         parts = agent.Parts(
             load_identity=partial(identities.load, files.identity),
             save_identity=partial(identities.save, files.identity),
-            connect=connect,
+            connect=partial(connect, shared.chance),
             installer=installer,
             deliver=self._deliverer(org),
             ledger=shared.ledger,
@@ -213,7 +214,17 @@ def view(known: agent.Knowledge) -> dict[str, Any]:
     }
 
 
-def connect(identity: identities.Identity) -> GrpcControlPlane:
-    """The control plane of an identity, over mTLS."""
-    own = tls.TLSIdentity(identity.key_pem, identity.chain_pem)
-    return GrpcControlPlane(identity.enrollment.sync_endpoint, tls.channel_credentials(identity.trust_bundle_pem, own))
+def connect(chance: ports.Chance, identity: identities.Identity, attempts: int) -> GrpcControlPlane:
+    """The control plane of an identity, over mTLS, at one of its addresses: another one at each attempt, by chance.
+
+    Args:
+        chance: chooses the address.
+        identity: whose.
+        attempts: connections that failed since somebody answered. After some, the issuing CA is sent too: a control
+            plane that went back to an older version may have forgotten that it knows it.
+    """
+    told = identity.enrollment
+    alone = told.leaf_alone and attempts < WHOLE_CHAIN_ATTEMPTS
+    own = tls.TLSIdentity(identity.key_pem, identities.leaf_of(identity.chain_pem) if alone else identity.chain_pem)
+    endpoint = told.endpoints[int(chance.uniform() * len(told.endpoints))]
+    return GrpcControlPlane(endpoint, tls.channel_credentials(identity.trust_bundle_pem, own))

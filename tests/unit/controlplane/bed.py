@@ -16,11 +16,13 @@ from controlplane.services.configuration import Publisher
 from controlplane.services.defaults import default_provider
 from controlplane.services.delivery import DeliveryDesk
 from controlplane.services.enroll import Enrolled, Enrollment, EnrollmentCall
-from controlplane.services.identity import Gatekeeper, Principal, Views
+from controlplane.services.identity import Gatekeeper, Principal
 from controlplane.services.ingest import Ingest
 from controlplane.services.issuance import OutpostIssuer
 from controlplane.services.renew import Renewal
 from controlplane.services.setup import Setup
+from controlplane.services.views import Views
+from controlplane.services.words import Words
 from controlplane.store.keyring import Keyring, RoleKeyFiles
 from controlplane.store.store import SqliteStore
 from outpost.core.audit.canonical import with_sequence
@@ -65,6 +67,7 @@ class Bed:
     gatekeeper: Gatekeeper
     renewal: Renewal
     ingest: Ingest
+    words: Words
     delivery: DeliveryDesk
     door: Door
 
@@ -105,6 +108,7 @@ async def bed(folder: Path, *orgs: str) -> AsyncIterator[Bed]:
     publisher = Publisher(store, RoleKeyFiles(folder, keyring), clock, chance)
     issuer = OutpostIssuer(TRUST_DOMAIN, setup.outpost_ca(), setup.roots(), chance)
     views = Views(store, clock)
+    words = Words(store, clock)
     for org in orgs or ("acme",):
         await publisher.create(org, [default_provider("http://127.0.0.1:9/v1", "provider")])
     try:
@@ -121,10 +125,12 @@ async def bed(folder: Path, *orgs: str) -> AsyncIterator[Bed]:
             gatekeeper=Gatekeeper(store, views, TrustAnchors(TRUST_DOMAIN, setup.roots()), clock),
             renewal=Renewal(store, issuer, clock),
             ingest=Ingest(store, TRUST_DOMAIN, setup.witness(), clock),
-            delivery=DeliveryDesk(store, clock),
+            words=words,
+            delivery=DeliveryDesk(store, views, words, clock),
             door=Door(ENDPOINT, setup.pin(), keyring.pepper()),
         )
     finally:
+        await words.close()
         await store.close()
 
 

@@ -165,7 +165,7 @@ class World:
         self.identity = identity
         self.saved.append(identity)
 
-    def _connect(self, identity: identities.Identity) -> Plane:
+    def _connect(self, identity: identities.Identity, attempts: int) -> Plane:
         failure = self.failures.pop(0) if self.failures else None
         plane = Plane(Session(), self.hellos, identity, failure)
         self.planes.append(plane)
