@@ -162,14 +162,24 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class Locked:
-    """The control plane revoked this outpost: deliver the audit tail, nothing else."""
+    """An order to wipe keys and configuration; untrusted until its signatures are verified.
+
+    Attributes:
+        reason: code, for people.
+        order: exact signed bytes.
+        signatures: key id and signature.
+    """
 
     reason: str
+    order: bytes = b""
+    signatures: tuple[tuple[str, bytes], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class RotateNow:
-    """Renew the certificate at once."""
+    """Renew the certificate at a random moment within so many seconds."""
+
+    spread_seconds: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +208,7 @@ class Hello:
     software_version: str
     active_revision: str
     held: Mapping[str, bytes]  # file name -> SHA-256
+    trust_bundle_sha256: bytes = b""  # digest of the root CAs that we believe
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +225,65 @@ class Heartbeat:
     tiers: tuple[int, ...]
     workers: int
     workers_ready: int
+    software_version: str
+    trust_bundle_sha256: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class RenewalRequest:
+    """A request for the next certificate, stored before it is sent."""
+
+    csr_der: bytes
+    join_sequence: int
+    boot_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class RenewalAnswer:
+    """A certificate and whom to believe from now on. DER, not yet trusted.
+
+    Attributes:
+        chain: leaf first.
+        trust_bundle: root CAs.
+        join_sequence: that holds once the certificate is used.
+        issuers: issuing CAs that the control plane knows, so that a leaf may travel alone.
+        sync_endpoints: of every replica; empty when it was not said.
+    """
+
+    chain: tuple[bytes, ...]
+    trust_bundle: tuple[bytes, ...]
+    join_sequence: int
+    issuers: tuple[bytes, ...] = ()
+    sync_endpoints: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Challenge:
+    """A nonce of the control plane, and its clock."""
+
+    nonce: bytes
+    now_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecoveryRequest:
+    """What an outpost shows for a certificate when its own has expired.
+
+    Attributes:
+        serial: of the certificate whose key signed ``proof``, hex.
+        proof: of certs/recover.py.
+        now_ms: our clock.
+    """
+
+    org: str
+    outpost_id: str
+    nonce: bytes
+    csr_der: bytes
+    join_sequence: int
+    serial: str
+    proof: bytes
+    boot_id: str
+    now_ms: int
     software_version: str
 
 
@@ -266,8 +336,8 @@ class ControlPlane(Protocol):
         """Bytes of a file; length and hash are checked."""
         ...
 
-    async def renew(self, csr_der: bytes, join_sequence: int) -> tuple[tuple[bytes, ...], tuple[bytes, ...], int]:
-        """Chain, trust bundle and join sequence for a fresh key."""
+    async def renew(self, request: RenewalRequest) -> RenewalAnswer:
+        """The next certificate; the same request may be repeated and gets the same one."""
         ...
 
     async def append(self, origin: str, first: int, entries: Sequence[bytes], checkpoint: bytes) -> AppendAnswer:
@@ -276,6 +346,22 @@ class ControlPlane(Protocol):
 
     async def root(self, origin: str, size: int) -> tuple[int, bytes]:
         """(known size, root at ``size``); the root is empty beyond the known size."""
+        ...
+
+    async def close(self) -> None:
+        """Let the connection go."""
+        ...
+
+
+class RecoveryDesk(Protocol):
+    """The control plane as it is seen without a certificate: server TLS only, the server being below a root of ours."""
+
+    async def challenge(self, org: str, outpost_id: str) -> Challenge:
+        """A nonce for a recovery."""
+        ...
+
+    async def recover(self, request: RecoveryRequest) -> RenewalAnswer:
+        """The next certificate for a proof of the bound key; the same request may be repeated."""
         ...
 
     async def close(self) -> None:

@@ -10,6 +10,7 @@ import grpc.aio
 from outpost_wire.v1 import (
     audit_pb2,
     audit_pb2_grpc,
+    enrollment_pb2,
     enrollment_pb2_grpc,
     sync_pb2,
     sync_pb2_grpc,
@@ -96,6 +97,32 @@ async def enroll(
         with _typed(endpoint):
             answer = await stub.Enroll(codec.enroll_request(request), timeout=UNARY_TIMEOUT_SECONDS)
     return codec.enrollment_answer(answer)
+
+
+class GrpcRecoveryDesk:
+    """``ports.RecoveryDesk`` over one channel with server TLS."""
+
+    def __init__(self, endpoint: str, credentials: grpc.ChannelCredentials) -> None:
+        self._endpoint = endpoint
+        self._channel = grpc.aio.secure_channel(endpoint, credentials, options=CHANNEL_OPTIONS)
+        self._stub = enrollment_pb2_grpc.EnrollmentStub(self._channel)  # type: ignore[no-untyped-call]
+
+    async def challenge(self, org: str, outpost_id: str) -> ports.Challenge:
+        """A nonce for a recovery."""
+        request = enrollment_pb2.ChallengeRequest(org=org, outpost_id=outpost_id)
+        with _typed(self._endpoint):
+            answer = await self._stub.Challenge(request, timeout=UNARY_TIMEOUT_SECONDS)
+        return ports.Challenge(answer.nonce, answer.now_ms)
+
+    async def recover(self, request: ports.RecoveryRequest) -> ports.RenewalAnswer:
+        """The next certificate for a proof of the bound key."""
+        with _typed(self._endpoint):
+            answer = await self._stub.Recover(codec.recovery_request(request), timeout=UNARY_TIMEOUT_SECONDS)
+        return codec.recovery_answer(answer)
+
+    async def close(self) -> None:
+        """Let the connection go."""
+        await self._channel.close()
 
 
 class GrpcSyncSession:
@@ -202,12 +229,11 @@ class GrpcControlPlane:
             raise FetchError(f"a fetched file of {len(body)} bytes is not the one that was announced ({size} bytes)")
         return bytes(body)
 
-    async def renew(self, csr_der: bytes, join_sequence: int) -> tuple[tuple[bytes, ...], tuple[bytes, ...], int]:
+    async def renew(self, request: ports.RenewalRequest) -> ports.RenewalAnswer:
         """Fresh key, fresh leaf."""
-        request = sync_pb2.RenewRequest(csr_der=csr_der, join_sequence=join_sequence)
         with _typed(self._endpoint):
-            answer = await self._sync.Renew(request, timeout=UNARY_TIMEOUT_SECONDS)
-        return tuple(answer.chain_der), tuple(answer.trust_bundle_der), answer.join_sequence
+            answer = await self._sync.Renew(codec.renewal_request(request), timeout=UNARY_TIMEOUT_SECONDS)
+        return codec.renewal_answer(answer)
 
     async def append(self, origin: str, first: int, entries: Sequence[bytes], checkpoint: bytes) -> ports.AppendAnswer:
         """Deliver entries of one tile."""

@@ -127,6 +127,7 @@ def hello(value: ports.Hello) -> sync_pb2.SyncUp:
             join_sequence=value.join_sequence,
             held=held,
             active_revision=value.active_revision,
+            trust_bundle_sha256=value.trust_bundle_sha256,
         )
     )
 
@@ -152,7 +153,47 @@ def heartbeat(value: ports.Heartbeat) -> sync_pb2.SyncUp:
             workers=value.workers,
             workers_ready=value.workers_ready,
             software_version=value.software_version,
+            trust_bundle_sha256=value.trust_bundle_sha256,
         )
+    )
+
+
+def renewal_request(value: ports.RenewalRequest) -> sync_pb2.RenewRequest:
+    """A renewal as a wire message."""
+    return sync_pb2.RenewRequest(csr_der=value.csr_der, join_sequence=value.join_sequence, boot_id=value.boot_id)
+
+
+def renewal_answer(message: sync_pb2.RenewResponse) -> ports.RenewalAnswer:
+    """Plain values of a RenewResponse."""
+    return ports.RenewalAnswer(
+        tuple(message.chain_der), tuple(message.trust_bundle_der), message.join_sequence, tuple(message.issuer_der)
+    )
+
+
+def recovery_request(value: ports.RecoveryRequest) -> enrollment_pb2.RecoverRequest:
+    """A recovery as a wire message."""
+    return enrollment_pb2.RecoverRequest(
+        org=value.org,
+        outpost_id=value.outpost_id,
+        nonce=value.nonce,
+        csr_der=value.csr_der,
+        join_sequence=value.join_sequence,
+        serial=value.serial,
+        proof=value.proof,
+        boot_id=value.boot_id,
+        now_ms=value.now_ms,
+        software_version=value.software_version,
+    )
+
+
+def recovery_answer(message: enrollment_pb2.RecoverResponse) -> ports.RenewalAnswer:
+    """Plain values of a RecoverResponse."""
+    return ports.RenewalAnswer(
+        tuple(message.chain_der),
+        tuple(message.trust_bundle_der),
+        message.join_sequence,
+        tuple(message.issuer_der),
+        _endpoints(message.sync_endpoints),
     )
 
 
@@ -166,9 +207,10 @@ def control_message(message: sync_pb2.SyncDown) -> ports.ControlMessage | None:
         )
         return ports.Offer(offer.nonce, offer.revision, files, offer.now_ms, offer.withheld)
     if kind == "lock":
-        return ports.Locked(message.lock.reason)
+        signatures = tuple((item.key_id, item.signature) for item in message.lock.signatures)
+        return ports.Locked(message.lock.reason, message.lock.order, signatures)
     if kind == "rotate_now":
-        return ports.RotateNow()
+        return ports.RotateNow(message.rotate_now.spread_seconds)
     if kind == "drain":
         return ports.Drain(message.drain.spread_seconds)
     if kind == "endpoints":
