@@ -25,13 +25,14 @@ from typing import Final
 from cryptography import x509
 
 from certs import keys, lint
-from certs.errors import ChainError
+from certs.errors import ChainError, KeyMaterialError
 from certs.profiles import CertificateKind
 from certs.verify import (
     MAX_TRUST_ANCHORS,
     PATH_CERTIFICATES,
     ChainDepthError,
     ChainExpiredError,
+    ChainFormatError,
     ChainNotYetValidError,
     ChainProfileError,
     ChainUntrustedError,
@@ -92,6 +93,30 @@ def adopt_roots(
     if len(believed) >= MAX_TRUST_ANCHORS:
         raise TrustBundleFullError(f"At most {MAX_TRUST_ANCHORS} roots may be believed.", field="trust_bundle")
     return (*believed, root)
+
+
+def read_trust_bundle(ders: Sequence[bytes]) -> tuple[x509.Certificate, ...]:
+    """Read the roots that a believed server tells to believe.
+
+    TLS libraries accept partial chains, so anything else than a root in a trust bundle would be one.
+
+    Args:
+        ders: 1 to 8 certificates from an answer of a server that was verified.
+
+    Raises:
+        ChainFormatError: none, too many, or one that cannot be read.
+        ChainProfileError: one is no root CA.
+        ChainUntrustedError: one is not signed by itself.
+    """
+    if not 0 < len(ders) <= MAX_TRUST_ANCHORS:
+        raise ChainFormatError(f"A trust bundle has 1 to {MAX_TRUST_ANCHORS} roots.", field="trust_bundle")
+    try:
+        roots = tuple(keys.certificate_from_der(der, field="trust_bundle") for der in ders)
+    except KeyMaterialError as error:
+        raise ChainFormatError(error.message, field="trust_bundle") from None
+    for root in roots:
+        require_root(root)
+    return roots
 
 
 def trust_bundle_digest(roots: Sequence[x509.Certificate]) -> bytes:

@@ -58,6 +58,11 @@ def server_mtls_credentials(identity: TLSIdentity, client_roots_pem: bytes) -> g
 
     The handshake does not check what the certificate is for: pass ``peer_chain`` to
     ``verify_outpost_chain`` before anything is believed.
+
+    Args:
+        identity: of the server.
+        client_roots_pem: roots, and the issuing CAs that callers need not send. gRPC believes each of them by
+            itself (it accepts partial chains): drop a root's issuing CAs with it.
     """
     return grpc.ssl_server_credentials(
         [(identity.key_pem, identity.chain_pem)], root_certificates=client_roots_pem, require_client_auth=True

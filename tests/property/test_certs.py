@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from certs import crl, csr, join_token, keys, rotation, spiffe, verify
+from certs import adoption, crl, csr, join_token, keys, rotation, spiffe, verify
 from certs.errors import TrustError
 from certs.shell.dev import create_hierarchy
 from certs.shell.signers import generate_tls_key
@@ -21,10 +21,20 @@ REQUEST = csr.build_request(generate_tls_key())
 LIST = crl.build_list(HIERARCHY.outposts.certificate, HIERARCHY.outposts.signer, {5: NOW}, 1, NOW)
 TOKEN = join_token.JoinToken(ORG, "branch", "cp.example.org:8443", HIERARCHY.pin, bytes(32)).encode()
 
+OLD = create_hierarchy(NOW)
+CROSS = keys.certificate_der(HIERARCHY.cross(OLD, NOW))
+
+
+def adopted(*behind: bytes) -> object:
+    return adoption.adopt_roots([*SERVER_CHAIN, *behind], [OLD.root.certificate], NOW, HIERARCHY.trust_domain)
+
+
 READERS: dict[str, Callable[[bytes], object]] = {
     "a chain": lambda data: verify.verify_outpost_chain([data, *CHAIN[1:]], HIERARCHY.anchors, NOW),
     "an intermediate": lambda data: verify.verify_outpost_chain([CHAIN[0], data], HIERARCHY.anchors, NOW),
     "a pinned chain": lambda data: verify.root_by_pin([data], HIERARCHY.pin),
+    "a cross-certificate": adopted,
+    "a trust bundle": lambda data: adoption.read_trust_bundle([data]),
     "a request": csr.read_request,
     "a revocation list": lambda data: crl.read_list(data, HIERARCHY.outposts.certificate, NOW),
     "a certificate": keys.certificate_from_der,
@@ -122,6 +132,20 @@ def test_a_damaged_intermediate_vouches_for_nobody(data: bytes) -> None:
     except TrustError:
         return
     raise AssertionError("accepted")
+
+
+def test_the_cross_certificate_is_good() -> None:
+    """Otherwise the law below would prove nothing."""
+    assert adopted(CROSS) == (OLD.root.certificate, HIERARCHY.root.certificate)
+
+
+@settings(max_examples=150, deadline=None)
+@given(damaged(CROSS))
+def test_a_damaged_cross_certificate_vouches_for_nobody(data: bytes) -> None:
+    if data == CROSS:
+        return
+    with pytest.raises(TrustError):
+        adopted(data)
 
 
 @settings(max_examples=100, deadline=None)

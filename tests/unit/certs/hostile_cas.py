@@ -6,6 +6,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from certs.profiles import DAY, YEAR, key_usage_of, name_constraints_of
+from certs.shell.dev import Authority
+from certs.signer import KeySigner
 from certs.verify import (
     ChainExpiredError,
     ChainFormatError,
@@ -17,7 +19,7 @@ from certs.verify import (
     verify_outpost_chain,
 )
 from tests.unit.certs import surgery
-from tests.unit.certs.forge import NOW, OTHER_DOMAIN, rekeyed, uri
+from tests.unit.certs.forge import NOW, OTHER_DOMAIN, authority, outpost_parts, rekeyed, uri
 from tests.unit.certs.hostile_leaves import CLIENT, CRITICAL, POLICY, SERVER, UNKNOWN
 from tests.unit.certs.surgery import SEQUENCE, element
 from tests.unit.certs.world import CURRENT_DOMAIN, Shown, World, honest, issuing, raw_issuing, rooted
@@ -125,6 +127,15 @@ def _p384() -> object:
     return ec.generate_private_key(ec.SECP384R1())
 
 
+def _signed_with_sha1(w: World) -> list[bytes]:
+    parts, key = authority(w.ours)
+    ca = Authority(parts.build(), KeySigner(key))
+    body = surgery.opened(ca.certificate)
+    body.algorithm = surgery.ECDSA_SHA1
+    signed = surgery.closed(body.der(), w.ours.root, surgery.ECDSA_SHA1, hashes.SHA1())
+    return [outpost_parts(w.ours, ca).der(), signed]
+
+
 KEYS: dict[str, Shown] = {
     "an issuing CA on P-384": Shown(issuing(lambda _: None, generate=_p384), ChainProfileError),
     "an issuing CA on P-521": Shown(
@@ -142,6 +153,7 @@ KEYS: dict[str, Shown] = {
     "an issuing CA signed with SHA-384": Shown(
         issuing(lambda p: setattr(p, "hash", hashes.SHA384())), ChainProfileError
     ),
+    "an issuing CA signed with SHA-1": Shown(_signed_with_sha1, ChainProfileError),
     "an issuing CA with another subjectKeyIdentifier": Shown(
         issuing(lambda p: p.put(x509.SubjectKeyIdentifier(bytes(20)))), ChainUntrustedError
     ),
@@ -195,6 +207,11 @@ LIVES: dict[str, Shown] = {
 ROOTS: dict[str, Shown] = {
     "a believed root on P-384": rooted(lambda _: None, generate=_p384),
     "a believed root with an RSA key": rooted(lambda _: None, generate=lambda: rsa.generate_private_key(65537, 2048)),
+    "a believed root on P-521": rooted(lambda _: None, generate=lambda: ec.generate_private_key(ec.SECP521R1())),
+    "a believed root with a short RSA key": rooted(
+        lambda _: None, generate=lambda: rsa.generate_private_key(65537, 1024)
+    ),
+    "a believed root with an Ed25519 key": rooted(lambda _: None, generate=ed25519.Ed25519PrivateKey.generate),
     "a believed root without path length": rooted(lambda p: p.put(x509.BasicConstraints(True, None), critical=True)),
     "a believed root with a path length of two": rooted(lambda p: p.put(x509.BasicConstraints(True, 2), critical=True)),
     "a believed root that may not sign lists": rooted(lambda p: p.put(_may_sign_no_lists(), critical=True)),

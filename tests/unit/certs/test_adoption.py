@@ -304,6 +304,24 @@ def test_a_cross_certificate_is_issued_by_the_way_of_all_certificates() -> None:
     assert CertificateKind.ROOT_CROSS in set(CertificateKind)
 
 
+def test_a_trust_bundle_is_roots_and_nothing_else() -> None:
+    w = world()
+    both = der_of(w.ours.root.certificate, w.next.root.certificate)
+    assert adoption.read_trust_bundle(both) == roots(w.ours, w.next)
+    table = {
+        "empty": ([], verify.ChainFormatError),
+        "too long": (both[:1] * 9, verify.ChainFormatError),
+        "rubbish": ([b"\x30\x00"], verify.ChainFormatError),
+        "an issuing CA": ([*both, *der_of(w.ours.servers.certificate)], verify.ChainProfileError),
+        "a cross-certificate": (der_of(w.next.cross(w.ours, NOW)), verify.ChainProfileError),
+        "a leaf": (list(w.ours.server(NOW).chain_der[:1]), verify.ChainProfileError),
+        "a root with a changed signature": ([both[0][:-1] + bytes([both[0][-1] ^ 1])], verify.ChainUntrustedError),
+    }
+    for bundle, error in table.values():
+        with pytest.raises(error):
+            adoption.read_trust_bundle(bundle)
+
+
 def test_equal_sets_of_roots_have_one_digest() -> None:
     first, second, third = roots(*(getattr(generations(), name) for name in ("first", "second", "third")))
     digest = adoption.trust_bundle_digest

@@ -5,8 +5,6 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import grpc
@@ -25,9 +23,7 @@ from certs.verify import (
     verify_server_chain,
 )
 from tests.unit.certs.forge import ORG, OUTPOST
-
-METHOD = "/test.Service/WhoAmI"
-TIMEOUT_SECONDS = 20.0
+from tests.unit.certs.shell.whoami import TIMEOUT_SECONDS, ask, serving
 
 
 @pytest.fixture(scope="module")
@@ -39,37 +35,6 @@ def now() -> int:
 def live(now: int) -> Hierarchy:
     """Real libraries read the real clock, so this hierarchy is of today."""
     return create_hierarchy(now)
-
-
-class WhoAmI(grpc.GenericRpcHandler):
-    """Answers with the chain of the caller, DER in hex."""
-
-    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
-        async def answer(_: bytes, context: grpc.aio.ServicerContext) -> bytes:
-            try:
-                chain = tls.peer_chain(context.auth_context())
-            except ChainFormatError as error:
-                return error.code.encode()
-            return b" ".join(der.hex().encode() for der in chain)
-
-        return grpc.unary_unary_rpc_method_handler(answer)
-
-
-@asynccontextmanager
-async def serving(credentials: grpc.ServerCredentials) -> AsyncIterator[int]:
-    server = grpc.aio.server()
-    server.add_generic_rpc_handlers((WhoAmI(),))
-    port = server.add_secure_port("127.0.0.1:0", credentials)
-    await server.start()
-    try:
-        yield port
-    finally:
-        await server.stop(None)
-
-
-async def ask(port: int, credentials: grpc.ChannelCredentials, host: str = "localhost") -> bytes:
-    async with grpc.aio.secure_channel(f"{host}:{port}", credentials) as channel:
-        return await channel.unary_unary(METHOD)(b"", timeout=TIMEOUT_SECONDS)
 
 
 async def test_an_outpost_is_seen_with_its_chain(live: Hierarchy, now: int) -> None:
