@@ -1,8 +1,9 @@
 """What a control plane answers to a request for a certificate, judged before anything of it is stored."""
 
 from certs import keys
+from certs.adoption import read_trust_bundle
 from certs.errors import TrustError
-from certs.verify import MAX_CHAIN_CERTIFICATES, MAX_TRUST_ANCHORS, require_root
+from certs.verify import MAX_CHAIN_CERTIFICATES
 from outpost import ports
 from outpost.core.errors import PeerError
 from outpost.sync import identity as identities
@@ -41,7 +42,7 @@ def accepted(
             enrollment=identities.moved_on(told, answer),
             key_pem=request.key_pem,
             chain_pem=_chain(answer.chain),
-            trust_bundle_pem=_bundle(answer.trust_bundle),
+            trust_bundle_pem=keys.certificates_pem(read_trust_bundle(answer.trust_bundle)),
         )
         starts, ends = renewed.life
         renewed.verify(min(max(now, starts), ends))
@@ -56,12 +57,3 @@ def _chain(chain: tuple[bytes, ...]) -> bytes:
     if not 0 < len(chain) <= MAX_CHAIN_CERTIFICATES:
         raise RenewalAnswerError("the answer holds no chain, or too long a one", field="chain")
     return keys.certificates_pem([keys.certificate_from_der(der, field="chain") for der in chain])
-
-
-def _bundle(bundle: tuple[bytes, ...]) -> bytes:
-    if not 0 < len(bundle) <= MAX_TRUST_ANCHORS:
-        raise RenewalAnswerError("the answer holds no roots, or too many", field="trust_bundle")
-    roots = [keys.certificate_from_der(der, field="trust_bundle") for der in bundle]
-    for root in roots:
-        require_root(root)
-    return keys.certificates_pem(roots)
