@@ -16,10 +16,10 @@ from certs import rotation
 from certs.errors import TrustError
 from outpost import ports
 from outpost.core.audit import record
+from outpost.core.bundle.delta import set_identity
 from outpost.core.bundle.release import VerifiedSet
 from outpost.core.errors import OutpostError, PeerError
 from outpost.sync.identity import Identity
-from outpost.sync.install import held_names
 from outpost.sync.keeper import Keeper, closing, is_unreachable
 from outpost.sync.knowledge import OK, WITHDRAWN, Knowledge, Parts, Report
 from outpost.sync.line import Line
@@ -30,6 +30,7 @@ LONGEST_TURN_SECONDS = 15.0  # a longer wait for our turn is not spent on an idl
 LONGEST_ASKED_SECONDS = 300.0  # of a wait that the control plane asks for: whatever it says, we come back
 LOOK_ATTEMPTS = 3  # connections that failed before it is looked at why
 SLOW = frozenset({"identity.superseded", *WITHDRAWN})  # refusals that pass, if at all, by an act of a person
+MAX_REVISION_CHARS = 32  # sync.proto: Offer.revision
 LOCKED = "outpost.locked"  # code of a link that is none any more
 MOVE_RETRY_SECONDS = 30.0  # between two attempts to change to a new certificate while the old connection stands
 
@@ -192,13 +193,16 @@ class OrgAgent:
         identity = await asyncio.to_thread(self._parts.identity.load)
         boot_id = await asyncio.to_thread(self._parts.identity.boot_id)
         self._report.held(identity)
+        active = self.knowledge.active
         hello = ports.Hello(
             boot_id=boot_id,
             join_sequence=identity.enrollment.join_sequence,
             software_version=self._version,
             active_revision=self.knowledge.revision,
-            held=held_names(self.knowledge.active),
+            held=dict(active.listing) if active is not None else {},
+            set_sha256=set_identity(active.listing) if active is not None else b"",
             trust_bundle_sha256=self.knowledge.trust_bundle_sha256,
+            refused_revision=self.knowledge.refused,
         )
         return identity, hello
 
@@ -252,13 +256,14 @@ class OrgAgent:
 
     async def _offer(self, line: Line, session: ports.SyncSession, offer: ports.Offer) -> None:
         known = self.knowledge
-        if offer.withheld:  # we said why when we refused it; our last good set serves
+        if offer.withheld:  # no offer, only why there is none: there is nothing to answer
             note = "the newest configuration was refused here and is not offered again"
             self._report.set("policy", offer.withheld, note)
             return
         offered = {item.name: item.sha256 for item in offer.files}
+        listing = known.active.listing if known.active is not None else {}
         # An offer without files says that what we told in Hello is the newest set, or only asks whether we are there.
-        if not offered or offered == held_names(known.active):
+        if not offer.removed and (not offered or offered == listing):
             await session.ack(offer.nonce, known.revision, self._parts.clock.now_ms())
             return
         try:
@@ -276,15 +281,17 @@ class OrgAgent:
 
     def adopt(self, verified: VerifiedSet) -> None:
         """Take note of the set that is active."""
-        self.knowledge.active = verified.signed
+        self.knowledge.active = verified
         self.knowledge.revision = verified.revision
+        self.knowledge.refused = ""
         self._report.set("policy", OK)
 
     async def _refuse(self, session: ports.SyncSession, offer: ports.Offer, error: OutpostError) -> None:
         emit(Event.BUNDLE_REFUSED, 30, org=self._org, code=error.code, message=error.message)
         self._report.set("policy", error.code, error.message)
-        head, revision = self._report.head(), offer.revision[:32]
-        await self._report.record(record.BundleRefused(head, revision, error.code, error.message))
+        self.knowledge.refused = offer.revision[:MAX_REVISION_CHARS]
+        head = self._report.head()
+        await self._report.record(record.BundleRefused(head, self.knowledge.refused, error.code, error.message))
         await session.nack(offer.nonce, error.as_dict(), error.field)
 
     async def _beat(self, session: ports.SyncSession) -> None:

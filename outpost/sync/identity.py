@@ -23,6 +23,7 @@ from certs.errors import TrustError
 from certs.shell.private_files import read_private_file, replace_private_file
 from certs.verify import TrustAnchors, VerifiedOutpost, verify_outpost_chain
 from outpost import ports
+from outpost.core.bundle.release import Audience
 from outpost.core.errors import StoreError
 
 SCHEMA = "outpost.enrollment/1"
@@ -54,12 +55,18 @@ class Enrollment:
     enrolled_ms: int
     sync_endpoints: tuple[str, ...] = ()  # of every replica of the control plane, as it told last
     leaf_alone: bool = False  # the control plane knows our issuing CA, so it need not be sent
+    logical: str = ""  # logical outpost of which this one is a replica; empty: it is one by itself
     enroll_endpoint: str = ""  # where join tokens are spent, and where an expired certificate is recovered
 
     @property
     def endpoints(self) -> tuple[str, ...]:
         """Every address at which the control plane may be: what it told last, and what it told first."""
         return tuple(dict.fromkeys((*self.sync_endpoints, self.sync_endpoint)))
+
+    @property
+    def audience(self) -> Audience:
+        """For whom signed sets are verified here."""
+        return Audience(self.org, self.logical or self.name)
 
     @property
     def origin(self) -> str:

@@ -9,7 +9,7 @@ from typing import Protocol
 from outpost import ports
 from outpost.core.audit.identity_record import IdentityWithdrawn
 from outpost.core.audit.record import RecordHead
-from outpost.core.bundle.release import SignedSet
+from outpost.core.bundle.release import VerifiedSet
 from outpost.core.errors import StoreError
 from outpost.sync.files import IdentityFiles
 from outpost.sync.identity import Identity
@@ -122,7 +122,8 @@ class Knowledge:
     audit_size: int = 0
     audit_cosigned: int = 0
     attempts: int = 0
-    active: SignedSet | None = None
+    active: VerifiedSet | None = None
+    refused: str = ""  # newest revision that was refused
     withdrawn: str = ""
     recoveries: int = 0
     failed_recoveries: dict[str, int] = field(default_factory=dict)
