@@ -15,11 +15,11 @@ from outpost.sync.identity import Identity
 HANDSHAKE_TIMEOUT_SECONDS = 10.0
 
 
-async def enroll(settings: Settings, token_text: str, version: str) -> tuple[Identity, bool]:
+async def enroll(settings: Settings, token_text: str, joining: enrolling.Joining) -> tuple[Identity, bool]:
     """Spend a join token.
 
     Returns:
-        The identity, and whether the token made it; False means that it was there already.
+        The identity, and whether the token was spent for it; False means that it was there already.
 
     Raises:
         OutpostError | TrustError: see `outpost.sync.enroll`.
@@ -34,7 +34,4 @@ async def enroll(settings: Settings, token_text: str, version: str) -> tuple[Ide
 
     calls = enrolling.Calls(presented_chain=presented_chain, enroll=call)
     with usable(settings.state):  # the network's refusals have names of their own
-        paths = StatePaths(settings.state)
-        known = paths.orgs()
-        identity = await enrolling.enroll(paths, token_text, calls, SystemClock(), version)
-    return identity, identity.enrollment.org not in known
+        return await enrolling.enroll(StatePaths(settings.state), token_text, calls, SystemClock(), joining)

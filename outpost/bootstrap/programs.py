@@ -18,6 +18,8 @@ from outpost.core.program import OrgProgram, build
 from outpost.paths import StatePaths
 from outpost.sync import identity as identities
 from outpost.sync import tuf
+from outpost.sync.files import withdrawn_code
+from outpost.sync.obey import CODE, LockMark, is_locked, read_mark
 from outpost.telemetry import Event, emit
 
 
@@ -75,7 +77,11 @@ class Programs:
         self._scanner = scanner
         self._orgs: dict[str, _Org] = {}
         self._without_identity: dict[str, str] = {}  # org -> code; it stops no other org
+        self._locked: dict[str, LockMark] = {}  # orgs that a signed order wiped, until somebody enrolls
+        self._paths = paths
         for org in paths.orgs():
+            if self._read_mark(org):
+                continue
             try:
                 self._orgs[org] = _Org(
                     cache=open_cache(paths, org, wrap_key, chance),
@@ -83,7 +89,7 @@ class Programs:
                     outpost_id=identities.load(paths.org(org).identity).enrollment.outpost_id,
                     program=None,
                     prepared=None,
-                    facts=trust.OrgFacts(enrolled=True),
+                    facts=trust.OrgFacts(enrolled=True, revoked_code=withdrawn_code(paths.org(org).identity)),
                 )
             except OutpostError as error:
                 emit(Event.BUNDLE_REFUSED, 40, org=org, code=error.code, message=error.message)
@@ -93,8 +99,8 @@ class Programs:
 
     @property
     def orgs(self) -> tuple[str, ...]:
-        """Orgs of this outpost whose identity can be read."""
-        return tuple(self._orgs)
+        """Orgs of this outpost whose identity can be read, or was wiped."""
+        return (*self._orgs, *self._locked)
 
     def program(self, org: str) -> OrgProgram | None:
         """The active program; a request keeps the one it got here (R3)."""
@@ -103,10 +109,12 @@ class Programs:
 
     def outpost_id(self, org: str) -> str:
         """Id of this outpost in an org."""
-        return self._orgs[org].outpost_id
+        return self._locked[org].outpost_id if org in self._locked else self._orgs[org].outpost_id
 
     def state_of(self, org: str) -> trust.OrgState:
         """State of an org, now."""
+        if org in self._locked:
+            return trust.org_state(trust.OrgFacts(enrolled=False, locked_code=CODE), self._clock.now_ms())
         entry = self._orgs.get(org)
         code = self._without_identity.get(org, "")
         facts = entry.facts if entry is not None else trust.OrgFacts(enrolled=bool(code), tamper_code=code)
@@ -151,16 +159,30 @@ class Programs:
             entry, program, trust.next_time_floor(entry.facts.time_floor_ms, program.signed_at_ms, self._clock.now_ms())
         )
 
-    def contact(self, org: str, last_contact_ms: int) -> None:
-        """Note when the control plane last spoke."""
+    def lock(self, org: str) -> None:
+        """Forget an org's program and refuse from now on: a signed order was obeyed."""
+        if not self._read_mark(org):
+            self._locked[org] = LockMark(org, "", "", "", 0, 0, "")
+        self._orgs.pop(org, None)
+
+    def contact(self, org: str, last_contact_ms: int, withdrawn: str) -> None:
+        """Note when the control plane last spoke, and whether it refuses this identity for good."""
         if org in self._orgs:
             entry = self._orgs[org]
-            entry.facts = replace(entry.facts, last_contact_ms=last_contact_ms)
+            entry.facts = replace(entry.facts, last_contact_ms=last_contact_ms, revoked_code=withdrawn)
 
     def inspection(self, org: str, code: str) -> None:
         """Note what the canary found: empty when all is well."""
-        entry = self._orgs[org]
-        entry.facts = replace(entry.facts, inspection_code=code)
+        entry = self._orgs.get(org)
+        if entry is not None:
+            entry.facts = replace(entry.facts, inspection_code=code)
+
+    def _read_mark(self, org: str) -> bool:
+        mark = read_mark(self._paths.org(org))
+        if mark is None or not is_locked(self._paths.org(org)):
+            return False
+        self._locked[org] = mark
+        return True
 
     def _use(self, entry: _Org, program: OrgProgram, time_floor_ms: int) -> None:
         entry.program = program

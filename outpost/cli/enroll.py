@@ -25,18 +25,22 @@ class TokenFileError(RequestError):
 @click.command()
 @settings_options
 @click.option("--token-file", required=True, help="file that holds the join token; - reads standard input")
+@click.option("--anew", is_flag=True, help="replace the identity that is there; the token comes from outpost reenroll")
 @output.output_option
-def enroll(state: Path | None, config_file: Path | None, token_file: str, **options: str) -> None:
+def enroll(state: Path | None, config_file: Path | None, token_file: str, *, anew: bool, **options: str) -> None:
     """Join a control plane with a one-time token. Example: outpost enroll --token-file join.token
 
     Keys are made here and stay here: only a certificate request travels. The token is never taken from the command
-    line, where other users of the machine could read it. Running it again is harmless.
+    line, where other users of the machine could read it. Running it again is harmless. An outpost that was locked
+    enrolls with a token of `controlplane outpost reenroll`, in the same folder: its audit log goes on.
     """
     from outpost.bootstrap import enrollment
+    from outpost.sync.enroll import Joining
 
     configured = settings.load(config_file, {"state": state})
     token = read_token(token_file)
-    identity, spent = asyncio.run(enrollment.enroll(configured, token, metadata.version("ai-outpost")))
+    joining = Joining(metadata.version("ai-outpost"), anew)
+    identity, spent = asyncio.run(enrollment.enroll(configured, token, joining))
     told = identity.enrollment
     if not spent:
         click.echo(

@@ -53,6 +53,7 @@ STATUS_BY_CODE: Mapping[str, int] = MappingProxyType(
         "model.unknown": 404,
         "outpost.overloaded": 503,
         "outpost.sealed": 503,
+        "outpost.locked": 503,
         "outpost.stopping": 503,
         "outpost.unconfigured": 503,
         "policy.blocked": 403,
@@ -107,6 +108,12 @@ class SealedError(DeniedError):
     """The org is sealed: nothing may pass until the cause is gone."""
 
     code = "outpost.sealed"
+
+
+class LockedError(SealedError):
+    """A signed order wiped this outpost: only a new enrollment brings it back."""
+
+    code = "outpost.locked"
 
 
 class UnconfiguredError(DeniedError):

@@ -56,7 +56,7 @@ class OrgAgent:
         self._org = org
         self._parts = parts
         self._version = version
-        self.knowledge = Knowledge(org=org)
+        self.knowledge = Knowledge(org=org, withdrawn=parts.identity.withdrawn())
         self._report = Report(self.knowledge, parts)
         self._line: Line | None = None
         self._keeper = Keeper(parts, self._report, version, lambda: self._line)
@@ -108,8 +108,10 @@ class OrgAgent:
         self, line: Line, session: ports.SyncSession, delivering: "asyncio.Future[None]"
     ) -> ports.SyncSession:
         """Serve a stream until another one stands in its place; its end without one is raised."""
-        jobs = [asyncio.ensure_future(job) for job in (self._receive(line, session), self._beat(session))]
-        replaced = asyncio.create_task(self._keeper.replaced.wait())
+        jobs: list[asyncio.Future[Any]] = [
+            asyncio.ensure_future(job) for job in (self._receive(line, session), self._beat(session))
+        ]
+        replaced: asyncio.Future[Any] = asyncio.ensure_future(self._keeper.replaced.wait())
         try:
             done, _ = await asyncio.wait({*jobs, delivering, replaced}, return_when=asyncio.FIRST_COMPLETED)
             while replaced in done:
@@ -215,7 +217,7 @@ class OrgAgent:
                 await self._obey(line, session, message)
 
     async def _obey(self, line: Line, session: ports.SyncSession, message: ports.ControlMessage) -> None:
-        self._contact()
+        await self._contact()
         if isinstance(message, ports.Offer):
             self._keeper.told_time(message.now_ms or self._parts.clock.now_ms())
             await self._offer(line, session, message)
@@ -229,11 +231,11 @@ class OrgAgent:
             wait = message.spread_seconds * self._parts.chance.uniform()
             raise StreamEndedError("the control plane asked us to connect again", wait)
 
-    def _contact(self) -> None:
+    async def _contact(self) -> None:
         if self.knowledge.functions.get("control_link") != OK:
             emit(Event.SYNC_CONNECTED, org=self._org)
         self.knowledge.attempts = 0
-        self.knowledge.withdrawn = ""
+        await self._report.accepted()
         self.knowledge.last_contact_ms = self._parts.clock.now_ms()
         self._report.set("control_link", OK)
 

@@ -20,6 +20,7 @@ LOCK = "boot.lock"
 COUNTER_DIGITS = 8  # hex, of 32: the control plane reads them
 CHANCE_BYTES = 12
 MAX_COUNTER = 16**COUNTER_DIGITS - 1
+ANEW = "enroll anew: controlplane outpost reenroll NAME --org ORG"
 
 
 class BootCounterError(StoreError):
@@ -59,8 +60,6 @@ class BootCounter:
         if not self._boot_id:
             self._hold()
             counter = self._counter() + 1
-            if counter > MAX_COUNTER:
-                raise _unusable("it is at its end", "outpost enroll")
             self._store(counter)
             self._boot_id = f"{counter:0{COUNTER_DIGITS}x}" + self._chance.token_bytes(CHANCE_BYTES).hex()
         return self._boot_id
@@ -94,9 +93,12 @@ class BootCounter:
         if not path.exists():
             return 0  # the first start after the enrollment, which removes the file
         try:
-            return int(read_private_file(path))
+            counter = int(read_private_file(path))
         except (TrustError, ValueError) as error:
-            raise _unusable("it cannot be read") from error
+            raise _unusable("it cannot be read", ANEW) from error
+        if not 0 <= counter < MAX_COUNTER:
+            raise _unusable("it is out of its bounds", ANEW)
+        return counter
 
     def _store(self, counter: int) -> None:
         try:

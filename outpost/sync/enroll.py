@@ -19,11 +19,15 @@ from outpost.core.audit.note import NoteError, NoteVerifier, SignatureType
 from outpost.core.errors import PeerError, StoreError
 from outpost.paths import StatePaths
 from outpost.sync import identity as identities
+from outpost.sync.files import WITHDRAWN, withdrawn_code
+from outpost.sync.obey import finish_wipe, is_locked, lift
+from outpost.sync.pending import RENEWAL
 
 PENDING = "pending.pem"
 PENDING_CSR = "pending.csr"
 LOG_KEY = "log.key"
 LOG_ORIGIN = "origin"
+LOCKED_IDENTITY = "identity.locked"  # the control plane holds it for a copy: a new token replaces it
 
 
 class EnrollmentAnswerError(PeerError):
@@ -52,17 +56,35 @@ class Calls:
     enroll: Callable[[str, bytes, ports.EnrollmentRequest], Awaitable[ports.EnrollmentAnswer]]
 
 
+@dataclass(frozen=True, slots=True)
+class Joining:
+    """How an outpost enrolls.
+
+    Attributes:
+        version: of this software.
+        anew: replace an identity that is there; the token must be one to enroll anew.
+    """
+
+    version: str
+    anew: bool = False
+
+
 async def enroll(
-    paths: StatePaths, token_text: str, calls: Calls, clock: ports.Clock, version: str
-) -> identities.Identity:
-    """Spend a join token, or return the identity that is already there.
+    paths: StatePaths, token_text: str, calls: Calls, clock: ports.Clock, joining: Joining
+) -> tuple[identities.Identity, bool]:
+    """Spend a join token, or return the identity that is already there and good.
+
+    An outpost that enrolls again goes on with its audit log: the log's key never leaves, and is never wiped.
 
     Args:
         paths: state folder.
         token_text: the line that `controlplane outpost register` printed; untrusted.
         calls: the network.
         clock: for the skew check of the control plane and for our own check of the certificate.
-        version: of this software.
+        joining: version of this software, and whether a good identity is replaced.
+
+    Returns:
+        The identity, and whether the token was spent for it.
 
     Raises:
         JoinTokenFormatError: not a token.
@@ -73,10 +95,13 @@ async def enroll(
     """
     token = join_token.parse(token_text)
     org = paths.org(token.org)
+    finish_wipe(paths, token.org)
     for folder in (org.identity, org.audit):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if (org.identity / identities.ENROLLMENT).exists():
-        return _known(identities.load(org.identity), token, paths)
+    if (org.identity / identities.ENROLLMENT).exists() and not is_locked(org):
+        known = _known(identities.load(org.identity), token, paths)
+        if not joining.anew and withdrawn_code(org.identity) != LOCKED_IDENTITY:
+            return known, False
     key_pem, csr_der = _pending(org.identity)
     log_key = _log_key(org.audit)
     host, port = join_token.split_endpoint(token.endpoint)
@@ -87,16 +112,17 @@ async def enroll(
         csr_der=csr_der,
         audit_log_public_key=log_key.public_key().public_bytes_raw(),
         now_ms=clock.now_ms(),
-        software_version=version,
+        software_version=joining.version,
     )
     answer = await calls.enroll(token.endpoint, keys.certificates_pem([root]), request)
     identity = _accept(token, answer, key_pem, clock.now_ms())
     replace_private_file(org.tuf_root, answer.tuf_root)
     replace_private_file(org.audit / LOG_ORIGIN, identity.origin.encode() + b"\n")
     identities.save(org.identity, identity)
-    for name in (PENDING, PENDING_CSR):
+    lift(org)
+    for name in (PENDING, PENDING_CSR, RENEWAL, WITHDRAWN):
         (org.identity / name).unlink(missing_ok=True)
-    return identity
+    return identity, True
 
 
 def _known(identity: identities.Identity, token: join_token.JoinToken, paths: StatePaths) -> identities.Identity:

@@ -49,6 +49,10 @@ class Activator(Protocol):
         """Every worker uses what it prepared."""
         ...
 
+    async def lock(self, org: str) -> None:
+        """Every worker refuses from now on; none is asked whether it agrees."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Installer:

@@ -31,7 +31,6 @@ from outpost.sync.knowledge import OK, WITHDRAWN, Parts, Report
 from outpost.sync.pending import PendingRequest
 from outpost.telemetry import Event, emit
 
-CHECK_SECONDS = 5.0  # between two looks at the wall clock, which may step
 RETRY_BASE_SECONDS = 1.0
 RETRY_CAP_SECONDS = 30.0  # an outpost whose certificate ended in an outage is back within a minute of the outage's end
 REFUSED_SECONDS = 600.0  # between two attempts while we are refused for good
@@ -76,8 +75,10 @@ class Keeper:
 
     async def run(self) -> None:
         """Keep the certificate until cancelled."""
+        with contextlib.suppress(OutpostError, TrustError):  # what cannot be read is told by the first step
+            await asyncio.to_thread(self._parts.identity.tidy)
         while True:
-            wait = CHECK_SECONDS
+            wait = self._parts.settings.check_seconds
             try:
                 await self._step()
                 self._failures = 0

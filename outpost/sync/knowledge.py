@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from certs.errors import TrustError
 from outpost import ports
 from outpost.core.audit.identity_record import IdentityWithdrawn
 from outpost.core.audit.record import RecordHead
@@ -65,10 +66,15 @@ class Strangers:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Waits, seconds."""
+    """Waits, seconds.
+
+    Attributes:
+        check_seconds: between two looks at the certificate and the wall clock, which may step.
+    """
 
     heartbeat_seconds: float
     reconnect_cap_seconds: float
+    check_seconds: float = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +188,15 @@ class Report:
         self.known.withdrawn = code
         emit(Event.IDENTITY_WITHDRAWN, 40, org=self.known.org, code=code)
         self._parts.changed(self.known)
+        with contextlib.suppress(TrustError):  # a restart then learns it anew from the control plane
+            await asyncio.to_thread(self._parts.identity.note_withdrawn, code)
         await self.owe(IdentityWithdrawn(self.head(), code))
+
+    async def accepted(self) -> None:
+        """Note that the control plane takes this identity."""
+        if self.known.withdrawn:
+            self.known.withdrawn = ""
+            await asyncio.to_thread(self._parts.identity.note_withdrawn, "")
 
     def failed_recovery(self, code: str) -> None:
         """Count an attempt to recover that failed."""

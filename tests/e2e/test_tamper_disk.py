@@ -30,7 +30,7 @@ async def join(site: Site, plane: Plane, org: str) -> Besieged:
     await plane.publisher.create(org, [default_provider(f"{site.provider}/v1", "provider")])
     key, _ = await new_key(plane, org)
     registered = await plane.administration.register(org, "outpost", TOKEN_MS, plane.door())
-    await enroll(Settings(state=site.stack.outpost_state()), registered.token, "1")
+    await enroll(Settings(state=site.stack.outpost_state()), registered.token, Joining("1"))
     return Besieged(site, plane, org, key)
 
 

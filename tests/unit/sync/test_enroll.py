@@ -96,7 +96,8 @@ class ControlPlane:
 async def enroll(state: Path, plane: ControlPlane, token: str | None = None) -> identities.Identity:
     state.mkdir(mode=0o700, exist_ok=True)
     text = TOKEN.encode() if token is None else token
-    return await enrolling.enroll(StatePaths(state), text, plane.calls, Clock(NOW_MS), "1.0")
+    joining = enrolling.Joining("1.0")
+    return (await enrolling.enroll(StatePaths(state), text, plane.calls, Clock(NOW_MS), joining))[0]
 
 
 async def test_a_token_becomes_an_identity(tmp_path: Path) -> None:
