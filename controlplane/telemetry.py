@@ -33,6 +33,7 @@ class Event(StrEnum):
     RPC_FAILED = "rpc.failed"
     MAINTAINED = "maintenance.done"
     MAINTENANCE_FAILED = "maintenance.failed"
+    STORE_LOST = "store.lost"
 
 
 class Fields(TypedDict, total=False):

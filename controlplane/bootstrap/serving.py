@@ -17,6 +17,7 @@ from certs.verify import TrustAnchors
 from controlplane import telemetry
 from controlplane.bootstrap.plane import RUN_FILE, Plane, endpoint_of, opened, serve_lock
 from controlplane.domain.errors import ControlPlaneError
+from controlplane.domain.replicas import BEAT_SECONDS, LOST_MS, REPLICA_ID_BYTES, Replica
 from controlplane.rpc.calls import AuditService, EnrollmentService
 from controlplane.rpc.server import STOP_GRACE_SECONDS, start_enrollment, start_outposts
 from controlplane.rpc.sync import Streams, SyncDesk, SyncService
@@ -40,6 +41,7 @@ class Server:
         self._identity: TLSIdentity | None = None
         self._listeners: list[grpc.aio.Server] = []
         self._lock = -1
+        self._replica_id = ""
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> Mapping[str, object]:
@@ -48,10 +50,10 @@ class Server:
         self._lock = serve_lock(plane.folder)
         self._identity = await plane.setup.server_identity(settings.trust_domain, settings.hosts)
         await self._refresh_all()
-        roots = plane.setup.roots()
-        issuer = OutpostIssuer(settings.trust_domain, plane.setup.outpost_ca(), roots, plane.chance)
+        roots = await plane.setup.roots()
+        issuer = OutpostIssuer(settings.trust_domain, await plane.setup.outpost_ca(), roots, plane.chance)
         gatekeeper = Gatekeeper(plane.store, self._views, TrustAnchors(settings.trust_domain, roots), plane.clock)
-        ingest = plane.ingest()
+        ingest = await plane.ingest()
         services = SyncService(self._desk(gatekeeper, issuer), self._streams), AuditService(gatekeeper, ingest)
         address = endpoint_of(settings.listen, settings.grpc_port)
         listener, sync_port = await start_outposts(services, self._current, certificates_pem(roots), address)
@@ -66,7 +68,10 @@ class Server:
         address = endpoint_of(settings.listen, settings.enroll_port)
         listener, enroll_port = await start_enrollment(enrollment, self._current, address)
         self._listeners.append(listener)
-        self._tasks = [asyncio.create_task(self._views.watch()), asyncio.create_task(self._maintain())]
+        self._replica_id = plane.chance.token_bytes(REPLICA_ID_BYTES).hex()
+        await self._beat_once(sync_endpoint)
+        work = (plane.store.listen(self._views.poke), self._views.watch(), self._maintain(), self._beat(sync_endpoint))
+        self._tasks = [asyncio.create_task(each) for each in work]
         self._write_run_file(enroll_port, sync_port)
         telemetry.log(telemetry.Event.STARTED, enroll_port=enroll_port, sync_port=sync_port)
         return {
@@ -75,7 +80,7 @@ class Server:
             "grpc": sync_endpoint,
             "listen": [endpoint_of(settings.listen, port) for port in (enroll_port, sync_port)],
             "pid": os.getpid(),
-            "pin": plane.setup.pin(),
+            "pin": await plane.setup.pin(),
             "trust_domain": settings.trust_domain,
         }
 
@@ -100,6 +105,8 @@ class Server:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._replica_id:
+            await self._leave()
         if self._lock >= 0:
             self._forget()
         if started:
@@ -131,6 +138,27 @@ class Server:
     def _write_run_file(self, enroll_port: int, sync_port: int) -> None:
         ports = {"enroll_port": enroll_port, "grpc_port": sync_port, "pid": os.getpid()}
         replace_private_file(self._plane.folder / RUN_FILE, json.dumps(ports).encode())
+
+    async def _beat(self, endpoint: str) -> None:
+        """Say again and again that this replica serves, until cancelled."""
+        while True:
+            await asyncio.sleep(BEAT_SECONDS)
+            try:
+                await self._beat_once(endpoint)
+            except ControlPlaneError as error:
+                telemetry.log(telemetry.Event.MAINTENANCE_FAILED, kind="replica", code=error.code)
+
+    async def _beat_once(self, endpoint: str) -> None:
+        now_ms = self._plane.clock.now_ms()
+        await self._plane.store.replicas.register(Replica(self._replica_id, endpoint, now_ms))
+        await self._plane.store.replicas.expire(now_ms - LOST_MS)
+
+    async def _leave(self) -> None:
+        """Say that this replica ended; when the store cannot be told, it finds out by the silence."""
+        try:
+            await self._plane.store.replicas.remove(self._replica_id)
+        except ControlPlaneError as error:
+            telemetry.log(telemetry.Event.MAINTENANCE_FAILED, kind="replica", code=error.code)
 
     async def _maintain(self) -> None:
         """Sign and issue again what grows old, until cancelled."""

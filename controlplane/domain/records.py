@@ -1,7 +1,6 @@
-"""Plain rows that services write and stores keep: issuance, deliveries, the audit log of an
-outpost.
-"""
+"""Plain rows that services write and stores keep: issuance, deliveries, heartbeats, the audit log of an outpost."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -56,6 +55,20 @@ class Delivery:
     code: str = ""
     message: str = ""
     resource: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """What an outpost said of itself.
+
+    Attributes:
+        status: plain JSON.
+        seen_ms: when it came, Unix milliseconds.
+    """
+
+    outpost_id: str
+    status: Mapping[str, object]
+    seen_ms: int
 
 
 @dataclass(frozen=True, slots=True)

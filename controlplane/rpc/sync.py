@@ -19,7 +19,7 @@ from controlplane import telemetry
 from controlplane.domain.errors import RefusedError, StateError
 from controlplane.domain.outposts import Act, IdentitySupersededError
 from controlplane.domain.records import Delivery, DeliveryState
-from controlplane.ports import Chance, Clock
+from controlplane.ports.world import Chance, Clock
 from controlplane.rpc import codec
 from controlplane.services.delivery import DeliveryDesk, OfferPlan
 from controlplane.services.identity import Gatekeeper, Principal, Views

@@ -9,9 +9,11 @@ from controlplane.domain.errors import InputError, NotFoundError
 from controlplane.domain.offers import SetFile
 from controlplane.domain.outposts import IdentitySupersededError
 from controlplane.domain.records import Delivery, DeliveryState
-from controlplane.ports import Clock, Store
+from controlplane.ports.store import Store
+from controlplane.ports.world import Clock
 from controlplane.services.identity import Principal
 
+WORDS_SCOPE = "deliveries"  # what outposts answer does not wait for what is published
 PART_BYTES = 1024 * 1024  # read from the store at once
 
 
@@ -70,7 +72,7 @@ class DeliveryDesk:
 
     async def plan(self, principal: Principal, held: Mapping[str, bytes]) -> OfferPlan | None:
         """The newest set against what the outpost holds; None when the org has no set yet."""
-        async with self._store.for_org(principal.org).write() as transaction:
+        async with self._store.for_org(principal.org).write(WORDS_SCOPE) as transaction:
             newest = await transaction.releases.newest()
             if newest is None:
                 return None
@@ -81,7 +83,7 @@ class DeliveryDesk:
             word = Delivery(
                 principal.outpost_id, newest.number, newest.revision, DeliveryState.OFFERED, self._clock.now_ms()
             )
-            await transaction.releases.keep_delivery(word)
+            await transaction.releases.keep_deliveries([word])
         telemetry.log(
             telemetry.Event.OFFERED,
             org=principal.org,
@@ -93,8 +95,8 @@ class DeliveryDesk:
 
     async def answered(self, principal: Principal, word: Delivery) -> None:
         """Keep what an outpost answered to an offer."""
-        async with self._store.for_org(principal.org).write() as transaction:
-            await transaction.releases.keep_delivery(word)
+        async with self._store.for_org(principal.org).write(WORDS_SCOPE) as transaction:
+            await transaction.releases.keep_deliveries([word])
         accepted = word.state is DeliveryState.ACTIVE
         telemetry.log(
             telemetry.Event.ACKNOWLEDGED if accepted else telemetry.Event.NOT_ACKNOWLEDGED,

@@ -1,23 +1,26 @@
 """Who a caller on the mTLS listener is, and what it may do now: judged on every call and every message.
 
-A view of each org is held in memory and compared with the store's change counter several times a second, so that a
-revocation by any process counts within that time. A view that could not be compared for 5 seconds denies.
+A view of each org is held in memory and kept up with the store's change feed: whatever any process commits is heard of
+at once, and each second all views are compared with the store, should something not have been heard. Only what changed
+is read. A view that could not be compared for 5 seconds denies.
 """
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from certs.errors import TrustError
 from certs.verify import TrustAnchors, VerifiedOutpost, verify_outpost_chain
 from controlplane import telemetry
 from controlplane.domain import outposts
 from controlplane.domain.errors import ControlPlaneError, NotFoundError, StateError
+from controlplane.domain.orgs import unknown_org
 from controlplane.domain.outposts import Act, IdentityRefusedError, Outpost
-from controlplane.ports import Clock, Store
+from controlplane.ports.store import Store
+from controlplane.ports.world import Clock
 
-POLL_SECONDS = 0.2  # between two looks at the change counter
+POLL_SECONDS = 1.0  # between two comparisons when nothing is heard (docs/design.md 8)
 MAX_AGE_SECONDS = 5.0  # a view that is older denies (/docs/design.md 4)
 
 
@@ -32,13 +35,13 @@ class OrgView:
     """What is known of an org in memory.
 
     Attributes:
-        change_count: of the store when this was read.
+        cursor: number of the newest change that is in here.
         outposts: by id.
         newest: number of the newest signed set, 0 when there is none.
         compared: monotonic seconds of the last comparison with the store.
     """
 
-    change_count: int
+    cursor: int
     outposts: Mapping[str, Outpost]
     newest: int
     compared: float
@@ -79,24 +82,11 @@ class Views:
             OrgUnknownError: no such org.
             StateError: the store cannot be asked.
         """
-        async with self._refreshing.setdefault(org, asyncio.Lock()):
-            space = self._store.for_org(org)
-            asked = self._clock.monotonic()
-            count = await space.change_count()
-            old = self._views.get(org)
-            if old is not None and old.change_count == count:
-                view = OrgView(count, old.outposts, old.newest, asked)
-            else:
-                async with space.read() as transaction:
-                    everyone = await transaction.outposts.all()
-                    newest = await transaction.releases.newest()
-                number = newest.number if newest else 0
-                view = OrgView(count, {each.id: each for each in everyone}, number, asked)
-            self._views[org] = view
-        if old is None or old.change_count != count:
-            for waker in self._wakers.get(org, ()):
-                waker.set()
-        return view
+        asked = self._clock.monotonic()
+        head = (await self._store.heads((org,))).get(org)
+        if head is None:
+            raise unknown_org()
+        return await self._caught_up(org, head, asked)
 
     def held(self, org: str) -> OrgView:
         """The view in memory, without asking. Raises ViewStaleError: too old to be believed."""
@@ -118,8 +108,8 @@ class Views:
             if not wakers:
                 self._wakers.pop(org, None)
 
-    def poke(self) -> None:
-        """Compare now: something was changed by this process."""
+    def poke(self, org: str = "") -> None:
+        """Compare now: an org changed, or anything may have."""
         self._poked.set()
 
     def wake_all(self) -> None:
@@ -138,12 +128,49 @@ class Views:
             except TimeoutError:
                 continue
 
-    async def _compare(self, orgs: Iterable[str]) -> None:
-        for org in orgs:
+    async def _compare(self, orgs: Sequence[str]) -> None:
+        """Catch up with every org that has another head than its view."""
+        asked = self._clock.monotonic()
+        try:
+            heads = await self._store.heads(orgs) if orgs else {}
+        except ControlPlaneError as error:  # the views grow old and deny by themselves
+            telemetry.log(telemetry.Event.MAINTENANCE_FAILED, kind="views", code=error.code)
+            return
+        for org, head in heads.items():
             try:
-                await self.refresh(org)
-            except ControlPlaneError as error:  # the view grows old and denies by itself
-                telemetry.log(telemetry.Event.MAINTENANCE_FAILED, org=org, code=error.code)
+                await self._caught_up(org, head, asked)
+            except ControlPlaneError as error:
+                telemetry.log(telemetry.Event.MAINTENANCE_FAILED, org=org, kind="views", code=error.code)
+
+    async def _caught_up(self, org: str, head: int, asked: float) -> OrgView:
+        """The view with everything up to ``head``; those who wait are woken when it differs from the one before."""
+        async with self._refreshing.setdefault(org, asyncio.Lock()):
+            old = self._views.get(org)
+            if old is not None and old.cursor == head:
+                view = replace(old, compared=max(asked, old.compared))  # another comparison may have overtaken this one
+            else:
+                view = await self._read(org, old, asked)
+            self._views[org] = view
+        if old is None or old.cursor != view.cursor:
+            for waker in self._wakers.get(org, ()):
+                waker.set()
+        return view
+
+    async def _read(self, org: str, old: OrgView | None, asked: float) -> OrgView:
+        async with self._store.for_org(org).read() as transaction:
+            changed = await transaction.changes.since(old.cursor if old else 0)
+            if old is None or changed.whole:
+                everyone = {each.id: each for each in await transaction.outposts.all()}
+            else:
+                everyone = {
+                    **old.outposts,
+                    **{each.id: each for each in await transaction.outposts.some(changed.outposts)},
+                }
+            number = old.newest if old else 0
+            if old is None or changed.releases:
+                newest = await transaction.releases.newest()
+                number = newest.number if newest else 0
+        return OrgView(changed.newest, everyone, number, asked)
 
 
 class Gatekeeper:

@@ -1,20 +1,14 @@
 """Heartbeats: the newest of each outpost in memory; stored now and then, and whenever the state changes."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
-from controlplane.ports import Clock, Store
+from controlplane.domain.records import Heartbeat
+from controlplane.ports.store import Store
+from controlplane.ports.world import Clock
 from controlplane.services.identity import Principal
 
+SCOPE = "presence"  # heartbeats wait for nothing but each other
 TOLD_AT_ONCE = ("state", "health", "active_revision")
-
-
-@dataclass(frozen=True, slots=True)
-class Heartbeat:
-    """What an outpost said of itself, and when."""
-
-    status: Mapping[str, object]
-    seen_ms: int
 
 
 class Presence:
@@ -34,7 +28,7 @@ class Presence:
     async def heard(self, principal: Principal, status: Mapping[str, object]) -> None:
         """Keep a heartbeat."""
         key = (principal.org, principal.outpost_id)
-        beat = Heartbeat(status, self._clock.now_ms())
+        beat = Heartbeat(principal.outpost_id, status, self._clock.now_ms())
         self._newest[key] = beat
         last = self._written.get(key)
         if last is None or self._tells_more(last, beat):
@@ -54,5 +48,5 @@ class Presence:
 
     async def _write(self, key: tuple[str, str], beat: Heartbeat) -> None:
         self._written[key] = beat
-        async with self._store.for_org(key[0]).write() as transaction:
-            await transaction.outposts.keep_status(key[1], beat.status, beat.seen_ms)
+        async with self._store.for_org(key[0]).write(SCOPE) as transaction:
+            await transaction.outposts.keep_statuses([beat])
