@@ -9,11 +9,12 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 
-from certs.signer import Signer
 from controlplane.domain import keys
 from controlplane.domain.errors import InputError, StateError
 from controlplane.domain.offers import SetFile, SignedRelease
-from controlplane.ports import Chance, Clock, OrgTransaction, RoleKeys, Store
+from controlplane.domain.orgs import checked_customer_id
+from controlplane.ports.store import OrgTransaction, Store
+from controlplane.ports.world import Chance, Clock
 from controlplane.services.defaults import default_documents, resources_of
 from controlplane.services.repository import ROOT_THRESHOLD, VALIDITY_MS, Repository
 from outpost.core.bundle import names
@@ -98,27 +99,28 @@ def judge_policy(text: bytes) -> tuple[PolicyDocument, tuple[LintFinding, ...]]:
 class Publisher:
     """Signs and stores the configuration of every org."""
 
-    def __init__(self, store: Store, role_keys: RoleKeys, clock: Clock, chance: Chance) -> None:
+    def __init__(self, store: Store, clock: Clock, chance: Chance) -> None:
         self._store = store
-        self._role_keys = role_keys
         self._clock = clock
         self._chance = chance
 
     async def create(self, org: str, providers: Sequence[Provider]) -> Published:
-        """Make an org: its keys, its repository and the default release. Raises OrgExistsError."""
+        """Make an org: its keys, its repository and the default release. Raises OrgExistsError, OrgReservedError."""
         now_ms = self._clock.now_ms()
-        space = await self._store.add_org(org, now_ms)
-        signers: dict[str, tuple[Signer, ...]] = {role: (self._role_keys.create(org, role, 1),) for role in ROLES}
-        signers[names.ROOT] = tuple(
-            self._role_keys.create(org, names.ROOT, number) for number in range(1, ROOT_KEYS + 1)
-        )
-        repository = Repository(org, signers)
-        signed = repository.create(default_documents(org, providers), now_ms)
+        space = await self._store.add_org(checked_customer_id(org), now_ms)
         async with space.write() as transaction:
             if await transaction.releases.newest() is None:  # an interrupted creation may have come this far
+                for role, number in (
+                    *((role, 1) for role in ROLES),
+                    *((names.ROOT, at + 1) for at in range(ROOT_KEYS)),
+                ):
+                    await transaction.role_keys.create(role, number)
+                repository = await _repository(transaction)
+                signed = repository.create(default_documents(org, providers), now_ms)
                 await self._keep(transaction, repository, signed, 1)
+            number, current = await self._current(transaction)
         await self._store.make_ready(org)
-        return Published(1, _revision(org, signed), changed=True)
+        return Published(number, _revision(org, current), changed=True)
 
     async def publish_policy(self, org: str, text: bytes) -> Published:
         """Lint, compile, sign and roll out a policy.
@@ -129,7 +131,8 @@ class Publisher:
             PolicyAudienceError: it is for another org.
             OrgUnknownError: no such org.
         """
-        self._store.for_org(org)  # an unknown org is the first mistake to be told
+        async with self._store.for_org(org).read():
+            pass  # an unknown org is the first mistake to be told
         document, findings = judge_policy(text)
         errors = [finding for finding in findings if finding.level is LintLevel.ERROR]
         if errors:
@@ -203,11 +206,12 @@ class Publisher:
         """
         now_ms = self._clock.now_ms()
         async with self._store.for_org(org).read() as transaction:
-            newest = await transaction.releases.newest()
-        if newest is None or newest.timestamp_expires_ms - now_ms > VALIDITY_MS[names.TIMESTAMP] // REFRESH_SHARE:
-            return None
-        repository = self._repository(org)
+            if not _is_due(await transaction.releases.newest(), now_ms):
+                return None
         async with self._store.for_org(org).write() as transaction:
+            if not _is_due(await transaction.releases.newest(), now_ms):  # another replica was faster
+                return None
+            repository = await _repository(transaction)
             number, current = await self._current(transaction)
             signed = repository.refresh(current, now_ms)
             await self._keep(transaction, repository, signed, number + 1)
@@ -232,19 +236,15 @@ class Publisher:
         return await self._publish(org, change)
 
     async def _publish(self, org: str, change: Callable[[OrgTransaction], Awaitable[Changes]]) -> Published:
-        space = self._store.for_org(org)
-        repository = self._repository(org)
-        async with space.write() as transaction:
+        async with self._store.for_org(org).write() as transaction:
             changes = await change(transaction)
             number, current = await self._current(transaction)
             if not changes:
                 return Published(number, _revision(org, current), changed=False)
+            repository = await _repository(transaction)
             signed = repository.publish(current, changes, self._clock.now_ms())
             await self._keep(transaction, repository, signed, number + 1)
         return Published(number + 1, _revision(org, signed), changed=True)
-
-    def _repository(self, org: str) -> Repository:
-        return Repository(org, {role: self._role_keys.of_role(org, role) for role in (names.ROOT, *ROLES)})
 
     async def _current(self, transaction: OrgTransaction) -> tuple[int, SignedSet]:
         newest = await transaction.releases.newest()
@@ -273,6 +273,19 @@ class Publisher:
             files=tuple(files),
         )
         await transaction.releases.add(release, {**signed.metadata, **signed.targets})
+
+
+async def _repository(transaction: OrgTransaction) -> Repository:
+    """The signing side of the org, with the keys that are at hand."""
+    held = await transaction.role_keys.all()
+    return Repository(transaction.org, {role: held.get(role, ()) for role in (names.ROOT, *ROLES)})
+
+
+def _is_due(newest: SignedRelease | None, now_ms: int) -> bool:
+    """Whether the newest set's timestamp has used up half of its validity."""
+    return newest is not None and (
+        newest.timestamp_expires_ms - now_ms <= VALIDITY_MS[names.TIMESTAMP] // REFRESH_SHARE
+    )
 
 
 def _org_of(signed: SignedSet) -> str:

@@ -17,7 +17,8 @@ from certs.signer import Signer
 from certs.spiffe import OutpostIdentity
 from controlplane.domain.errors import StateError
 from controlplane.domain.records import CertificateRecord
-from controlplane.ports import Chance, OrgSpace
+from controlplane.ports.store import OrgSpace
+from controlplane.ports.world import Chance
 
 SERIAL_BYTES = 20  # SERIAL_BITS, rounded up
 

@@ -47,7 +47,7 @@ class Running:
     ready: dict[str, Any]
 
     async def token(self, org: str = "acme", name: str = "prod") -> JoinToken:
-        door = self.plane.door()
+        door = await self.plane.door()
         return parse((await self.plane.administration.register(org, name, 900_000, door)).token)
 
     async def shown(
