@@ -23,7 +23,11 @@ class EnrollmentService(enrollment_pb2_grpc.EnrollmentServicer):
     """
 
     def __init__(
-        self, enrollment: Enrollment, trust_domain: str, witness: tuple[str, bytes], sync_endpoints: Callable[[], tuple[str, ...]]
+        self,
+        enrollment: Enrollment,
+        trust_domain: str,
+        witness: tuple[str, bytes],
+        sync_endpoints: Callable[[], tuple[str, ...]],
     ) -> None:
         self._enrollment = enrollment
         self._trust_domain = trust_domain

@@ -120,6 +120,8 @@ class OrgAgent:
                 self._lost(error)
                 if isinstance(error, PeerError):
                     asked = min(error.retry_after_seconds, LONGEST_ASKED_SECONDS)
+                    if error.as_dict()["fatal"]:  # asking soon again is of no use, and thousands may have been told so
+                        self.knowledge.attempts = max(self.knowledge.attempts, rotation.MAX_DOUBLINGS)
             await self._wait(asked)
 
     async def _session(self) -> None:

@@ -389,6 +389,18 @@ async def test_jitter_stays_full_at_the_cap() -> None:
     assert min(tenths) > 15  # 39 each, evenly
 
 
+class RevokedError(PeerError):
+    code = "outpost.revoked"
+    fatal = True
+
+
+async def test_a_final_refusal_is_asked_about_again_at_the_pace_of_the_cap_only() -> None:
+    world = World()
+    world.chance.number = 0.5
+    world.failures = [RevokedError("revoked"), RevokedError("revoked")]
+    assert await waited(world, 2) == [30.0, 30.0]
+
+
 async def test_a_wait_that_was_asked_for_is_kept_and_jitter_comes_on_top() -> None:
     world = World()
     world.chance.number = 0.5
