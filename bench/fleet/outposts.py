@@ -20,7 +20,7 @@ from typing import Any
 from outpost_wire.v1 import sync_pb2
 
 from outpost import ports
-from outpost.bootstrap import agents, programs
+from outpost.bootstrap import agents, enrollment, programs
 from outpost.core.bundle.release import VerifiedSet
 from outpost.core.detect.pattern import Scanner, compile_rules
 from outpost.core.detect.rules import RULES
@@ -29,6 +29,7 @@ from outpost.core.inspection import TIERS
 from outpost.core.program import build
 from outpost.paths import StatePaths
 from outpost.rpc.client import GrpcControlPlane
+from outpost.settings import Settings
 from outpost.sync import agent, tuf
 from outpost.sync import identity as identities
 from outpost.sync.install import Installer
@@ -285,3 +286,8 @@ class Outpost:
             workers_ready=2,
             software_version=agents.VERSION,
         )
+
+
+async def enrolled(folder: Path, token: str) -> None:
+    """Spend a join token as ``outpost enroll`` does."""
+    await enrollment.enroll(Settings(state=folder), token, agents.VERSION)

@@ -78,7 +78,7 @@ def running_server() -> Iterator[Postgres]:
             os.chown(folder, owner.pw_uid, owner.pw_gid)
         initdb = ("-D", str(folder / "data"), "-U", SUPERUSER, "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "-N")
         subprocess.run(as_server(str(place / "initdb"), *initdb), check=True, capture_output=True, cwd="/")
-        port = _free_port()
+        port = free_port()
         settings = [word for name, value in OPTIONS.items() for word in ("-c", f"{name}={value}")]
         files = ("-D", str(folder / "data"), "-k", str(folder), "-p", str(port))
         with (folder / "log").open("ab") as log:
@@ -103,7 +103,8 @@ def _wait(place: Path, port: int) -> None:
         time.sleep(0.05)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that was free a moment ago."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

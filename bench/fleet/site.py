@@ -87,6 +87,12 @@ class Process:
         """SIGTERM, and SIGKILL when that is not enough."""
         await _end(self.process)
 
+    async def is_gone(self) -> bool:
+        """Whether it ended; one that was killed is waited for."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.process.wait(), 0.5)
+        return self.process.returncode is not None
+
     def kill(self) -> None:
         """SIGKILL, as a crash would be."""
         self.process.send_signal(signal.SIGKILL)
@@ -140,6 +146,8 @@ class Site:
     simulators: list[Process]
     outposts: list[Enrolled]
     commits: Commits
+    states: list[Path]
+    ports: list[int]
     database: postgres.Postgres | None = None
 
     def groups(self) -> dict[str, list[int]]:
@@ -149,6 +157,16 @@ class Site:
             "simulators": [each.pid for each in self.simulators],
             "database": self.database.pids() if self.database is not None else [],
         }
+
+    def logs(self) -> list[Path]:
+        """Log of each replica."""
+        return [_log(self.folder, number) for number in range(len(self.replicas))]
+
+    async def serve_again(self) -> None:
+        """Start the replicas that are gone, each where it was."""
+        for number, each in enumerate(self.replicas):
+            if await each.is_gone():
+                self.replicas[number] = await _serve(self.folder, self.states[number], number, self.ports[number])
 
     async def load(self, **options: Any) -> None:
         """Give each simulator its share of the outposts."""
@@ -246,10 +264,11 @@ async def site(count: int, *, replicas: int = 1, **settings: Any) -> AsyncIterat
         await _raise_quotas(plane)
         commits: Any = Commits(plane.store)
         plane.publisher._store = commits
-        found = Site(folder, plane, [], [], [], commits, database)
+        found = Site(folder, plane, [], [], [], commits, states, [], database)
         stack.push_async_callback(_stop, found)
         for number, state in enumerate(states):
-            found.replicas.append(await _serve(folder, state, number))
+            found.ports.append(postgres.free_port())
+            found.replicas.append(await _serve(folder, state, number, found.ports[number]))
         endpoints = tuple(str(each.ready["grpc"]) for each in found.replicas)
         found.outposts += await enroll_many(plane, ORG, memory, count, endpoints)
         for number in range(SIMULATORS):
@@ -287,9 +306,13 @@ async def _raise_quotas(plane: Plane) -> None:
         await transaction.quotas.put(replace(Quotas(), connects_per_second=100_000, outposts=100_000))
 
 
-async def _serve(folder: Path, state: Path, number: int) -> Process:
-    log = folder / f"replica-{number}.log"
-    return await Process.start(log, sys.executable, "-m", "controlplane", "serve", "--state", str(state))
+async def _serve(folder: Path, state: Path, number: int, port: int) -> Process:
+    command = (sys.executable, "-m", "controlplane", "serve", "--state", str(state))
+    return await Process.start(_log(folder, number), *command, env={"CONTROLPLANE_GRPC_PORT": str(port)})
+
+
+def _log(folder: Path, number: int) -> Path:
+    return folder / f"replica-{number}.log"
 
 
 async def _stop(found: Site) -> None:
