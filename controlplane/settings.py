@@ -55,6 +55,11 @@ class Settings(BaseModel):
     )
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="least severe log line")
     status_write_seconds: int = Field(5, ge=1, le=3600, description="heartbeats of one outpost are stored this often")
+    database_url_file: str = Field("", description="file with the PostgreSQL URL; empty = SQLite in the state folder")
+    database_pool: int = Field(10, ge=2, le=500, description="most connections of one replica to PostgreSQL")
+    kek_file: str = Field(
+        "", description="key-encryption key, the same at every replica; empty = kek in the state folder"
+    )
 
     @field_validator("trust_domain")
     @classmethod

@@ -35,6 +35,7 @@ class Event(StrEnum):
     WORDS_DROPPED = "words.dropped"
     MAINTAINED = "maintenance.done"
     MAINTENANCE_FAILED = "maintenance.failed"
+    STORE_LOST = "store.lost"
 
 
 class Fields(TypedDict, total=False):

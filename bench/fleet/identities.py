@@ -14,6 +14,7 @@ from certs import csr, keys
 from certs.issue import sign
 from certs.shell.private_files import replace_private_file
 from certs.shell.signers import generate_signing_key
+from certs.signer import Signer
 from certs.spiffe import OutpostIdentity
 from controlplane.bootstrap.plane import Plane
 from controlplane.domain import outposts
@@ -40,20 +41,23 @@ class _Told:
     """What every outpost of a fleet is told alike."""
 
     trust_domain: str
-    sync_endpoint: str
+    endpoints: tuple[str, ...]
+    signer: Signer
     witness_name: str
     witness_key: str
     tuf_root: bytes
 
 
-async def enroll_many(plane: Plane, org: str, folder: Path, count: int, sync_endpoint: str) -> list[Enrolled]:
+async def enroll_many(plane: Plane, org: str, folder: Path, count: int, endpoints: tuple[str, ...]) -> list[Enrolled]:
     """Make ``count`` enrolled outposts with their folders."""
     setup, settings = plane.setup, plane.settings
-    issuer = OutpostIssuer(settings.trust_domain, setup.outpost_ca(), setup.roots(), plane.chance)
-    witness = plane.ingest().witness
+    issuing = await setup.outpost_ca()
+    issuer = OutpostIssuer(settings.trust_domain, issuing, await setup.roots(), plane.chance)
+    witness = (await plane.ingest()).witness
     told = _Told(
         trust_domain=settings.trust_domain,
-        sync_endpoint=sync_endpoint,
+        endpoints=endpoints,
+        signer=issuing.signer,
         witness_name=witness.name,
         witness_key=witness.public_key.hex(),
         tuf_root=await _root(plane, org),
@@ -78,7 +82,6 @@ async def _batch(
     folder, first, count = span
     made = []
     now_ms = plane.clock.now_ms()
-    signer = plane.setup.outpost_ca().signer
     async with plane.store.for_org(org).write() as transaction:
         for number in range(first, first + count):
             pending = outposts.register(f"sim-{number}", plane.chance.token_bytes(OUTPOST_ID_BYTES), now_ms)
@@ -86,7 +89,7 @@ async def _batch(
             request = csr.read_request(csr.build_request(key))
             identity = OutpostIdentity(told.trust_domain, org, pending.id)
             issuance, record = issuer.prepare(identity, request, now_ms // 1000)
-            leaf = sign(issuance, signer).der
+            leaf = sign(issuance, told.signer).der
             log_key = generate_signing_key().public_key().public_bytes_raw()
             active = outposts.enrolled(pending, record.serial, log_key, now_ms)
             await transaction.outposts.add(pending)
@@ -106,7 +109,8 @@ def _write(folder: Path, org: str, outpost: Outpost, told: _Told, leaf: tuple[by
         outpost_id=outpost.id,
         name=outpost.name,
         trust_domain=told.trust_domain,
-        sync_endpoint=told.sync_endpoint,
+        sync_endpoint=told.endpoints[0],
+        sync_endpoints=told.endpoints,
         witness_name=told.witness_name,
         witness_public_key=told.witness_key,
         join_sequence=outpost.join_sequence,

@@ -20,7 +20,7 @@ from typing import Any
 from outpost_wire.v1 import sync_pb2
 
 from outpost import ports
-from outpost.bootstrap import agents, programs
+from outpost.bootstrap import agents, enrollment, programs
 from outpost.core.bundle.release import VerifiedSet
 from outpost.core.detect.pattern import Scanner, compile_rules
 from outpost.core.detect.rules import RULES
@@ -29,6 +29,7 @@ from outpost.core.inspection import TIERS
 from outpost.core.program import build
 from outpost.paths import StatePaths
 from outpost.rpc.client import GrpcControlPlane
+from outpost.settings import Settings
 from outpost.sync import agent, tuf
 from outpost.sync import identity as identities
 from outpost.sync.install import Installer
@@ -118,14 +119,8 @@ class ObservedSession:
         self._first = True
 
     async def receive(self) -> ports.ControlMessage | None:
+        message: ports.ControlMessage | None = await self._plane.watched(self._session.receive())
         notes = self._plane.notes
-        try:
-            message: ports.ControlMessage | None = await self._session.receive()
-        except OutpostError as error:
-            notes.ended.append((str(error.as_dict()["code"]), time.monotonic()))
-            if self._plane.probing:
-                await self._plane.probe()
-            raise
         if self._first:
             self._first = False
             notes.connected.append(time.monotonic())
@@ -135,11 +130,14 @@ class ObservedSession:
         return message
 
     async def ack(self, *given: Any, **named: Any) -> None:
-        await self._session.ack(*given, **named)
+        await self._plane.watched(self._session.ack(*given, **named))
         self._plane.notes.acked.append((given[1], time.monotonic()))
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._session, name)
+    async def nack(self, *given: Any, **named: Any) -> None:
+        await self._plane.watched(self._session.nack(*given, **named))
+
+    async def status(self, heartbeat: ports.Heartbeat) -> None:
+        await self._plane.watched(self._session.status(heartbeat))
 
 
 class ObservedPlane:
@@ -148,7 +146,9 @@ class ObservedPlane:
     def __init__(self, plane: GrpcControlPlane, notes: Notes, *, probing: bool) -> None:
         self._plane = plane
         self.notes = notes
-        self.probing = probing
+        self._probing = probing
+        self._probe: asyncio.Task[None] | None = None
+        self._is_ended = False
         channel: Any = plane._channel
         plane._sync.Sync = channel.stream_stream(
             SYNC_METHOD,
@@ -170,7 +170,19 @@ class ObservedPlane:
         self.notes.bundle_bytes += len(body)
         return body
 
-    async def probe(self) -> None:
+    async def watched(self, call: Awaitable[Any]) -> Any:
+        """Make a call on the stream; the first that fails tells how the stream ended, and the probe begins at once."""
+        try:
+            return await call
+        except OutpostError as error:
+            if not self._is_ended:
+                self._is_ended = True
+                self.notes.ended.append((str(error.as_dict()["code"]), time.monotonic()))
+                if self._probing:
+                    self._probe = asyncio.create_task(self._call_once_more())
+            raise
+
+    async def _call_once_more(self) -> None:
         """One more call on the connection whose stream just ended."""
         try:
             async with asyncio.timeout(PROBE_SECONDS):
@@ -181,6 +193,11 @@ class ObservedPlane:
         except OutpostError as error:
             code = str(error.as_dict()["code"])
         self.notes.refused.append((code, time.monotonic()))
+
+    async def close(self) -> None:
+        if self._probe is not None:
+            await self._probe
+        await self._plane.close()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._plane, name)
@@ -269,3 +286,8 @@ class Outpost:
             workers_ready=2,
             software_version=agents.VERSION,
         )
+
+
+async def enrolled(folder: Path, token: str) -> None:
+    """Spend a join token as ``outpost enroll`` does."""
+    await enrollment.enroll(Settings(state=folder), token, agents.VERSION)

@@ -17,7 +17,7 @@ from bench.fleet.site import DATABASE, ORG, BenchError, Site, site
 from controlplane.domain import outposts
 
 KEYS = ("streams", "replicas", "p50_ms", "p99_ms", "database", "closed_p99_ms", "rounds")
-COUNT, REPLICAS = (150, 1) if report.QUICK else (1000, 1)
+COUNT, REPLICAS = (150, 2) if report.QUICK else (1000, 2)
 SINGLES = 5 if report.QUICK else 20
 BULKS = (20,) if report.QUICK else (50, 50, 200)
 PATIENCE_SECONDS = 20.0
@@ -61,6 +61,7 @@ async def bench(result: dict[str, Any]) -> None:
         report.remark(f"{report.load()}; {DATABASE}; outposts on {report.where(fleet.outposts[0].folder)}")
         await fleet.load(probing=True)
         await fleet.connect()
+        await fleet.until("active", COUNT, 60, revision="1.1")  # nobody is busy with an offer any more
         left = list(range(COUNT))
         random.Random(1).shuffle(left)
         for size in (*[1] * SINGLES, *BULKS, 0):

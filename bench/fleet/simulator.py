@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from bench.fleet.outposts import Notes, Options, Outpost, Programs
+from bench.fleet.outposts import Notes, Options, Outpost, Programs, enrolled
 
 LINE_BYTES = 16 * 1024 * 1024  # folders of thousands of outposts in one order
 
@@ -54,6 +54,11 @@ class Simulator:
         await self.stop()
         self._outposts.clear()
         return await self.load(org, folders, **options)
+
+    async def enroll(self, tokens: dict[str, str]) -> dict[str, Any]:
+        """Spend join tokens, each for the state folder of another outpost, all at the same time."""
+        await asyncio.gather(*(enrolled(Path(folder), token) for folder, token in tokens.items()))
+        return {"enrolled": len(tokens)}
 
     async def count(self, revision: str = "") -> dict[str, Any]:
         """How many are linked, and how many of them run a revision."""

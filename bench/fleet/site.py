@@ -12,13 +12,15 @@ import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from bench.fleet import meters
+from bench.fleet import meters, postgres
 from bench.fleet.identities import Enrolled, enroll_many
+from certs.shell.private_files import create_private_file
 from controlplane.bootstrap.plane import Plane, initialise, opened
+from controlplane.domain.quotas import Quotas
 from controlplane.services.defaults import default_provider
 from controlplane.settings import Settings
 
@@ -29,7 +31,7 @@ STOP_SECONDS = 10.0
 LINE_BYTES = 64 * 1024 * 1024  # notes of thousands of outposts in one line
 POLL_SECONDS = 0.05
 SIMULATORS = 2
-DATABASE = os.environ.get("DATABASE", "sqlite")
+DATABASE = os.environ.get("DATABASE") or ("postgres" if postgres.programs() is not None else "sqlite")
 
 
 class BenchError(Exception):
@@ -85,6 +87,12 @@ class Process:
         """SIGTERM, and SIGKILL when that is not enough."""
         await _end(self.process)
 
+    async def is_gone(self) -> bool:
+        """Whether it ended; one that was killed is waited for."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.process.wait(), 0.5)
+        return self.process.returncode is not None
+
     def kill(self) -> None:
         """SIGKILL, as a crash would be."""
         self.process.send_signal(signal.SIGKILL)
@@ -138,13 +146,27 @@ class Site:
     simulators: list[Process]
     outposts: list[Enrolled]
     commits: Commits
+    states: list[Path]
+    ports: list[int]
+    database: postgres.Postgres | None = None
 
     def groups(self) -> dict[str, list[int]]:
         """Process ids by what they are."""
         return {
             "control plane": [each.pid for each in self.replicas],
             "simulators": [each.pid for each in self.simulators],
+            "database": self.database.pids() if self.database is not None else [],
         }
+
+    def logs(self) -> list[Path]:
+        """Log of each replica."""
+        return [_log(self.folder, number) for number in range(len(self.replicas))]
+
+    async def serve_again(self) -> None:
+        """Start the replicas that are gone, each where it was."""
+        for number, each in enumerate(self.replicas):
+            if await each.is_gone():
+                self.replicas[number] = await _serve(self.folder, self.states[number], number, self.ports[number])
 
     async def load(self, **options: Any) -> None:
         """Give each simulator its share of the outposts."""
@@ -235,27 +257,62 @@ async def site(count: int, *, replicas: int = 1, **settings: Any) -> AsyncIterat
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         memory = Path(tempfile.mkdtemp(prefix="fleet-", dir=SHM if SHM.is_dir() else None))
         stack.callback(shutil.rmtree, memory, ignore_errors=True)
-        state = folder / "controlplane"
-        await initialise(state, Settings(enroll_port=0, grpc_port=0, **settings), None)
-        plane = await stack.enter_async_context(opened(state))
+        database = stack.enter_context(postgres.running_server()) if DATABASE == "postgres" else None
+        states = await _initialise(folder, database, replicas, settings)
+        plane = await stack.enter_async_context(opened(states[0]))
         await plane.publisher.create(ORG, [default_provider("http://127.0.0.1:9/v1", "provider")])
+        await _raise_quotas(plane)
         commits: Any = Commits(plane.store)
         plane.publisher._store = commits
-        found = Site(folder, plane, [], [], [], commits)
+        found = Site(folder, plane, [], [], [], commits, states, [], database)
         stack.push_async_callback(_stop, found)
-        for number in range(replicas):
-            found.replicas.append(await _serve(folder, state, number))
-        endpoint = str(found.replicas[0].ready["grpc"])
-        found.outposts += await enroll_many(plane, ORG, memory, count, endpoint)
+        for number, state in enumerate(states):
+            found.ports.append(postgres.free_port())
+            found.replicas.append(await _serve(folder, state, number, found.ports[number]))
+        endpoints = tuple(str(each.ready["grpc"]) for each in found.replicas)
+        found.outposts += await enroll_many(plane, ORG, memory, count, endpoints)
         for number in range(SIMULATORS):
             log = folder / f"simulator-{number}.log"
             found.simulators.append(await Process.start(log, sys.executable, "-m", "bench.fleet.simulator"))
         yield found
 
 
-async def _serve(folder: Path, state: Path, number: int) -> Process:
-    log = folder / f"replica-{number}.log"
-    return await Process.start(log, sys.executable, "-m", "controlplane", "serve", "--state", str(state))
+async def _initialise(
+    folder: Path, database: postgres.Postgres | None, replicas: int, settings: dict[str, Any]
+) -> list[Path]:
+    """A state folder for each replica: the same settings, the same key-encryption key, one database."""
+    states = [folder / f"controlplane-{number}" for number in range(replicas)]
+    if database is None:
+        if replicas > 1:
+            raise BenchError("several replicas need DATABASE=postgres")
+        await initialise(states[0], Settings(enroll_port=0, grpc_port=0, **settings), None)
+        return states
+    await database.create_database()
+    urls = folder / "app.url", folder / "owner.url"
+    for path, role in zip(urls, (postgres.APP, postgres.OWNER), strict=True):
+        create_private_file(path, database.url(role).encode())
+    made = Settings(enroll_port=0, grpc_port=0, database_url_file=str(urls[0]), **settings)
+    await initialise(states[0], made, None, urls[1])
+    for state in states[1:]:
+        state.mkdir(mode=0o700)
+        for name in ("controlplane.toml", "kek"):
+            create_private_file(state / name, (states[0] / name).read_bytes())
+    return states
+
+
+async def _raise_quotas(plane: Plane) -> None:
+    """The replica's own limits are what is measured, not the default ones of an org."""
+    async with plane.store.for_org(ORG).write() as transaction:
+        await transaction.quotas.put(replace(Quotas(), connects_per_second=100_000, outposts=100_000))
+
+
+async def _serve(folder: Path, state: Path, number: int, port: int) -> Process:
+    command = (sys.executable, "-m", "controlplane", "serve", "--state", str(state))
+    return await Process.start(_log(folder, number), *command, env={"CONTROLPLANE_GRPC_PORT": str(port)})
+
+
+def _log(folder: Path, number: int) -> Path:
+    return folder / f"replica-{number}.log"
 
 
 async def _stop(found: Site) -> None:

@@ -6,21 +6,35 @@ import json
 import os
 import secrets
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from certs.shell.private_files import create_private_file, read_private_file
+from certs.shell.private_files import create_private_file, read_private_file, replace_private_file
 from controlplane import settings as settings_module
+from controlplane.bootstrap.database import (
+    KEK_FILE,
+    Migration,
+    database_file,
+    migrate_files,
+    migrate_postgres,
+    opened_store,
+)
 from controlplane.domain.condition import silent_after_ms
 from controlplane.domain.errors import ConfigurationError, ConflictError
+from controlplane.domain.orgs import OPERATOR
+from controlplane.domain.replicas import LOST_MS
 from controlplane.services.administer import Administration, Door
 from controlplane.services.configuration import Publisher
 from controlplane.services.ingest import Ingest
-from controlplane.services.setup import Foundation, Setup
+from controlplane.services.setup import ROOT, Foundation, Setup
 from controlplane.settings import FILE_NAME, Settings
-from controlplane.store.keyring import Keyring, RoleKeyFiles, make_folder
-from controlplane.store.store import SqliteStore
+from controlplane.store.migrations.listing import HEAD
+from controlplane.store.postgres_address import read_address, user_of
+from controlplane.store.postgres_faults import wrong_address
+from controlplane.store.sealing import Keyring, make_folder
+from controlplane.store.sqlite import REGISTRY_FILE
+from controlplane.store.store import DatabaseStore
 
 LOCK_FILE = "serve.lock"
 RUN_FILE = "run.json"  # ports of the running server, for commands beside it
@@ -70,7 +84,7 @@ class Plane:
 
     folder: Path
     settings: Settings
-    store: SqliteStore
+    store: DatabaseStore
     keyring: Keyring
     setup: Setup
     publisher: Publisher
@@ -78,23 +92,29 @@ class Plane:
     clock: SystemClock = field(default_factory=SystemClock)
     chance: SystemChance = field(default_factory=SystemChance)
 
-    def door(self) -> Door:
+    async def door(self) -> Door:
         """Where outposts enroll. Raises ServerNotRunningError."""
         endpoint = self.settings.enroll_endpoint or self._endpoint("enroll_port", self.settings.enroll_port)
-        return Door(endpoint, self.setup.pin(), self.keyring.pepper())
+        return Door(endpoint, await self.setup.pin(), self.keyring.pepper())
 
-    def ingest(self) -> Ingest:
+    async def ingest(self) -> Ingest:
         """The witness and its store of logs."""
-        return Ingest(self.store, self.settings.trust_domain, self.setup.witness(), self.clock)
+        return Ingest(self.store, self.settings.trust_domain, await self.setup.witness(), self.clock)
 
     @property
     def silent_ms(self) -> int:
         """An outpost that was not seen for longer is silent."""
         return silent_after_ms(self.settings.status_write_seconds * 1000)
 
-    def require_running(self) -> None:
+    async def is_served(self) -> bool:
+        """Whether a server runs on this folder, or a replica on the same database."""
+        if running_ports(self.folder) or not self.settings.database_url_file:
+            return bool(running_ports(self.folder))
+        return bool(await self.store.replicas.live(self.clock.now_ms() - LOST_MS))
+
+    async def require_running(self) -> None:
         """Raises ServerNotRunningError."""
-        if not running_ports(self.folder):
+        if not await self.is_served():
             raise ServerNotRunningError(
                 f"no control plane serves {self.folder}, so no outpost can be told; nothing was done",
                 field="state",
@@ -156,16 +176,15 @@ def running_ports(folder: Path) -> Mapping[str, int]:
     return {name: int(values[name]) for name in ("enroll_port", "grpc_port")}
 
 
-def _assemble(folder: Path, settings: Settings) -> Plane:
-    store, keyring = SqliteStore(folder), Keyring(folder)
+def _assemble(folder: Path, settings: Settings, store: DatabaseStore) -> Plane:
     clock, chance = SystemClock(), SystemChance()
     return Plane(
         folder=folder,
         settings=settings,
         store=store,
-        keyring=keyring,
-        setup=Setup(keyring, store, clock, chance),
-        publisher=Publisher(store, RoleKeyFiles(folder, keyring), clock, chance),
+        keyring=store.keyring,
+        setup=Setup(store, clock, chance),
+        publisher=Publisher(store, clock, chance),
         administration=Administration(store, clock, chance),
         clock=clock,
         chance=chance,
@@ -178,44 +197,97 @@ async def opened(folder: Path) -> AsyncIterator[Plane]:
 
     Raises:
         SettingsError: no control plane, or settings that cannot be used.
+        StateError: its database cannot be used.
     """
-    plane = _assemble(folder, settings_module.load(folder))
+    settings = settings_module.load(folder)
+    async with opened_store(folder, settings) as store:
+        yield _assemble(folder, settings, store)
+
+
+def migrate_state(folder: Path, revision: str, *, down: bool) -> Migration:
+    """Bring the SQLite files of a state directory to a revision.
+
+    Raises:
+        StateInUseError: a server runs on it.
+        DatabaseAddressError: its database is PostgreSQL, which only its owner may migrate.
+    """
+    settings = settings_module.load(folder)
+    if settings.database_url_file:
+        raise wrong_address("the schema of a PostgreSQL database is changed by its owner: name --database-url-file")
+    lock = serve_lock(folder)
     try:
-        yield plane
+        return migrate_files(folder, revision, down=down)
     finally:
-        await plane.store.close()
+        os.close(lock)
 
 
-async def initialise(folder: Path, settings: Settings, root_key_file: Path | None) -> Foundation:
+async def initialise(
+    folder: Path, settings: Settings, root_key_file: Path | None, owner_url_file: Path | None = None
+) -> Foundation:
     """Make a control plane.
 
     Args:
         folder: must not hold one.
         settings: written to ``controlplane.toml``, last: a directory without it is not a control plane.
-        root_key_file: where the root's private key goes instead of the state directory; None keeps it there, sealed.
+        root_key_file: where the root's private key goes instead of the vault; None keeps it there, sealed.
+        owner_url_file: URL of the PostgreSQL database as its owner, who makes the schema first.
 
     Raises:
-        InitialisedError: the directory holds one, or half of one.
+        InitialisedError: the directory or the database holds one, or half of one.
+        SchemaError: the database has no schema, and no owner was named.
         KeyStoreError: the disk refused.
     """
     _require_empty(folder)
-    plane = _assemble(folder, settings)
-    try:
-        foundation = await plane.setup.create(settings.trust_domain, settings.hosts, root_stays=root_key_file is None)
-        if root_key_file is not None:
-            create_private_file(root_key_file, foundation.root_key_pem)
-        create_private_file(folder / FILE_NAME, settings_module.render(settings).encode())
-    finally:
-        await plane.store.close()
+    url_file = database_file(folder, settings)
+    if url_file is not None and owner_url_file is not None:
+        await migrate_postgres(owner_url_file, HEAD, user_of(read_address(url_file)), down=False)
+    async with opened_store(folder, settings) as store:
+        if await store.vault.find_certificates(ROOT):
+            raise _initialised(
+                "the database", "copy controlplane.toml and kek of that control plane for one more replica"
+            )
+        plane = _assemble(folder, settings, store)
+        with _reserved(root_key_file):
+            foundation = await _founded(plane, root_key_file)
+            create_private_file(folder / FILE_NAME, settings_module.render(settings).encode())
     return foundation
+
+
+async def _founded(plane: Plane, root_key_file: Path | None) -> Foundation:
+    """Keys, CAs and the operator's own space."""
+    if not plane.keyring.path.exists():
+        plane.keyring.create()
+    settings = plane.settings
+    foundation = await plane.setup.create(settings.trust_domain, settings.hosts, root_stays=root_key_file is None)
+    if root_key_file is not None:
+        replace_private_file(root_key_file, foundation.root_key_pem)
+    await plane.store.add_org(OPERATOR, plane.clock.now_ms())
+    return foundation
+
+
+@contextlib.contextmanager
+def _reserved(path: Path | None) -> Iterator[None]:
+    """Hold the file of the root's key before there is a key to lose; it goes when nothing was made."""
+    if path is None:
+        yield
+        return
+    create_private_file(path, b"")
+    try:
+        yield
+    except BaseException:
+        if not path.stat().st_size:
+            path.unlink()
+        raise
 
 
 def _require_empty(folder: Path) -> None:
     """Refuse a folder in use; make it when it is not there."""
-    if (folder / FILE_NAME).exists() or (folder / "kek").exists():
-        raise InitialisedError(
-            f"{folder} holds a control plane already, or what an interrupted init left",
-            field="state",
-            next_step="use it, or name another directory with --state; nothing is ever overwritten",
-        )
+    if any((folder / name).exists() for name in (FILE_NAME, KEK_FILE, REGISTRY_FILE)):
+        raise _initialised(str(folder), "use it, or name another directory with --state; nothing is ever overwritten")
     make_folder(folder.absolute())
+
+
+def _initialised(where: str, next_step: str) -> InitialisedError:
+    return InitialisedError(
+        f"{where} holds a control plane already, or what an interrupted init left", field="state", next_step=next_step
+    )

@@ -16,6 +16,7 @@ from certs.shell.tls import TLSIdentity
 from certs.verify import TrustAnchors
 from controlplane import telemetry
 from controlplane.bootstrap.plane import RUN_FILE, Plane, endpoint_of, opened, serve_lock
+from controlplane.bootstrap.replica import ReplicaBeat
 from controlplane.domain.errors import ControlPlaneError
 from controlplane.domain.throttle import Admission
 from controlplane.rpc.calls import AuditService, EnrollmentService
@@ -25,6 +26,7 @@ from controlplane.rpc.sync import SyncDesk, SyncService
 from controlplane.services.delivery import DeliveryDesk
 from controlplane.services.enroll import Enrollment
 from controlplane.services.identity import Gatekeeper
+from controlplane.services.ingest import Ingest
 from controlplane.services.issuance import OutpostIssuer
 from controlplane.services.presence import Presence
 from controlplane.services.renew import Renewal
@@ -45,6 +47,7 @@ class Server:
         self._identity: TLSIdentity | None = None
         self._listeners: list[grpc.aio.Server] = []
         self._lock = -1
+        self._beat: ReplicaBeat | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> Mapping[str, object]:
@@ -53,32 +56,20 @@ class Server:
         self._lock = serve_lock(plane.folder)
         self._identity = await plane.setup.server_identity(settings.trust_domain, settings.hosts)
         await self._refresh_all()
-        roots = plane.setup.roots()
-        issuing = plane.setup.outpost_ca()
+        roots, issuing = await plane.setup.roots(), await plane.setup.outpost_ca()
         issuer = OutpostIssuer(settings.trust_domain, issuing, roots, plane.chance)
         anchors = TrustAnchors(settings.trust_domain, roots, (issuing.certificate,))
-        gatekeeper = Gatekeeper(plane.store, self._views, anchors, plane.clock)
-        ingest = plane.ingest()
-        streams = Streams(gatekeeper, self._views.held)
-        self._sync = SyncService(self._desk(gatekeeper, issuer), streams)
-        services = self._sync, AuditService(gatekeeper, ingest)
-        address = endpoint_of(settings.listen, settings.grpc_port)
-        listener, sync_port = await start_outposts(
-            services, self._current, certificates_pem((*roots, issuing.certificate)), address
-        )
-        self._listeners.append(listener)
+        ingest = await plane.ingest()
+        streams, sync_port = await self._listen_for_outposts(anchors, issuer, ingest)
         sync_endpoint = settings.sync_endpoint or endpoint_of(settings.hosts[0], sync_port)
-        enrollment = EnrollmentService(
-            Enrollment(plane.store, issuer, plane.keyring.pepper(), plane.clock),
-            settings.trust_domain,
-            (ingest.witness.name, ingest.witness.public_key),
-            (sync_endpoint, *settings.sync_endpoints),
+        enroll_port = await self._listen_for_strangers(issuer, ingest, sync_endpoint)
+        work = (
+            plane.store.listen(self._views.poke),
+            self._views.watch(),
+            self._end_expired(streams),
+            self._maintain(),
         )
-        address = endpoint_of(settings.listen, settings.enroll_port)
-        listener, enroll_port = await start_enrollment(enrollment, self._current, address)
-        self._listeners.append(listener)
-        work = self._views.watch(), self._end_expired(streams), self._maintain()
-        self._tasks = [asyncio.create_task(each) for each in work]
+        self._tasks += [asyncio.create_task(each) for each in work]
         self._write_run_file(enroll_port, sync_port)
         telemetry.log(telemetry.Event.STARTED, enroll_port=enroll_port, sync_port=sync_port)
         return {
@@ -87,9 +78,41 @@ class Server:
             "grpc": sync_endpoint,
             "listen": [endpoint_of(settings.listen, port) for port in (enroll_port, sync_port)],
             "pid": os.getpid(),
-            "pin": plane.setup.pin(),
+            "pin": await plane.setup.pin(),
             "trust_domain": settings.trust_domain,
         }
+
+    async def _listen_for_outposts(
+        self, anchors: TrustAnchors, issuer: OutpostIssuer, ingest: Ingest
+    ) -> tuple[Streams, int]:
+        plane, settings = self._plane, self._plane.settings
+        gatekeeper = Gatekeeper(plane.store, self._views, anchors, plane.clock)
+        streams = Streams(gatekeeper, self._views.held)
+        self._sync = SyncService(self._desk(gatekeeper, issuer), streams)
+        known = certificates_pem((*anchors.roots, *anchors.intermediates))
+        address = endpoint_of(settings.listen, settings.grpc_port)
+        services = self._sync, AuditService(gatekeeper, ingest)
+        listener, port = await start_outposts(services, self._current, known, address)
+        self._listeners.append(listener)
+        return streams, port
+
+    async def _listen_for_strangers(self, issuer: OutpostIssuer, ingest: Ingest, sync_endpoint: str) -> int:
+        plane, settings = self._plane, self._plane.settings
+        if self._sync is None:
+            raise RuntimeError("outposts are listened for before strangers")
+        self._beat = beat = ReplicaBeat(plane, sync_endpoint, self._sync.tell_endpoints)
+        await beat.start()
+        self._tasks.append(asyncio.create_task(beat.run()))
+        enrollment = EnrollmentService(
+            Enrollment(plane.store, issuer, plane.keyring.pepper(), plane.clock),
+            settings.trust_domain,
+            (ingest.witness.name, ingest.witness.public_key),
+            lambda: (sync_endpoint, *beat.endpoints),
+        )
+        address = endpoint_of(settings.listen, settings.enroll_port)
+        listener, port = await start_enrollment(enrollment, self._current, address)
+        self._listeners.append(listener)
+        return port
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Wait for the signal. A background task that fails ends the server: whoever supervises it starts it again."""
@@ -113,6 +136,8 @@ class Server:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._beat is not None:
+            await self._beat.leave()
         if self._lock >= 0:
             self._forget()
         if started:
@@ -122,14 +147,13 @@ class Server:
         plane, settings = self._plane, self._plane.settings
         return SyncDesk(
             gatekeeper=gatekeeper,
-            admission=Admission(settings.connect_rate, settings.connect_rate),
+            admission=Admission(settings.connect_rate, self._views.connects_per_second),
             views=self._views,
             delivery=DeliveryDesk(plane.store, self._views, self._words, plane.clock),
             renewal=Renewal(plane.store, issuer, plane.clock),
             presence=Presence(self._words, plane.clock, settings.status_write_seconds * 1000),
             clock=plane.clock,
             chance=plane.chance,
-            endpoints=settings.sync_endpoints,
         )
 
     async def _end_expired(self, streams: Streams) -> None:

@@ -25,7 +25,7 @@ def verify(org: str, name: str, state: Path, output: str) -> None:
     """
 
     async def work(plane: Any) -> Any:
-        return await plane.ingest().verify(org, name)
+        return await (await plane.ingest()).verify(org, name)
 
     reports = out.on_plane(state, output, work)
     if output == "json":

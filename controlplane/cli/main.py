@@ -33,6 +33,7 @@ class LazyGroup(click.Group):
 
 COMMANDS = {
     "init": ("controlplane.cli.server:init", "make a control plane: CAs, keys, databases"),
+    "migrate": ("controlplane.cli.migrate:migrate", "bring the database to this program's schema"),
     "serve": ("controlplane.cli.server:serve", "run it"),
     "status": ("controlplane.cli.status:status", "orgs, outposts and ages of signatures"),
     "org": ("controlplane.cli.orgs:org", "create and list orgs"),

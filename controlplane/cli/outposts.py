@@ -48,7 +48,7 @@ def register(name: str, org: str, token_file: Path | None, state: Path, output: 
     """
 
     async def work(plane: Any) -> Any:
-        door = plane.door()
+        door = await plane.door()
         return await plane.administration.register(org, name, options["ttl"], door), door
 
     with reserved(token_file, output) as keep:

@@ -54,7 +54,7 @@ def publish(file: Path, org: str, state: Path, output: str, *, wait: bool) -> No
 
     async def work(plane: Any) -> Any:
         if wait:
-            plane.require_running()
+            await plane.require_running()
         result = await plane.publisher.publish_policy(org, file.read_bytes())
         return result, await waiting.wait_active(plane, org, result.number) if wait else None
 

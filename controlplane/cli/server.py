@@ -9,6 +9,8 @@ import click
 
 from controlplane.cli import output as out
 
+FILES = ("database_url_file", "kek_file")  # named from where the command runs, kept as whole paths
+
 
 @click.command()
 @out.state_option
@@ -25,19 +27,25 @@ from controlplane.cli import output as out
 @click.option(
     "--root-key-out", type=click.Path(path_type=Path), help="write the root CA's key here and keep it offline"
 )
-def init(state: Path, output: str, root_key_out: Path | None, **options: Any) -> None:
+@click.option("--database-url-file", help="file with the URL of a PostgreSQL database  [default: SQLite in the state]")
+@click.option(
+    "--owner-url-file", type=click.Path(path_type=Path), help="the same as its owner: makes the schema before anything"
+)
+@click.option("--kek-file", help="key-encryption key; made when it is not there  [default: kek in the state]")
+def init(state: Path, output: str, root_key_out: Path | None, owner_url_file: Path | None, **options: Any) -> None:
     """Make a control plane: root CA, two issuing CAs, server certificate, keys, databases."""
     from controlplane import settings
     from controlplane.bootstrap import plane
 
     given = {name: value for name, value in options.items() if value not in (None, ())}
+    given |= {name: str(Path(given[name]).absolute()) for name in FILES if name in given}
     given.setdefault("listen", settings.listen_for(given.get("hosts", ())))
 
     async def work() -> Any:
-        return await plane.initialise(state, settings.checked(given), root_key_out)
+        return await plane.initialise(state, settings.checked(given), root_key_out, owner_url_file)
 
     foundation = out.perform(work, output)
-    kept = str(root_key_out or state / "ca" / "root.key")
+    kept = str(root_key_out or "in the database, sealed")
     if output == "json":
         out.emit_json("controlplane.init/1", {"state": str(state), "pin": foundation.pin, "root_key": kept})
         return

@@ -43,9 +43,7 @@ def _print(document: dict[str, Any]) -> None:
 
 
 async def _status(plane: Any) -> dict[str, Any]:
-    from controlplane.bootstrap.plane import running_ports
-
-    server = "running" if running_ports(plane.folder) else "not running"
+    server = "running" if await plane.is_served() else "not running"
     orgs = [await _org(plane, org) for org in await plane.store.orgs()]
     return {"trust_domain": plane.settings.trust_domain, "server": server, "orgs": orgs}
 

@@ -1,6 +1,4 @@
-"""Plain rows that services write and stores keep: issuance, deliveries, the audit log of an
-outpost.
-"""
+"""Plain rows that services write and stores keep: issuance, deliveries, heartbeats, the audit log of an outpost."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -11,6 +11,7 @@ moment that nobody was given before. A caller that holds to it is let through, i
 Source: ITU-T I.371 §5.4.4.2 (generic cell rate algorithm, virtual scheduling).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from controlplane.domain.errors import ThrottledError
@@ -20,7 +21,6 @@ BAD_TOKENS_PER_SOURCE = 10  # a minute; a person mistypes less, and 256-bit secr
 BAD_TOKENS_PER_ORG = 60  # a minute; beyond it only a matching secret is answered
 KEPT_SOURCES = 4096  # keys in memory; the oldest go first
 CONNECTS_PER_SECOND = 200  # streams that a replica takes; one costs it 1.5 ms of CPU (docs/benchmarks.md)
-CONNECTS_PER_SECOND_OF_ORG = 150  # of them by one org, so that a herd of one is no outage of another
 BURST_SHARE = 10  # a tenth of a limit may come at once
 SLACK_MS = 0.001  # sums of binary fractions are off by less
 LONGEST_WAIT_MS = 60_000  # the latest moment that a refused caller is given; outposts back off as far by themselves
@@ -86,10 +86,6 @@ class Pace:
         self._given_ms = min(max(earliest, self._given_ms + self._rate.interval_ms), now_ms + LONGEST_WAIT_MS)
         return max(1, round(self._given_ms - now_ms))
 
-    def is_idle(self, now_ms: float) -> bool:
-        """Whether forgetting this key changes nothing."""
-        return self._due_ms <= now_ms and self._given_ms <= now_ms
-
 
 class Throttle:
     """The pace of many keys."""
@@ -112,10 +108,6 @@ class Throttle:
         """Whether the key has used up what it may do."""
         return self.wait_ms(key, now_ms) > 0
 
-    def give(self, key: str, now_ms: float) -> int:
-        """The moment for a refused caller of the key."""
-        return self._of(key).give(now_ms)
-
     def _of(self, key: str) -> Pace:
         pace = self._paces.pop(key, None) or Pace(self._rate)
         self._paces[key] = pace
@@ -129,12 +121,14 @@ class Admission:
 
     Args:
         limit: streams in a second.
-        limit_of_org: streams of one org in a second.
+        limit_of: org -> streams of that org in a second.
     """
 
-    def __init__(self, limit: int, limit_of_org: int) -> None:
+    def __init__(self, limit: int, limit_of: Callable[[str], int]) -> None:
+        self._limit = limit
+        self._limit_of = limit_of
         self._all = Pace(Rate.within(limit))
-        self._orgs = Throttle(Rate.within(min(limit, limit_of_org)))
+        self._orgs: dict[str, tuple[int, Pace]] = {}  # limit and pace; the one that was used longest ago first
 
     def admit(self, org: str, now_ms: float) -> None:
         """Count a stream.
@@ -142,20 +136,28 @@ class Admission:
         Raises:
             ThrottledError: too many; it says when to come back.
         """
-        all_wait, org_wait = self._all.wait_ms(now_ms), self._orgs.wait_ms(org, now_ms)
-        if not all_wait and not org_wait:
+        own = self._pace_of(org)
+        all_wait, own_wait = self._all.wait_ms(now_ms), own.wait_ms(now_ms)
+        if not all_wait and not own_wait:
             self._all.take(now_ms)
-            self._orgs.strike(org, now_ms)
+            own.take(now_ms)
             return
-        given = max(
-            self._orgs.give(org, now_ms) if org_wait else 0,
-            self._all.give(now_ms) if all_wait else 0,
-        )
+        given = max(own.give(now_ms) if own_wait else 0, self._all.give(now_ms) if all_wait else 0)
         raise ThrottledError(
             "more outposts connect at once than this control plane takes",
             next_step="nothing: the outpost comes back by itself",
             retry_after_ms=given,
         )
+
+    def _pace_of(self, org: str) -> Pace:
+        limit = min(self._limit, self._limit_of(org))
+        known = self._orgs.pop(org, None)
+        if known is None or known[0] != limit:
+            known = (limit, Pace(Rate.within(limit)))
+        self._orgs[org] = known
+        while len(self._orgs) > KEPT_SOURCES:
+            del self._orgs[next(iter(self._orgs))]
+        return known[1]
 
 
 def throttled_error() -> ThrottledError:

@@ -1,5 +1,6 @@
 """The enrollment and audit services: plain calls."""
 
+from collections.abc import Callable
 from typing import Any
 
 from outpost_wire.v1 import audit_pb2, audit_pb2_grpc, enrollment_pb2, enrollment_pb2_grpc
@@ -18,11 +19,15 @@ class EnrollmentService(enrollment_pb2_grpc.EnrollmentServicer):
     """Adapter of the Enrollment service.
 
     Args:
-        sync_endpoints: host:port that outposts will call, then those of every replica.
+        sync_endpoints: gives host:port that outposts will call, then those of every replica now.
     """
 
     def __init__(
-        self, enrollment: Enrollment, trust_domain: str, witness: tuple[str, bytes], sync_endpoints: tuple[str, ...]
+        self,
+        enrollment: Enrollment,
+        trust_domain: str,
+        witness: tuple[str, bytes],
+        sync_endpoints: Callable[[], tuple[str, ...]],
     ) -> None:
         self._enrollment = enrollment
         self._trust_domain = trust_domain
@@ -34,7 +39,7 @@ class EnrollmentService(enrollment_pb2_grpc.EnrollmentServicer):
     ) -> enrollment_pb2.EnrollResponse:
         """Spend a join token."""
         enrolled = await self._enrollment.enroll(codec.enrollment_call(request, source_of(context.peer())))
-        return codec.enrollment_answer(enrolled, self._trust_domain, self._witness, self._sync_endpoints)
+        return codec.enrollment_answer(enrolled, self._trust_domain, self._witness, self._sync_endpoints())
 
 
 class AuditService(audit_pb2_grpc.AuditServicer):

@@ -9,7 +9,7 @@ outside too: the reader is woken, and raises what the stream ends with.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from typing import Any
 
 import grpc.aio
@@ -165,9 +165,9 @@ class Streams:
         self.line: Line | None = None
         self.stopping = False
 
-    def orgs(self) -> Iterable[str]:
+    def orgs(self) -> Collection[str]:
         """Orgs with live streams."""
-        return tuple(self._live)
+        return self._live.keys()
 
     def count(self) -> int:
         """Live streams."""

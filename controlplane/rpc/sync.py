@@ -18,7 +18,7 @@ from controlplane import telemetry
 from controlplane.domain.errors import RefusedError
 from controlplane.domain.outposts import Act
 from controlplane.domain.throttle import Admission
-from controlplane.ports import Chance, Clock
+from controlplane.ports.world import Chance, Clock
 from controlplane.rpc import codec
 from controlplane.rpc.callers import identified, org_of
 from controlplane.rpc.streams import Line, Stream, Streams
@@ -46,11 +46,7 @@ class HelloMissingError(RefusedError):
 
 @dataclass(frozen=True, slots=True)
 class SyncDesk:
-    """What the service works with.
-
-    Attributes:
-        endpoints: host:port of every live replica, as outposts are told them; empty when there is one address only.
-    """
+    """What the service works with."""
 
     gatekeeper: Gatekeeper
     admission: Admission
@@ -60,7 +56,6 @@ class SyncDesk:
     presence: Presence
     clock: Clock
     chance: Chance
-    endpoints: tuple[str, ...] = ()
 
 
 class SyncService(sync_pb2_grpc.SyncServicer):
@@ -70,7 +65,7 @@ class SyncService(sync_pb2_grpc.SyncServicer):
         self._desk = desk
         self._streams = streams
         self._bodies: WeakKeyDictionary[OfferPlan, bytes] = WeakKeyDictionary()
-        self._told_first = (codec.endpoints(desk.endpoints),) if desk.endpoints else ()
+        self._told_first: tuple[bytes, ...] = ()  # after the first offer
         streams.line = Line(self._say)
         desk.views.listen(streams.changed, streams.orgs)
 
@@ -96,6 +91,11 @@ class SyncService(sync_pb2_grpc.SyncServicer):
             self._streams.leave(stream)
             desk.presence.left(principal)
             telemetry.log(telemetry.Event.DISCONNECTED, org=principal.org, outpost=principal.outpost_id)
+
+    def tell_endpoints(self, endpoints: tuple[str, ...]) -> None:
+        """Tell every outpost, now and whenever it connects, where this control plane may be called."""
+        self._told_first = (codec.endpoints(endpoints),)
+        self._streams.tell(self._told_first[0])
 
     async def stop(self, connects_per_second: int) -> None:
         """Tell every stream to come back elsewhere, not all at once, and end it."""

@@ -8,7 +8,8 @@ from controlplane.domain import join, outposts
 from controlplane.domain.condition import SILENT_MS, Condition, condition
 from controlplane.domain.outposts import OUTPOST_ID_BYTES, Outpost
 from controlplane.domain.records import CertificateRecord, Delivery, LogHead
-from controlplane.ports import Chance, Clock, Store
+from controlplane.ports.store import Store
+from controlplane.ports.world import Chance, Clock
 
 
 @dataclass(frozen=True, slots=True)

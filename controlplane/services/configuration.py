@@ -7,14 +7,16 @@ release and rolls it out. Client keys belong to the access role: changing them l
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from certs.signer import Signer
 from controlplane.domain import keys, releases
 from controlplane.domain.errors import InputError
+from controlplane.domain.offers import SignedRelease
+from controlplane.domain.orgs import checked_customer_id
 from controlplane.domain.releases import Changes, Draft
-from controlplane.ports import Chance, Clock, OrgTransaction, RoleKeys, Store
+from controlplane.ports.store import OrgTransaction, Store
+from controlplane.ports.world import Chance, Clock
 from controlplane.services.defaults import default_documents
 from controlplane.services.payloads import VALIDITY_MS
-from controlplane.services.repository import ROOT_THRESHOLD, Repository
+from controlplane.services.repository import ROOT_THRESHOLD
 from controlplane.services.sets import (
     ConfigurationMissingError,
     Published,
@@ -79,26 +81,28 @@ def judge_policy(text: bytes) -> tuple[PolicyDocument, tuple[LintFinding, ...]]:
 class Publisher:
     """Signs and stores the configuration of every org."""
 
-    def __init__(self, store: Store, role_keys: RoleKeys, clock: Clock, chance: Chance) -> None:
+    def __init__(self, store: Store, clock: Clock, chance: Chance) -> None:
         self._store = store
-        self._role_keys = role_keys
         self._clock = clock
         self._chance = chance
 
     async def create(self, org: str, providers: Sequence[Provider]) -> Published:
         """Make an org: its keys, its repository and the default release. Raises OrgExistsError."""
         now_ms = self._clock.now_ms()
-        space = await self._store.add_org(org, now_ms)
-        signers: dict[str, tuple[Signer, ...]] = {role: (self._role_keys.create(org, role, 1),) for role in ROLES}
-        signers[names.ROOT] = tuple(
-            self._role_keys.create(org, names.ROOT, number) for number in range(1, ROOT_KEYS + 1)
-        )
-        signed = Repository(org, signers).create(default_documents(org, providers), now_ms)
+        space = await self._store.add_org(checked_customer_id(org), now_ms)
         async with space.write() as transaction:
             if await transaction.releases.newest() is None:  # an interrupted creation may have come this far
+                for role, number in (
+                    *((role, 1) for role in ROLES),
+                    *((names.ROOT, at + 1) for at in range(ROOT_KEYS)),
+                ):
+                    await transaction.role_keys.create(role, number)
+                repository = await repository_of(transaction)
+                signed = repository.create(default_documents(org, providers), now_ms)
                 await keep_set(transaction, org, signed, 1, now_ms)
+            number, current = await current_set(transaction)
         await self._store.make_ready(org)
-        return Published(1, revision_of(org, signed), changed=True)
+        return Published(number, revision_of(org, current), changed=True)
 
     async def publish_policy(self, org: str, text: bytes) -> Published:
         """Lint, compile, sign and roll out a policy.
@@ -220,11 +224,12 @@ class Publisher:
         """
         now_ms = self._clock.now_ms()
         async with self._store.for_org(org).read() as transaction:
-            newest = await transaction.releases.newest()
-        if newest is None or newest.timestamp_expires_ms - now_ms > VALIDITY_MS[names.TIMESTAMP] // REFRESH_SHARE:
-            return None
-        repository = repository_of(org, self._role_keys)
+            if not _is_due(await transaction.releases.newest(), now_ms):
+                return None
         async with self._store.for_org(org).write() as transaction:
+            if not _is_due(await transaction.releases.newest(), now_ms):  # another replica was faster
+                return None
+            repository = await repository_of(transaction)
             number, current = await current_set(transaction)
             signed = repository.refresh(current, now_ms)
             await keep_set(transaction, org, signed, number + 1, now_ms)
@@ -244,8 +249,8 @@ class Publisher:
 
     async def _publish(self, org: str, change: Change) -> Published:
         space = self._store.for_org(org)
-        repository = repository_of(org, self._role_keys)
         async with space.write() as transaction:
+            repository = await repository_of(transaction)
             number, current = await current_set(transaction)
             changes = await change(transaction, current, read_documents(current.targets, org))
             if not changes:
@@ -254,6 +259,13 @@ class Publisher:
             signed = repository.publish(current, changes, now_ms)
             await keep_set(transaction, org, signed, number + 1, now_ms)
         return Published(number + 1, revision_of(org, signed), changed=True)
+
+
+def _is_due(newest: SignedRelease | None, now_ms: int) -> bool:
+    """Whether the newest set's timestamp has used up half of its validity."""
+    return newest is not None and (
+        newest.timestamp_expires_ms - now_ms <= VALIDITY_MS[names.TIMESTAMP] // REFRESH_SHARE
+    )
 
 
 async def _access(transaction: OrgTransaction, content: SetContent) -> Changes:

@@ -16,7 +16,8 @@ from controlplane.domain import offers
 from controlplane.domain.errors import InputError, NotFoundError
 from controlplane.domain.offers import SetFile, SignedRelease
 from controlplane.domain.records import Delivery, DeliveryState
-from controlplane.ports import Clock, Store
+from controlplane.ports.store import Store
+from controlplane.ports.world import Clock
 from controlplane.services.identity import Principal
 from controlplane.services.views import OrgView, Views
 from controlplane.services.words import Words

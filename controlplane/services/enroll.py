@@ -26,7 +26,8 @@ from controlplane.domain.throttle import (
     Throttle,
     throttled_error,
 )
-from controlplane.ports import Clock, OrgSpace, Store
+from controlplane.ports.store import OrgSpace, Store
+from controlplane.ports.world import Clock
 from controlplane.services.issuance import Chain, OutpostIssuer
 from outpost.core.bundle import names
 
@@ -111,14 +112,14 @@ class Enrollment:
 
     async def _match(self, call: EnrollmentCall) -> tuple[OrgSpace, JoinToken]:
         """The stored row behind a secret, or the one refusal that all strangers get."""
+        token = None
         try:
             space = self._store.for_org(call.org)
+            if len(call.secret) == SECRET_BYTES:
+                async with space.read() as transaction:
+                    token = await transaction.tokens.match(secret_digest(self._pepper, call.secret))
         except (OrgNameError, OrgUnknownError):
             raise self._refusal(call) from None
-        token = None
-        if len(call.secret) == SECRET_BYTES:
-            async with space.read() as transaction:
-                token = await transaction.tokens.match(secret_digest(self._pepper, call.secret))
         if token is None:
             raise self._refusal(call)
         return space, token

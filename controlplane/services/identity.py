@@ -13,7 +13,8 @@ from controlplane import telemetry
 from controlplane.domain import outposts
 from controlplane.domain.errors import ControlPlaneError, NotFoundError
 from controlplane.domain.outposts import Act, IdentityRefusedError, OutpostRevokedError
-from controlplane.ports import Clock, Store
+from controlplane.ports.store import Store
+from controlplane.ports.world import Clock
 from controlplane.services.views import Views
 
 KEPT_PROOFS = 50_000  # chains known again by digest, the oldest go first; a record has 0.5 KiB

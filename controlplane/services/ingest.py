@@ -15,7 +15,9 @@ from controlplane.domain.errors import InputError
 from controlplane.domain.outposts import Outpost
 from controlplane.domain.records import LogHead
 from controlplane.domain.witness import KnownTree, UploadInvalidError, WitnessRefused
-from controlplane.ports import AuditEntries, Clock, OrgTransaction, Store
+from controlplane.ports.logs import AuditEntries
+from controlplane.ports.store import OrgTransaction, Store
+from controlplane.ports.world import Clock
 from controlplane.services.identity import Principal
 from outpost.core.audit.merkle import TILE_WIDTH, CompactRange, leaf_hash, node_hash
 from outpost.core.audit.note import (
@@ -112,7 +114,7 @@ class Ingest:
         check_bounds(upload)
         space = self._store.for_org(principal.org)
         try:
-            async with space.write() as transaction:
+            async with space.write(log_scope(principal.outpost_id)) as transaction:
                 outpost = await transaction.outposts.get(principal.outpost_id)
                 appended = await self._extend(transaction, outpost, principal.org, upload)
         except UploadInvalidError as error:
@@ -191,7 +193,7 @@ class Ingest:
         await audit.add_tile(outpost_id, index, CompactRange().extend(leaves).root())
 
     async def _refuse(self, principal: Principal, error: WitnessRefused) -> Appended:
-        async with self._store.for_org(principal.org).write() as transaction:
+        async with self._store.for_org(principal.org).write(log_scope(principal.outpost_id)) as transaction:
             now_ms = self._clock.now_ms()
             await transaction.audit.keep_refusal(principal.outpost_id, error.status, error.known_size, now_ms)
         telemetry.log(
@@ -245,6 +247,11 @@ class Ingest:
         if (signed.size, signed.root) != (tree.size, tree.root()):
             return f"the entries up to {tree.size - 1} are not those that were cosigned"
         return ""
+
+
+def log_scope(outpost_id: str) -> str:
+    """Uploads of one outpost follow each other; those of two do not wait."""
+    return f"log/{outpost_id}"
 
 
 def check_bounds(upload: Upload) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import orjson
 
 from controlplane.domain.records import Heartbeat
-from controlplane.ports import Clock
+from controlplane.ports.world import Clock
 from controlplane.services.identity import Principal
 from controlplane.services.words import Words
 

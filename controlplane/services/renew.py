@@ -15,7 +15,8 @@ from controlplane.domain import outposts
 from controlplane.domain.join import RETRY_MS
 from controlplane.domain.outposts import Act, Outpost, RenewalConflictError
 from controlplane.domain.records import CertificateRecord
-from controlplane.ports import Clock, OrgTransaction, Store
+from controlplane.ports.store import OrgTransaction, Store
+from controlplane.ports.world import Clock
 from controlplane.services.identity import Principal
 from controlplane.services.issuance import Chain, OutpostIssuer
 

@@ -7,7 +7,7 @@ from hashlib import sha256
 
 from controlplane.domain.errors import StateError
 from controlplane.domain.offers import SetFile, SignedRelease
-from controlplane.ports import OrgTransaction, RoleKeys
+from controlplane.ports.store import OrgTransaction
 from controlplane.services.payloads import ALL_ROLES, expires_ms, stored
 from controlplane.services.repository import Repository
 from outpost.core.bundle import names
@@ -42,9 +42,10 @@ class Published:
     waiting: bool = False
 
 
-def repository_of(org: str, role_keys: RoleKeys) -> Repository:
+async def repository_of(transaction: OrgTransaction) -> Repository:
     """The signing side of an org with the keys that are here."""
-    return Repository(org, {role: role_keys.of_role(org, role) for role in ALL_ROLES})
+    held = await transaction.role_keys.all()
+    return Repository(transaction.org, {role: held.get(role, ()) for role in ALL_ROLES})
 
 
 async def current_set(transaction: OrgTransaction) -> tuple[int, SignedSet]:

@@ -1,11 +1,13 @@
 """Start of a control plane: root CA, two issuing CAs, server certificate, witness key.
 
 The root key signs the two issuing CAs and is not needed again for years: it may be written to a file of its own, to
-be kept offline, and then never lies in the state directory. Every certificate goes intent -> lint -> sign -> store.
+be kept offline, and then never lies in the vault. Every certificate goes intent -> lint -> sign -> store. Several
+processes may serve one control plane: those with the same host names share one server certificate.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 
 from cryptography import x509
 
@@ -16,7 +18,9 @@ from certs.shell.signers import generate_signing_key, generate_tls_key
 from certs.shell.tls import TLSIdentity
 from certs.signer import KeySigner, Signer
 from certs.spiffe import ServerIdentity
-from controlplane.ports import Chance, Clock, Store, Vault
+from controlplane.domain.vault import VaultEntry
+from controlplane.ports.store import Store
+from controlplane.ports.world import Chance, Clock
 from controlplane.services.issuance import SERIAL_BYTES, IssuingCA, serial_from
 
 ROOT = "ca/root"
@@ -43,43 +47,75 @@ class Foundation:
 class Setup:
     """Makes and keeps the control plane's own keys and certificates."""
 
-    def __init__(self, vault: Vault, store: Store, clock: Clock, chance: Chance) -> None:
-        self._vault = vault
+    def __init__(self, store: Store, clock: Clock, chance: Chance) -> None:
         self._store = store
+        self._vault = store.vault
         self._clock = clock
         self._chance = chance
 
     async def create(self, trust_domain: str, hosts: Sequence[str], *, root_stays: bool) -> Foundation:
-        """Make everything, once.
+        """Make everything, once: all of it is stored in one transaction.
 
         Args:
             trust_domain: of all identities.
             hosts: names and addresses of the server certificate.
-            root_stays: keep the root key sealed in the state directory; otherwise it is only returned.
+            root_stays: keep the root key sealed in the vault; otherwise it is only returned.
 
         Raises:
-            PrivateFileExistsError: it was made before.
+            VaultLaidError: it was made before.
             TrustError: a name that certificates cannot hold.
         """
-        self._vault.create_kek()
         root_key = generate_tls_key()
         root_signer = KeySigner(root_key)
         root = await self._ca(CertificateKind.ROOT_CA, trust_domain, root_key, (None, root_signer))
-        if root_stays:
-            self._vault.keep(ROOT, root_key)
-        self._vault.keep_certificates(ROOT, (root,))
+        entries = [VaultEntry(ROOT, root_key if root_stays else None, (root,))]
         for name, kind in ((OUTPOSTS, CertificateKind.OUTPOST_CA), (SERVERS, CertificateKind.SERVER_CA)):
             key = generate_tls_key()
             certificate = await self._ca(kind, trust_domain, key, (root, root_signer))
-            self._vault.keep(name, key)
-            self._vault.keep_certificates(name, (certificate, root))
-        self._vault.keep(WITNESS, generate_signing_key())
-        await self.issue_server(trust_domain, hosts)
+            entries.append(VaultEntry(name, key, (certificate, root)))
+            if kind is CertificateKind.SERVER_CA:
+                issuing = IssuingCA(certificate, KeySigner(key))
+                entries.append(await self._server(trust_domain, hosts, issuing, root))
+        entries.append(VaultEntry(WITNESS, generate_signing_key()))
+        await self._vault.lay(entries)
         return Foundation(keys.key_id(root_key.public_key()), b"" if root_stays else keys.private_key_pem(root_key))
 
     async def issue_server(self, trust_domain: str, hosts: Sequence[str]) -> None:
-        """Issue a new server certificate with a new key."""
-        issuer, root = self._vault.certificates(SERVERS)[:2]
+        """Issue a new server certificate with a new key, unless another process does so at the same time."""
+        before = await self._vault.find_certificates(server_name(hosts))
+        issuer, root = (await self._vault.certificates(SERVERS))[:2]
+        issuing = IssuingCA(issuer, await self._vault.signer(SERVERS))
+        await self._vault.replace(await self._server(trust_domain, hosts, issuing, root), before)
+
+    async def server_identity(self, trust_domain: str, hosts: Sequence[str]) -> TLSIdentity:
+        """Key and chain (leaf, issuing CA, root) of the server; issued anew when half of its life is over."""
+        name = server_name(hosts)
+        chain = await self._vault.find_certificates(name)
+        if not chain or self._is_due(chain[0]):
+            await self.issue_server(trust_domain, hosts)
+        key_pem, chain = await self._vault.key_and_certificates(name)
+        return TLSIdentity(key_pem, keys.certificates_pem(chain))
+
+    async def roots(self) -> tuple[x509.Certificate, ...]:
+        """Root CAs that outposts are told to believe."""
+        return await self._vault.certificates(ROOT)
+
+    async def pin(self) -> str:
+        """Key id of the root CA, as join tokens carry it."""
+        return keys.key_id(keys.require_tls_key((await self.roots())[0].public_key()))
+
+    async def outpost_ca(self) -> IssuingCA:
+        """The CA that signs outposts."""
+        return IssuingCA((await self._vault.certificates(OUTPOSTS))[0], await self._vault.signer(OUTPOSTS))
+
+    async def witness(self) -> Signer:
+        """The Ed25519 key that cosigns checkpoints."""
+        return await self._vault.signer(WITNESS)
+
+    async def _server(
+        self, trust_domain: str, hosts: Sequence[str], issuing: IssuingCA, root: x509.Certificate
+    ) -> VaultEntry:
+        """A new server certificate with a new key, not stored yet."""
         key = generate_tls_key()
         template = CertificateTemplate(
             kind=CertificateKind.SERVER,
@@ -90,33 +126,8 @@ class Setup:
             identity=ServerIdentity(trust_domain),
             hosts=tuple(hosts),
         )
-        certificate = await self._issue(template, issuer, self._vault.signer(SERVERS))
-        self._vault.keep_plain_key(SERVER, key)
-        self._vault.keep_certificates(SERVER, (certificate, issuer, root))
-
-    async def server_identity(self, trust_domain: str, hosts: Sequence[str]) -> TLSIdentity:
-        """Key and chain (leaf, issuing CA, root) of the server; issued anew when half of its life is over."""
-        leaf = self._vault.certificates(SERVER)[0]
-        if self._is_due(leaf) or hosts_of(leaf) != set(hosts):
-            await self.issue_server(trust_domain, hosts)
-        chain = self._vault.certificates(SERVER)
-        return TLSIdentity(self._vault.plain_key(SERVER), keys.certificates_pem(chain))
-
-    def roots(self) -> tuple[x509.Certificate, ...]:
-        """Root CAs that outposts are told to believe."""
-        return self._vault.certificates(ROOT)
-
-    def pin(self) -> str:
-        """Key id of the root CA, as join tokens carry it."""
-        return keys.key_id(keys.require_tls_key(self.roots()[0].public_key()))
-
-    def outpost_ca(self) -> IssuingCA:
-        """The CA that signs outposts."""
-        return IssuingCA(self._vault.certificates(OUTPOSTS)[0], self._vault.signer(OUTPOSTS))
-
-    def witness(self) -> Signer:
-        """The Ed25519 key that cosigns checkpoints."""
-        return self._vault.signer(WITNESS)
+        leaf = await self._issue(template, issuing.certificate, issuing.signer)
+        return VaultEntry(server_name(hosts), key, (leaf, issuing.certificate, root))
 
     def _is_due(self, leaf: x509.Certificate) -> bool:
         life = leaf.not_valid_after_utc - leaf.not_valid_before_utc
@@ -145,7 +156,6 @@ class Setup:
         return serial_from(self._chance.token_bytes(SERIAL_BYTES))
 
 
-def hosts_of(leaf: x509.Certificate) -> set[str]:
-    """DNS names and addresses of a server certificate."""
-    names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    return {*names.get_values_for_type(x509.DNSName), *map(str, names.get_values_for_type(x509.IPAddress))}
+def server_name(hosts: Sequence[str]) -> str:
+    """Where the server certificate of these names is kept: replicas with the same names share it."""
+    return f"{SERVER}/{sha256(' '.join(sorted(set(hosts))).encode()).hexdigest()[:16]}"

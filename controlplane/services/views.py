@@ -1,20 +1,24 @@
 """What is known of each org in memory, so that every call and every message is judged without asking the store.
 
-A view is compared with the store's change counter several times a second; only what changed is read again, and whoever
-listens is told which outposts that were. A view that could not be compared for 5 seconds denies.
+A view is kept up with the store's change feed: whatever any process commits is heard of at once, and each second all
+views are compared with the store, should something not have been heard. Only what changed is read, and whoever listens
+is told which outposts that were. A view that could not be compared for 5 seconds denies.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Sequence
 
 from controlplane import telemetry
+from controlplane.domain.changes import ChangeKind
 from controlplane.domain.errors import ControlPlaneError, StateError
 from controlplane.domain.offers import SignedRelease
+from controlplane.domain.orgs import checked_id, unknown_org
 from controlplane.domain.outposts import Outpost
-from controlplane.domain.records import DeliveryState
-from controlplane.ports import Clock, Store
+from controlplane.domain.quotas import Quotas
+from controlplane.ports.store import Store
+from controlplane.ports.world import Clock
 
-POLL_SECONDS = 0.2  # between two looks at the change counter
+POLL_SECONDS = 1.0  # between two comparisons when nothing is heard (docs/design.md 8)
 MAX_AGE_SECONDS = 5.0  # a view that is older denies (/docs/design.md 4)
 
 Listener = Callable[[str, frozenset[str]], None]
@@ -31,21 +35,23 @@ class OrgView:
 
     Attributes:
         org: org id.
-        change_count: of the store when this was read.
+        cursor: number of the newest change that is in here; -1 before the first.
         outposts: by id.
         newest: the newest signed set, None when there is none.
         refused: outposts that refused the newest set, with the code of the refusal.
+        quotas: what the org may use.
         compared: monotonic seconds when the last comparison with the store began.
     """
 
-    __slots__ = ("change_count", "compared", "newest", "org", "outposts", "refused")
+    __slots__ = ("compared", "cursor", "newest", "org", "outposts", "quotas", "refused")
 
     def __init__(self, org: str) -> None:
         self.org = org
-        self.change_count = -1
-        self.outposts: Mapping[str, Outpost] = {}
+        self.cursor = -1
+        self.outposts: dict[str, Outpost] = {}
         self.newest: SignedRelease | None = None
         self.refused: dict[str, str] = {}
+        self.quotas = Quotas()
         self.compared = float("-inf")
 
     @property
@@ -61,12 +67,13 @@ class Views:
         self._store = store
         self._clock = clock
         self._views: dict[str, OrgView] = {}
-        self._comparing: dict[str, asyncio.Lock] = {}
+        self._asking: dict[str, asyncio.Lock] = {}
+        self._reading: dict[str, asyncio.Lock] = {}
         self._listener: Listener = _nobody
-        self._watched: Callable[[], Iterable[str]] = tuple
+        self._watched: Callable[[], Collection[str]] = tuple
         self._poked = asyncio.Event()
 
-    def listen(self, listener: Listener, watched: Callable[[], Iterable[str]]) -> None:
+    def listen(self, listener: Listener, watched: Callable[[], Collection[str]]) -> None:
         """Tell somebody about every change.
 
         Args:
@@ -78,29 +85,25 @@ class Views:
     async def refresh(self, org: str) -> OrgView:
         """Compare with the store: what comes back knows everything that was committed before the call.
 
-        Callers that wait for a comparison share the next one.
+        Callers that come at the same time share the next comparison.
 
         Raises:
+            OrgNameError: not the id of an org.
             OrgUnknownError: no such org.
             StateError: the store cannot be asked.
         """
+        checked_id(org)
         called = self._clock.monotonic()
-        space = self._store.for_org(org)
-        async with self._comparing.setdefault(org, asyncio.Lock()):
+        async with self._asking.setdefault(org, asyncio.Lock()):
             view = self._views.get(org)
             if view is not None and view.compared > called:
                 return view
-            began = self._clock.monotonic()
-            count = await space.change_count()
-            view = view or OrgView(org)
-            changed = None
-            if view.change_count != count:
-                changed = await self._read(view, count)
-            view.compared = began
-            self._views[org] = view
-        if changed is not None:
-            self._listener(org, changed)
-        return view
+            asked = self._clock.monotonic()
+            head = (await self._store.heads((org,))).get(org)
+            if head is None:
+                self._asking.pop(org, None)
+                raise unknown_org()
+            return await self._caught_up(org, head, asked)
 
     def held(self, org: str) -> OrgView:
         """The view in memory, without asking. Raises ViewStaleError: too old to be believed."""
@@ -109,44 +112,74 @@ class Views:
             raise ViewStaleError("the control plane cannot read its own state; try again", next_step="try again")
         return view
 
-    def poke(self) -> None:
-        """Compare now: something was changed by this process."""
-        self._poked.set()
+    def connects_per_second(self, org: str) -> int:
+        """How many streams an org may open in a second; the default for one that is not known here."""
+        view = self._views.get(org)
+        return view.quotas.connects_per_second if view is not None else Quotas().connects_per_second
+
+    def poke(self, org: str = "") -> None:
+        """Compare now: an org changed, or anything may have."""
+        if not org or org in self._watched():
+            self._poked.set()
 
     async def watch(self) -> None:
         """Keep the watched views fresh, until cancelled."""
         while True:
             self._poked.clear()
-            for org in tuple(self._watched()):
-                await self._compare(org)
+            await self._compare(tuple(self._watched()))
             try:
                 async with asyncio.timeout(POLL_SECONDS):
                     await self._poked.wait()
             except TimeoutError:
                 continue
 
-    async def _compare(self, org: str) -> None:
+    async def _compare(self, orgs: Sequence[str]) -> None:
+        """Catch up with every org that has another head than its view."""
+        asked = self._clock.monotonic()
         try:
-            await self.refresh(org)
-        except ControlPlaneError as error:  # the view grows old and denies by itself
-            telemetry.log(telemetry.Event.MAINTENANCE_FAILED, org=org, code=error.code)
+            heads = await self._store.heads(orgs) if orgs else {}
+        except ControlPlaneError as error:  # the views grow old and deny by themselves
+            telemetry.log(telemetry.Event.MAINTENANCE_FAILED, kind="views", code=error.code)
+            return
+        for org, head in heads.items():
+            try:
+                await self._caught_up(org, head, asked)
+            except ControlPlaneError as error:
+                telemetry.log(telemetry.Event.MAINTENANCE_FAILED, org=org, kind="views", code=error.code)
 
-    async def _read(self, view: OrgView, count: int) -> frozenset[str]:
+    async def _caught_up(self, org: str, head: int, asked: float) -> OrgView:
+        """The view with everything up to ``head``; the listener is told what differs from the one before."""
+        changed = None
+        async with self._reading.setdefault(org, asyncio.Lock()):
+            view = self._views.get(org) or OrgView(org)
+            if view.cursor != head:
+                changed = await self._read(view)
+            view.compared = max(asked, view.compared)  # another comparison may have overtaken this one
+            self._views[org] = view
+        if changed is not None:
+            self._listener(org, changed)
+        return view
+
+    async def _read(self, view: OrgView) -> frozenset[str]:
         """Bring a view up to date; returns the outposts that are not as they were."""
         async with self._store.for_org(view.org).read() as transaction:
-            everyone = {each.id: each for each in await transaction.outposts.all()}
-            newest = await transaction.releases.newest()
-            words = await transaction.releases.deliveries()
-        before = view.outposts
-        view.outposts = everyone
-        view.newest = newest
-        view.refused = {
-            word.outpost_id: word.code
-            for word in words
-            if word.state is DeliveryState.REFUSED and word.number == view.number
-        }
-        view.change_count = count
-        return frozenset(key for key, each in everyone.items() if before.get(key) != each)
+            changed = await transaction.changes.since(max(view.cursor, 0))
+            whole = changed.whole or view.cursor < 0
+            table = transaction.outposts
+            fresh = await table.all() if whole else await table.some(changed.outposts) if changed.outposts else ()
+            newest = await transaction.releases.newest() if whole or changed.releases else view.newest
+            refused, quotas = view.refused, view.quotas
+            if newest is not None and (whole or changed.releases or ChangeKind.REFUSAL in changed.kinds):
+                refused = dict(await transaction.releases.refusals(newest.number))
+            if whole or ChangeKind.QUOTAS in changed.kinds:
+                quotas = await transaction.quotas.get()
+        # From here on nothing waits, so nobody sees a view that is half of one moment and half of another.
+        others = frozenset(each.id for each in fresh if view.outposts.get(each.id) != each)
+        if whole:
+            view.outposts.clear()
+        view.outposts.update((each.id, each) for each in fresh)
+        view.newest, view.refused, view.quotas, view.cursor = newest, refused, quotas, changed.newest
+        return others
 
 
 def _nobody(org: str, changed: frozenset[str]) -> None:

@@ -15,12 +15,15 @@ from dataclasses import dataclass, field, replace
 
 from controlplane import telemetry
 from controlplane.domain import outposts
+from controlplane.domain.changes import Change, ChangeKind
 from controlplane.domain.errors import ControlPlaneError, NotFoundError
 from controlplane.domain.outposts import IdentitySupersededError
-from controlplane.domain.records import Delivery, Heartbeat
-from controlplane.ports import Clock, OrgTransaction, Store
+from controlplane.domain.records import Delivery, DeliveryState, Heartbeat
+from controlplane.ports.store import OrgTransaction, Store
+from controlplane.ports.world import Clock
 from controlplane.services.identity import Principal
 
+SCOPE = "words"
 WINDOW_SECONDS = 0.05  # longest wait of an item for others
 MAX_ITEMS = 256  # of one transaction; as many rows are written in 10 ms
 RETRY_SECONDS = 0.2  # wait after the first failure; it doubles
@@ -206,12 +209,16 @@ class Words:
     async def _commit(self, org: str, batch: _Batch) -> bool:
         """One transaction; hellos get their verdict after it. Returns whether it was committed."""
         try:
-            async with self._store.for_org(org).write() as transaction:
+            # Rows of outposts are everybody's; words wait for nothing but each other.
+            async with self._store.for_org(org).write("" if batch.hellos else SCOPE) as transaction:
                 verdicts = [await self._judge(transaction, hello) for hello in batch.hellos]
                 if batch.beats:
                     await transaction.outposts.keep_statuses(batch.beats)
                 if batch.answers:
                     await transaction.releases.keep_deliveries(batch.answers)
+                for answer in batch.answers:
+                    if answer.state is DeliveryState.REFUSED:
+                        transaction.changes.note(Change(ChangeKind.REFUSAL, answer.outpost_id))
         except Exception as error:
             self.failed += 1
             code = str(getattr(error, "code", type(error).__name__))

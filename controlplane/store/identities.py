@@ -3,7 +3,7 @@
 
 from controlplane.domain.join import JoinToken
 from controlplane.domain.records import CertificateRecord
-from controlplane.store.engine import Row, Session
+from controlplane.store.session import Row, Session
 
 
 class TokenTable:
@@ -15,8 +15,8 @@ class TokenTable:
     async def add(self, token: JoinToken) -> None:
         """Insert."""
         await self._session.execute(
-            "INSERT INTO tokens (digest, outpost_id, created_ms, expires_ms, spent_ms, csr_sha256, serial)"
-            " VALUES ($1, $2, $3, $4, $5, $6, $7)",
+            "INSERT INTO tokens (org, digest, outpost_id, created_ms, expires_ms, spent_ms, csr_sha256, serial)"
+            " VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
             token.digest,
             token.outpost_id,
             token.created_ms,
@@ -30,7 +30,7 @@ class TokenTable:
         """The row with this keyed hash."""
         row = await self._session.fetch_one(
             "SELECT digest, outpost_id, created_ms, expires_ms, spent_ms, csr_sha256, serial"
-            " FROM tokens WHERE digest = $1",
+            " FROM tokens WHERE org = $1 AND digest = $2",
             digest,
         )
         return JoinToken(*row) if row else None  # type: ignore[arg-type]
@@ -38,8 +38,8 @@ class TokenTable:
     async def spend(self, token: JoinToken, csr_sha256: str, serial: str, now_ms: int) -> bool:
         """Compare-and-set."""
         changed = await self._session.execute(
-            "UPDATE tokens SET spent_ms = $1, csr_sha256 = $2, serial = $3"
-            " WHERE digest = $4 AND spent_ms = 0 AND expires_ms > $1",
+            "UPDATE tokens SET spent_ms = $2, csr_sha256 = $3, serial = $4"
+            " WHERE org = $1 AND digest = $5 AND spent_ms = 0 AND expires_ms > $2",
             now_ms,
             csr_sha256,
             serial,
@@ -50,8 +50,7 @@ class TokenTable:
     async def void(self, outpost_id: str) -> int:
         """A void token ended when it began: no clock, however late, finds it valid."""
         return await self._session.execute(
-            "UPDATE tokens SET expires_ms = created_ms WHERE outpost_id = $1 AND spent_ms = 0",
-            outpost_id,
+            "UPDATE tokens SET expires_ms = created_ms WHERE org = $1 AND outpost_id = $2 AND spent_ms = 0", outpost_id
         )
 
 
@@ -66,7 +65,7 @@ class CertificateTable:
     async def intend(self, record: CertificateRecord) -> None:
         """Record what is about to be signed."""
         await self._session.execute(
-            f"INSERT INTO certificates ({self.COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+            f"INSERT INTO certificates (org, {self.COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
             record.serial,
             record.outpost_id,
             record.csr_sha256,
@@ -80,9 +79,11 @@ class CertificateTable:
     async def complete(self, serial: str, leaf_der: bytes) -> bytes:
         """Keep the leaf unless one is there already."""
         await self._session.execute(
-            "UPDATE certificates SET leaf_der = $1 WHERE serial = $2 AND length(leaf_der) = 0", leaf_der, serial
+            "UPDATE certificates SET leaf_der = $2 WHERE org = $1 AND serial = $3 AND length(leaf_der) = 0",
+            leaf_der,
+            serial,
         )
-        row = await self._session.fetch_one("SELECT leaf_der FROM certificates WHERE serial = $1", serial)
+        row = await self._session.fetch_one("SELECT leaf_der FROM certificates WHERE org = $1 AND serial = $2", serial)
         if row is None or not isinstance(row[0], bytes):
             raise LookupError("the issuance was not recorded before it was signed")
         return row[0]
@@ -90,7 +91,7 @@ class CertificateTable:
     async def get(self, serial: str) -> CertificateRecord | None:
         """By serial."""
         row = await self._session.fetch_one(
-            f"SELECT {self.COLUMNS} FROM certificates WHERE serial = $1",
+            f"SELECT {self.COLUMNS} FROM certificates WHERE org = $1 AND serial = $2",
             serial,
         )
         return _record(row) if row else None
@@ -98,7 +99,8 @@ class CertificateTable:
     async def of_outpost(self, outpost_id: str) -> tuple[CertificateRecord, ...]:
         """Newest first."""
         rows = await self._session.fetch(
-            f"SELECT {self.COLUMNS} FROM certificates WHERE outpost_id = $1 ORDER BY issued_s DESC, serial",
+            f"SELECT {self.COLUMNS} FROM certificates WHERE org = $1 AND outpost_id = $2"
+            " ORDER BY issued_s DESC, serial",
             outpost_id,
         )
         return tuple(_record(row) for row in rows)

@@ -1,112 +1,114 @@
-"""Signed sets: immutable, their files kept once by hash."""
+"""Signed sets, the files that they hold, and what outposts answered."""
 # ruff: noqa: S608 -- only constants of this file are put into SQL text; values are always bound
 
 from collections.abc import Mapping, Sequence
 
+from controlplane.domain.changes import Change, ChangeKind
 from controlplane.domain.offers import SetFile, SignedRelease
 from controlplane.domain.records import Delivery, DeliveryState
-from controlplane.store.changes import bump
-from controlplane.store.engine import Session, blob, integer
+from controlplane.store.blobs import BlobTable, assembled
+from controlplane.store.changes import ChangeTable
+from controlplane.store.session import Row, Session, blob, integer
 
 DELIVERY_COLUMNS = "outpost_id, number, revision, state, at_ms, code, message, resource"
 
 
 class ReleaseTable:
-    """Adapter of ``ports.Releases``."""
+    """Adapter of ``ports.releases.Releases``."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, changes: ChangeTable) -> None:
         self._session = session
+        self._changes = changes
+        self._blobs = BlobTable(session)
 
     async def add(self, release: SignedRelease, contents: Mapping[str, bytes]) -> None:
         """Store a set; a number is never used twice."""
         await self._session.execute(
-            "INSERT INTO releases (number, revision, created_ms, timestamp_expires_ms) VALUES ($1, $2, $3, $4)",
+            "INSERT INTO releases (org, number, revision, created_ms, timestamp_expires_ms)"
+            " VALUES ($1, $2, $3, $4, $5)",
             release.number,
             release.revision,
             release.created_ms,
             release.timestamp_expires_ms,
         )
+        await self._blobs.add({file.sha256: contents[file.name] for file in release.files})
         await self._session.execute_many(
-            "INSERT INTO blobs (sha256, size, body) VALUES ($1, $2, $3) ON CONFLICT (sha256) DO NOTHING",
-            [(file.sha256, file.size, contents[file.name]) for file in release.files],
-        )
-        await self._session.execute_many(
-            "INSERT INTO release_files (number, name, sha256, metadata) VALUES ($1, $2, $3, $4)",
+            "INSERT INTO release_files (org, number, name, sha256, metadata) VALUES ($1, $2, $3, $4, $5)",
             [(release.number, file.name, file.sha256, int(file.metadata)) for file in release.files],
         )
-        await bump(self._session)
+        self._changes.note(Change(ChangeKind.RELEASE))
 
     async def newest(self) -> SignedRelease | None:
         """The set with the highest number."""
         row = await self._session.fetch_one(
-            "SELECT number, revision, created_ms, timestamp_expires_ms FROM releases ORDER BY number DESC LIMIT 1"
+            "SELECT number, revision, created_ms, timestamp_expires_ms FROM releases WHERE org = $1"
+            " ORDER BY number DESC LIMIT 1"
         )
         if row is None:
             return None
         files = await self._session.fetch(
             "SELECT f.name, f.sha256, b.size, f.metadata FROM release_files f"
-            " JOIN blobs b ON b.sha256 = f.sha256 WHERE f.number = $1 ORDER BY f.name",
+            " JOIN blobs b ON b.org = $1 AND b.sha256 = f.sha256 WHERE f.org = $1 AND f.number = $2 ORDER BY f.name",
             row[0],
         )
         listed = tuple(SetFile(str(f[0]), blob(f[1]), integer(f[2]), bool(f[3])) for f in files)
         return SignedRelease(integer(row[0]), str(row[1]), integer(row[2]), integer(row[3]), listed)
 
     async def contents(self, release: SignedRelease) -> Mapping[str, bytes]:
-        """All files of a set by name."""
+        """All files of a set by name; an empty file has no chunk."""
         rows = await self._session.fetch(
-            "SELECT f.name, b.body FROM release_files f JOIN blobs b ON b.sha256 = f.sha256 WHERE f.number = $1",
+            "SELECT f.name, c.body FROM release_files f JOIN blob_chunks c ON c.org = $1 AND c.sha256 = f.sha256"
+            " WHERE f.org = $1 AND f.number = $2 ORDER BY f.name, c.number",
             release.number,
         )
-        return {str(row[0]): blob(row[1]) for row in rows}
+        found = assembled([(str(row[0]), blob(row[1])) for row in rows])
+        return {**{file.name: b"" for file in release.files if not file.size}, **found}
 
     async def size_of(self, sha256: bytes) -> int | None:
         """Size of a stored file."""
-        row = await self._session.fetch_one("SELECT size FROM blobs WHERE sha256 = $1", sha256)
-        return integer(row[0]) if row else None
+        return await self._blobs.size_of(sha256)
 
     async def part(self, sha256: bytes, offset: int, size: int) -> bytes:
         """At most ``size`` bytes from ``offset``, without reading the rest of the file."""
-        row = await self._session.fetch_one("SELECT rowid FROM blobs WHERE sha256 = $1", sha256)
-        return await self._session.blob_part("blobs", "body", integer(row[0]), (offset, size)) if row else b""
+        return await self._blobs.part(sha256, offset, size)
 
-    async def keep_delivery(self, delivery: Delivery) -> None:
-        """Keep the newest word of an outpost."""
-        await self.keep_deliveries([delivery])
-
-    async def keep_deliveries(self, deliveries: Sequence[Delivery]) -> None:
-        """Keep the newest words of many outposts."""
+    async def keep_deliveries(self, words: Sequence[Delivery]) -> None:
+        """Keep the newest word of each outpost: not about an older set, nor of an outpost that is not here."""
         await self._session.execute_many(
-            f"INSERT INTO deliveries ({DELIVERY_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"
-            " ON CONFLICT (outpost_id) DO UPDATE SET number = excluded.number, revision = excluded.revision,"
-            " state = excluded.state, at_ms = excluded.at_ms, code = excluded.code, message = "
-            "excluded.message,"
-            " resource = excluded.resource",
+            f"INSERT INTO deliveries (org, {DELIVERY_COLUMNS}) SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9"
+            " WHERE EXISTS (SELECT 1 FROM outposts o WHERE o.org = $1 AND o.id = $2)"
+            " ON CONFLICT (org, outpost_id) DO UPDATE SET number = excluded.number, revision = excluded.revision,"
+            " state = excluded.state, at_ms = excluded.at_ms, code = excluded.code, message = excluded.message,"
+            " resource = excluded.resource WHERE deliveries.number <= excluded.number",
             [
-                (
-                    each.outpost_id,
-                    each.number,
-                    each.revision,
-                    each.state.value,
-                    each.at_ms,
-                    each.code,
-                    each.message,
-                    each.resource,
-                )
-                for each in deliveries
+                (w.outpost_id, w.number, w.revision, w.state.value, w.at_ms, w.code, w.message, w.resource)
+                for w in words
             ],
         )
 
+    async def refusals(self, number: int) -> Mapping[str, str]:
+        """Code of the refusal by outpost."""
+        rows = await self._session.fetch(
+            "SELECT outpost_id, code FROM deliveries WHERE org = $1 AND number = $2 AND state = $3",
+            number,
+            DeliveryState.REFUSED.value,
+        )
+        return {str(row[0]): str(row[1]) for row in rows}
+
     async def deliveries(self) -> tuple[Delivery, ...]:
         """The newest word of each outpost."""
-        rows = await self._session.fetch(f"SELECT {DELIVERY_COLUMNS} FROM deliveries ORDER BY outpost_id")
-        return tuple(
-            Delivery(
-                str(row[0]),
-                integer(row[1]),
-                str(row[2]),
-                DeliveryState(str(row[3])),
-                integer(row[4]),
-                *(str(value) for value in row[5:]),
-            )
-            for row in rows
+        rows = await self._session.fetch(
+            f"SELECT {DELIVERY_COLUMNS} FROM deliveries WHERE org = $1 ORDER BY outpost_id"
         )
+        return tuple(_delivery(row) for row in rows)
+
+
+def _delivery(row: Row) -> Delivery:
+    return Delivery(
+        str(row[0]),
+        integer(row[1]),
+        str(row[2]),
+        DeliveryState(str(row[3])),
+        integer(row[4]),
+        *(str(value) for value in row[5:]),
+    )

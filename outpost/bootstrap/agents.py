@@ -37,7 +37,7 @@ from outpost.telemetry import Event, emit
 
 VERSION = metadata.version("ai-outpost")
 HANDSHAKE_SECONDS = 10.0  # of a look at what a server shows
-WHOLE_CHAIN_ATTEMPTS = 3
+WHOLE_CHAIN_ATTEMPTS = 3  # in a row, with the leaf alone
 LEDGER_RETRY_SECONDS = 1.0  # between two attempts to record our start
 
 
@@ -232,19 +232,23 @@ def view(known: Knowledge) -> dict[str, Any]:
 
 
 def connect(chance: ports.Chance, identity: identities.Identity, attempts: int) -> GrpcControlPlane:
-    """The control plane of an identity, over mTLS, at one of its addresses: another one at each attempt, by chance.
+    """The control plane of an identity, over mTLS, at one of its addresses: at each attempt another one, by chance."""
+    endpoints = identity.enrollment.endpoints
+    endpoint = endpoints[int(chance.uniform() * len(endpoints))]
+    credentials = tls.channel_credentials(identity.trust_bundle_pem, shown(identity, attempts))
+    return GrpcControlPlane(endpoint, credentials)
+
+
+def shown(identity: identities.Identity, attempts: int) -> tls.TLSIdentity:
+    """What the control plane is shown: the leaf alone where it knows our issuing CA, which spares it 6 KiB.
 
     Args:
-        chance: chooses the address.
         identity: whose.
-        attempts: connections that failed since somebody answered. After some, the issuing CA is sent too: a control
-            plane that went back to an older version may have forgotten that it knows it.
+        attempts: connections that failed since somebody answered. After some of them the whole chain is shown: a
+            control plane that went back to an older version may have forgotten what it knew.
     """
-    told = identity.enrollment
-    alone = told.leaf_alone and attempts < WHOLE_CHAIN_ATTEMPTS
-    own = tls.TLSIdentity(identity.key_pem, identities.leaf_of(identity.chain_pem) if alone else identity.chain_pem)
-    endpoint = told.endpoints[int(chance.uniform() * len(told.endpoints))]
-    return GrpcControlPlane(endpoint, tls.channel_credentials(identity.trust_bundle_pem, own))
+    alone = identity.enrollment.leaf_alone and attempts < WHOLE_CHAIN_ATTEMPTS
+    return tls.TLSIdentity(identity.key_pem, identities.leaf_of(identity.chain_pem) if alone else identity.chain_pem)
 
 
 def recovery_desk(identity: identities.Identity) -> GrpcRecoveryDesk:

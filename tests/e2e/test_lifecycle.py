@@ -123,7 +123,7 @@ class TestEnrollment:
     async def test_an_expired_token_is_refused_with_its_age(self, life: Life) -> None:
         with hours_ago(1):
             async with planes.opened(life.site.stack.controlplane_state) as plane:
-                registered = await plane.administration.register(ORG, "late", 15 * 60_000, plane.door())
+                registered = await plane.administration.register(ORG, "late", 15 * 60_000, await plane.door())
         told = await outcome(
             *("outpost", "enroll", "--token-file", "-", "--output", "json", "--state", life.state("late")),
             text=registered.token,
@@ -206,7 +206,7 @@ async def age_certificate(life: Life, name: str) -> identities.Identity:
     with hours_ago(LEAF_AGE_HOURS):
         async with planes.opened(life.site.stack.controlplane_state) as plane:
             domain = plane.settings.trust_domain
-            issuer = OutpostIssuer(domain, plane.setup.outpost_ca(), plane.setup.roots(), plane.chance)
+            issuer = OutpostIssuer(domain, await plane.setup.outpost_ca(), await plane.setup.roots(), plane.chance)
             who = OutpostIdentity(domain, ORG, identity.enrollment.outpost_id)
             token, record = issuer.prepare(who, request, plane.clock.now_ms() // 1000)
             space = plane.store.for_org(ORG)

@@ -305,7 +305,7 @@ async def test_policies_that_are_refused_are_not_repeated(place: Place) -> None:
 
 
 async def test_join_tokens_that_are_refused_are_not_repeated(place: Place) -> None:
-    issued = await place.plane.administration.register(ORG, "second", 900_000, place.plane.door())
+    issued = await place.plane.administration.register(ORG, "second", 900_000, await place.plane.door())
     token = parse(issued.token)
     wrong = JoinToken(token.org, token.name, token.endpoint, token.pin, os.urandom(32))
     tried = {"unknown": wrong.encode(), "cut": issued.token[:-4], "altered": issued.token[:-9] + "AAAAAAAAA"}

@@ -29,7 +29,7 @@ async def join(site: Site, plane: Plane, org: str) -> Besieged:
     """Make an org and let the stopped outpost enroll in it."""
     await plane.publisher.create(org, [default_provider(f"{site.provider}/v1", "provider")])
     key, _ = await new_key(plane, org)
-    registered = await plane.administration.register(org, "outpost", TOKEN_MS, plane.door())
+    registered = await plane.administration.register(org, "outpost", TOKEN_MS, await plane.door())
     await enroll(Settings(state=site.stack.outpost_state()), registered.token, Joining("1"))
     return Besieged(site, plane, org, key)
 

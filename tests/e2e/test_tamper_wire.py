@@ -29,7 +29,7 @@ async def prepare(site: Site, besieged: Besieged) -> Attack:
     await plane.publisher.create(OTHER_ORG, [default_provider(f"{site.provider}/v1", "provider")])
     await besieged.active(await besieged.publish())
     await site.stack.programs["controlplane"].stop()
-    newest = Forge(role_keys(plane, ORG), await newest_set(plane, ORG))
+    newest = Forge(await role_keys(plane, ORG), await newest_set(plane, ORG))
     return Attack(newest, older, await newest_set(plane, OTHER_ORG), plane.clock.now_ms())
 
 

@@ -156,11 +156,11 @@ async def listening(plane: Plane) -> AsyncIterator[HostilePlane]:
     """Serve in the place of a control plane that is stopped, with its certificate, on its port."""
     settings = plane.settings
     identity = await plane.setup.server_identity(settings.trust_domain, settings.hosts)
-    roots = plane.setup.roots()
+    roots = await plane.setup.roots()
     anchors = TrustAnchors(settings.trust_domain, roots)
     gatekeeper = Gatekeeper(plane.store, Views(plane.store, plane.clock), anchors, plane.clock)
     hostile = HostilePlane()
-    services = cast(SyncService, hostile), AuditService(gatekeeper, plane.ingest())
+    services = cast(SyncService, hostile), AuditService(gatekeeper, await plane.ingest())
     address = endpoint_of(settings.listen, settings.grpc_port)
     server, _ = await start_outposts(services, lambda: identity, certificates_pem(roots), address)
     try:

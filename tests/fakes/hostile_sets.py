@@ -11,7 +11,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from controlplane.bootstrap.plane import Plane
 from controlplane.domain.releases import resource
-from controlplane.store.keyring import RoleKeyFiles
 from outpost.core.bundle import names
 from outpost.core.bundle.canonical import decode, encode
 from outpost.core.bundle.release import SignedSet
@@ -34,10 +33,11 @@ async def newest_set(plane: Plane, org: str) -> SignedSet:
     )
 
 
-def role_keys(plane: Plane, org: str) -> Keys:
+async def role_keys(plane: Plane, org: str) -> Keys:
     """Everything that signs for an org."""
-    files = RoleKeyFiles(plane.folder, plane.keyring)
-    return cast(Keys, {role: list(files.of_role(org, role)) for role in ROLES})  # a signer signs as a key does
+    async with plane.store.for_org(org).read() as transaction:
+        held = await transaction.role_keys.all()
+    return cast(Keys, {role: list(held[role]) for role in ROLES})  # a signer signs as a key does
 
 
 @dataclass(frozen=True, slots=True)

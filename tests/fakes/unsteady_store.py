@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from controlplane.store.engine import DatabaseError
+from controlplane.store.errors import DatabaseError
 
 
 def full_disk() -> DatabaseError:
@@ -26,6 +26,12 @@ class UnsteadyStore:
 
     def for_org(self, org: str) -> "_Space":
         return _Space(self, self._store.for_org(org))
+
+    async def heads(self, orgs: Any) -> Any:
+        self.counts += 1
+        if self.read_failures:
+            raise self.read_failures.popleft()
+        return await self._store.heads(orgs)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
@@ -51,12 +57,6 @@ class _Space:
             raise self._owner.read_failures.popleft()
         async with self._space.read() as transaction:
             yield transaction
-
-    async def change_count(self) -> Any:
-        self._owner.counts += 1
-        if self._owner.read_failures:
-            raise self._owner.read_failures.popleft()
-        return await self._space.change_count()
 
 
 class _Transaction:

@@ -47,7 +47,7 @@ class Running:
     ready: dict[str, Any]
 
     async def token(self, org: str = "acme", name: str = "prod") -> JoinToken:
-        door = self.plane.door()
+        door = await self.plane.door()
         return parse((await self.plane.administration.register(org, name, 900_000, door)).token)
 
     async def shown(
@@ -76,12 +76,13 @@ async def running(folder: Path, *orgs: str) -> AsyncIterator[Running]:
 class Client:
     """A minimal outpost: it enrolls, and speaks the wire by hand."""
 
-    def __init__(self, answer: enrollment_pb2.EnrollResponse, key_pem: bytes, log: Log) -> None:
+    def __init__(self, answer: enrollment_pb2.EnrollResponse, key_pem: bytes, log: Log, endpoint: str = "") -> None:
         self.answer = answer
+        self.key_pem = key_pem
         self.log = log
         chain = keys.certificates_pem(keys.certificate_from_der(der) for der in answer.chain_der)
         roots = keys.certificates_pem(keys.certificate_from_der(der) for der in answer.trust_bundle_der)
-        self.channel = channel(answer.sync_endpoint, roots, TLSIdentity(key_pem, chain))
+        self.channel = channel(endpoint or answer.sync_endpoint, roots, TLSIdentity(key_pem, chain))
         self.sync = sync_pb2_grpc.SyncStub(self.channel)
         self.audit = audit_pb2_grpc.AuditStub(self.channel)
 

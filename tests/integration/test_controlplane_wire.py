@@ -69,7 +69,7 @@ async def test_the_way_of_an_outpost(tmp_path: Path) -> None:
         shown = await cp.shown(holds=lambda found: bool(found.delivery and found.delivery.state == "active"))
         assert (shown.outpost.state, shown.status["state"]) == ("active", "ACTIVE")
         assert [each[0] for each in shown.refusals] == [422, 409]
-        assert [each.fault for each in await cp.plane.ingest().verify("acme")] == [""]
+        assert [each.fault for each in await (await cp.plane.ingest()).verify("acme")] == [""]
 
         started = time.monotonic()
         await cp.plane.administration.revoke("acme", "prod", "stolen")
@@ -263,7 +263,7 @@ async def test_a_stop_drains_streams_at_once(tmp_path: Path) -> None:
 
 async def test_without_a_certificate_there_is_no_call(tmp_path: Path) -> None:
     async with running(tmp_path / "cp") as cp:
-        roots = keys.certificates_pem(cp.plane.setup.roots())
+        roots = keys.certificates_pem(await cp.plane.setup.roots())
         async with channel(cp.ready["grpc"], roots) as bare:
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await sync_pb2_grpc.SyncStub(bare).Renew(sync_pb2.RenewRequest(), timeout=2)

@@ -23,7 +23,7 @@ from outpost.settings import Settings
 from outpost.sync.agent import Knowledge
 from tests.unit.core.bundle.samples import ORG
 from tests.unit.gateway.harness import shared_database
-from tests.unit.sync.enrolled import OUTPOST, Enrolled
+from tests.unit.sync.enrolled import OUTPOST, Chance, Enrolled
 
 PATIENCE = 10.0
 OTHER = "globex"
@@ -203,3 +203,24 @@ def test_what_others_may_know_has_no_empty_notes() -> None:
     known = Knowledge(ORG, OUTPOST, "1.1", functions={"policy": "ok"}, notes={"policy": "", "audit": "why"})
     assert agents.view(known)["notes"] == {"audit": "why"}
     assert "active" not in agents.view(known)
+
+
+async def test_every_address_of_the_control_plane_is_called_sooner_or_later() -> None:
+    told = ("a.example:1", "b.example:1", "c.example:1")
+    identity = Enrolled(int(time.time() * 1000)).identity(sync_endpoint="first.example:1", sync_endpoints=told)
+    called = []
+    for number in (0.0, 0.24, 0.26, 0.5, 0.75, 0.999):
+        plane = agents.connect(Chance(number), identity, 0)
+        called.append(plane._endpoint)
+        await plane.close()
+    assert called == ["a.example:1", "a.example:1", "b.example:1", "c.example:1", "first.example:1", "first.example:1"]
+
+
+def test_the_leaf_travels_alone_where_its_issuer_is_known_and_not_for_ever() -> None:
+    made = Enrolled(int(time.time() * 1000))
+    counts = {
+        (alone, attempts): agents.shown(made.identity(leaf_alone=alone), attempts).chain_pem.count(b"BEGIN CERTIFICATE")
+        for alone in (True, False)
+        for attempts in (0, 2, 3)
+    }
+    assert counts == {(True, 0): 1, (True, 2): 1, (True, 3): 2, (False, 0): 2, (False, 2): 2, (False, 3): 2}

@@ -23,8 +23,10 @@ from controlplane.services.renew import Renewal
 from controlplane.services.setup import Setup
 from controlplane.services.views import Views
 from controlplane.services.words import Words
-from controlplane.store.keyring import Keyring, RoleKeyFiles
-from controlplane.store.store import SqliteStore
+from controlplane.store.sealing import Keyring
+from controlplane.store.session import Engine
+from controlplane.store.sqlite import SqliteEngine
+from controlplane.store.store import DatabaseStore
 from outpost.core.audit.canonical import with_sequence
 from outpost.core.audit.merkle import CompactRange, leaf_hash
 from outpost.core.audit.note import Checkpoint, NoteSigner, sign_checkpoint
@@ -56,7 +58,8 @@ class Chance:
 @dataclass
 class Bed:
     clock: HandClock
-    store: SqliteStore
+    engine: Engine
+    store: DatabaseStore
     keyring: Keyring
     setup: Setup
     publisher: Publisher
@@ -100,13 +103,16 @@ def new_csr() -> bytes:
 
 
 @asynccontextmanager
-async def bed(folder: Path, *orgs: str) -> AsyncIterator[Bed]:
+async def bed(folder: Path, *orgs: str, engine: Engine | None = None) -> AsyncIterator[Bed]:
     clock, chance = HandClock(), Chance()
-    store, keyring = SqliteStore(folder), Keyring(folder)
-    setup = Setup(keyring, store, clock, chance)
+    keyring = Keyring(folder / "kek")
+    keyring.create()
+    engine = engine or SqliteEngine(folder)
+    store = DatabaseStore(engine, keyring)
+    setup = Setup(store, clock, chance)
     await setup.create(TRUST_DOMAIN, ("127.0.0.1",), root_stays=True)
-    publisher = Publisher(store, RoleKeyFiles(folder, keyring), clock, chance)
-    issuer = OutpostIssuer(TRUST_DOMAIN, setup.outpost_ca(), setup.roots(), chance)
+    publisher = Publisher(store, clock, chance)
+    issuer = OutpostIssuer(TRUST_DOMAIN, await setup.outpost_ca(), await setup.roots(), chance)
     views = Views(store, clock)
     words = Words(store, clock)
     for org in orgs or ("acme",):
@@ -114,6 +120,7 @@ async def bed(folder: Path, *orgs: str) -> AsyncIterator[Bed]:
     try:
         yield Bed(
             clock=clock,
+            engine=engine,
             store=store,
             keyring=keyring,
             setup=setup,
@@ -122,12 +129,12 @@ async def bed(folder: Path, *orgs: str) -> AsyncIterator[Bed]:
             issuer=issuer,
             enrollment=Enrollment(store, issuer, keyring.pepper(), clock),
             views=views,
-            gatekeeper=Gatekeeper(store, views, TrustAnchors(TRUST_DOMAIN, setup.roots()), clock),
+            gatekeeper=Gatekeeper(store, views, TrustAnchors(TRUST_DOMAIN, await setup.roots()), clock),
             renewal=Renewal(store, issuer, clock),
-            ingest=Ingest(store, TRUST_DOMAIN, setup.witness(), clock),
+            ingest=Ingest(store, TRUST_DOMAIN, await setup.witness(), clock),
             words=words,
             delivery=DeliveryDesk(store, views, words, clock),
-            door=Door(ENDPOINT, setup.pin(), keyring.pepper()),
+            door=Door(ENDPOINT, await setup.pin(), keyring.pepper()),
         )
     finally:
         await words.close()

@@ -11,7 +11,7 @@ from controlplane.cli.status import member, member_row
 from controlplane.cli.waiting import CONNECTED_MS, ENROLLED_MS, lack, wait_active
 from controlplane.domain.condition import SILENT_MS, Condition, condition, silent_after_ms
 from controlplane.domain.outposts import Outpost, OutpostState
-from controlplane.domain.records import Delivery, DeliveryState
+from controlplane.domain.records import Delivery, DeliveryState, Heartbeat
 from tests.unit.controlplane.bed import START_MS, Bed, bed
 
 NOW = START_MS
@@ -104,9 +104,9 @@ def test_what_an_outpost_lacks_of_a_set(name: str) -> None:
 
 async def heard(plane: Bed, outpost_id: str, status: dict[str, object]) -> None:
     async with plane.store.for_org("acme").write() as transaction:
-        await transaction.outposts.keep_status(outpost_id, status, plane.clock.ms)
-        await transaction.releases.keep_delivery(
-            replace(ANSWERED, outpost_id=outpost_id, number=1, at_ms=plane.clock.ms)
+        await transaction.outposts.keep_statuses([Heartbeat(outpost_id, status, plane.clock.ms)])
+        await transaction.releases.keep_deliveries(
+            [replace(ANSWERED, outpost_id=outpost_id, number=1, at_ms=plane.clock.ms)]
         )
 
 

@@ -64,8 +64,7 @@ async def test_a_retry_gets_the_same_leaf_even_if_it_was_recorded_but_never_sign
         plane.clock.ms += 9 * MINUTE
         again = await plane.enrollment.enroll(replace(call, caller_ms=plane.clock.ms))
         assert again.chain == first.chain
-        space = plane.store.for_org("acme")
-        async with space._database.transaction(write=True) as session:  # the process died before the leaf was stored
+        async with plane.engine.org("acme", write=True) as session:  # the process died before the leaf was stored
             await session.execute("UPDATE certificates SET leaf_der = x''")
         third = await plane.enrollment.enroll(replace(call, caller_ms=plane.clock.ms))
         old, new = (certificate_from_der(each.chain.leaf_and_issuers[0]) for each in (first, third))

@@ -274,7 +274,7 @@ async def test_a_changed_store_is_found_and_named(name: str, tmp_path: Path) -> 
         principal, log = await with_log(plane)
         log.grow(20)
         await send(plane, principal, log, 0, 20, log.checkpoint())
-        async with plane.store.for_org("acme")._database.transaction(write=True) as session:
+        async with plane.engine.org("acme", write=True) as session:
             await session.execute(sql)
         (report,) = await plane.ingest.verify("acme")
         assert words in report.fault
@@ -287,10 +287,10 @@ async def test_consistent_rewriting_is_found_by_the_cosigned_checkpoint(tmp_path
         await send(plane, principal, log, 0, 20, log.checkpoint())
         forged = Log(log.origin, log.outpost)
         forged.grow(20, version="forged")
-        async with plane.store.for_org("acme")._database.transaction(write=True) as session:
+        async with plane.engine.org("acme", write=True) as session:
             for at, record in enumerate(forged.records):
                 await session.execute(
-                    "UPDATE log_entries SET entry = $1, leaf = $2 WHERE sequence = $3", record, leaf_hash(record), at
+                    "UPDATE log_entries SET entry = $2, leaf = $3 WHERE sequence = $4", record, leaf_hash(record), at
                 )
         (report,) = await plane.ingest.verify("acme")
         assert "not those that were cosigned" in report.fault

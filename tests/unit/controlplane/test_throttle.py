@@ -89,18 +89,28 @@ def refused(admission: Admission, org: str, now_ms: float) -> int:
 
 
 def test_an_org_cannot_take_the_places_of_another() -> None:
-    admission = Admission(100, 50)
+    admission = Admission(100, lambda org: 50)
     greedy = sum(not refused(admission, "greedy", START + at / 10) for at in range(10_000))
     assert greedy <= 50
     assert not refused(admission, "modest", START + 1000)
 
 
 def test_a_refused_org_costs_the_others_nothing() -> None:
-    admission = Admission(100, 20)
+    admission = Admission(100, lambda org: 20)
     for _ in range(500):
         refused(admission, "greedy", START)
     taken = sum(not refused(admission, "modest", START) for _ in range(10))
     assert taken == 2  # its own burst
+
+
+def test_an_org_has_a_limit_of_its_own_which_may_change() -> None:
+    limits = {"small": 1, "large": 10**6}
+    admission = Admission(100, lambda org: limits[org])
+    assert [bool(refused(admission, "small", START)) for _ in range(2)] == [False, True]
+    assert sum(not refused(admission, "large", START) for _ in range(100)) == 9  # the replica's own limit
+    limits["small"] = 50
+    assert not refused(admission, "small", START + 1000)
+    assert not refused(admission, "small", START + 1000)
 
 
 def test_a_limit_below_one_is_refused() -> None:

@@ -91,7 +91,7 @@ async def test_an_unknown_org_is_not_remembered(tmp_path: Path) -> None:
         with pytest.raises(ControlPlaneError) as caught:
             await there.views.refresh("nobody")
         assert caught.value.code == "org.unknown"
-        assert there.views._comparing == {}
+        assert there.views._asking == {}
 
 
 async def test_the_watch_goes_on_after_a_failure_and_can_be_poked(
