@@ -61,6 +61,11 @@ class Settings(BaseModel):
         "", description="key-encryption key, the same at every replica; empty = kek in the state folder"
     )
 
+    pkcs11_module: str = Field("", description="PKCS#11 library that holds the CA keys; empty = sealed in the vault")
+    pkcs11_token: str = Field("", description="label of the token")
+    pkcs11_pin_file: str = Field("", description="private file with the PIN of the token's user")
+    ingress: bool = Field(default=False, description="an ingress that proves itself may pass certificates on")
+
     @field_validator("trust_domain")
     @classmethod
     def _trust_domain(cls, value: str) -> str:

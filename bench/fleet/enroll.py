@@ -21,7 +21,7 @@ from certs import csr
 from certs.issue import sign
 from certs.shell.signers import generate_tls_key
 from certs.spiffe import OutpostIdentity
-from controlplane.domain.join import DEFAULT_TTL_MS
+from controlplane.services.administer import Terms
 from controlplane.services.issuance import OutpostIssuer
 from outpost.paths import StatePaths
 from outpost.sync import identity as identities
@@ -62,7 +62,7 @@ async def enrollments(fleet: Site, folder: Path) -> tuple[float, dict[str, float
         while chunk := list(islice(numbers, CHUNK)):
             tokens = {}
             for number in chunk:
-                made = await fleet.plane.administration.register(ORG, f"new-{number}", DEFAULT_TTL_MS, door)
+                made = await fleet.plane.administration.register(ORG, f"new-{number}", Terms(), door)
                 tokens[str(folder / str(number))] = made.token
             await simulator.order("enroll", tokens=tokens)
 

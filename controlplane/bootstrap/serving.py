@@ -19,20 +19,26 @@ from controlplane.bootstrap.plane import RUN_FILE, Plane, endpoint_of, opened, s
 from controlplane.bootstrap.replica import ReplicaBeat
 from controlplane.domain.errors import ControlPlaneError
 from controlplane.domain.throttle import Admission
+from controlplane.rpc.callers import Callers
 from controlplane.rpc.calls import AuditService, EnrollmentService
 from controlplane.rpc.server import STOP_GRACE_SECONDS, start_enrollment, start_outposts
 from controlplane.rpc.streams import EXPIRY_LOOK_SECONDS, Streams
 from controlplane.rpc.sync import SyncDesk, SyncService
+from controlplane.services.clones import Clones
 from controlplane.services.delivery import DeliveryDesk
 from controlplane.services.enroll import Enrollment
 from controlplane.services.identity import Gatekeeper
 from controlplane.services.ingest import Ingest
 from controlplane.services.issuance import OutpostIssuer
 from controlplane.services.presence import Presence
+from controlplane.services.recover import Recovery
 from controlplane.services.renew import Renewal
+from controlplane.services.trust import Trust
 from controlplane.services.views import Views
 from controlplane.services.words import Words
 
+NONCE_INFO = b"outpost.controlplane recover nonce 1"
+TRUST_LOOK_SECONDS = 0.5  # between two looks for new generations of CAs
 MAINTENANCE_SECONDS = 60.0  # between two looks at what must be signed or issued again
 
 
@@ -45,6 +51,9 @@ class Server:
         self._words = Words(plane.store, plane.clock)
         self._sync: SyncService | None = None
         self._identity: TLSIdentity | None = None
+        self._revoked: frozenset[int] = frozenset()  # serials of ingresses
+        self._roots_of: TrustAnchors | None = None
+        self._roots_pem = b""
         self._listeners: list[grpc.aio.Server] = []
         self._lock = -1
         self._beat: ReplicaBeat | None = None
@@ -54,18 +63,19 @@ class Server:
         """Listen. Returns what the ready line says. Raises ListenError."""
         plane, settings = self._plane, self._plane.settings
         self._lock = serve_lock(plane.folder)
-        self._identity = await plane.setup.server_identity(settings.trust_domain, settings.hosts)
+        await plane.board.refresh()
+        self._identity = await plane.setup.server_identity(settings.hosts, plane.board.current)
+        self._revoked = await plane.ingresses.revoked_serials()
         await self._refresh_all()
-        roots, issuing = await plane.setup.roots(), await plane.setup.outpost_ca()
-        issuer = OutpostIssuer(settings.trust_domain, issuing, roots, plane.chance)
-        anchors = TrustAnchors(settings.trust_domain, roots, (issuing.certificate,))
+        issuer = OutpostIssuer(settings.trust_domain, self._trust, plane.chance)
         ingest = await plane.ingest()
-        streams, sync_port = await self._listen_for_outposts(anchors, issuer, ingest)
+        streams, sync_port = await self._listen_for_outposts(issuer, ingest)
         sync_endpoint = settings.sync_endpoint or endpoint_of(settings.hosts[0], sync_port)
         enroll_port = await self._listen_for_strangers(issuer, ingest, sync_endpoint)
         work = (
             plane.store.listen(self._views.poke),
             self._views.watch(),
+            self._watch_trust(),
             self._end_expired(streams),
             self._maintain(),
         )
@@ -78,21 +88,21 @@ class Server:
             "grpc": sync_endpoint,
             "listen": [endpoint_of(settings.listen, port) for port in (enroll_port, sync_port)],
             "pid": os.getpid(),
-            "pin": await plane.setup.pin(),
+            "pin": self._trust().pin,
             "trust_domain": settings.trust_domain,
         }
 
-    async def _listen_for_outposts(
-        self, anchors: TrustAnchors, issuer: OutpostIssuer, ingest: Ingest
-    ) -> tuple[Streams, int]:
+    async def _listen_for_outposts(self, issuer: OutpostIssuer, ingest: Ingest) -> tuple[Streams, int]:
         plane, settings = self._plane, self._plane.settings
-        gatekeeper = Gatekeeper(plane.store, self._views, anchors, plane.clock)
+        gatekeeper = Gatekeeper(
+            plane.store, self._views, lambda: self._trust().anchors, plane.clock, lambda: self._revoked
+        )
+        callers = Callers(gatekeeper, lambda: settings.ingress)
         streams = Streams(gatekeeper, self._views.held)
-        self._sync = SyncService(self._desk(gatekeeper, issuer), streams)
-        known = certificates_pem((*anchors.roots, *anchors.intermediates))
+        self._sync = SyncService(self._desk(gatekeeper, callers, issuer), streams)
         address = endpoint_of(settings.listen, settings.grpc_port)
-        services = self._sync, AuditService(gatekeeper, ingest)
-        listener, port = await start_outposts(services, self._current, known, address)
+        services = self._sync, AuditService(callers, ingest)
+        listener, port = await start_outposts(services, self._current, self._client_roots, address)
         self._listeners.append(listener)
         return streams, port
 
@@ -105,6 +115,7 @@ class Server:
         self._tasks.append(asyncio.create_task(beat.run()))
         enrollment = EnrollmentService(
             Enrollment(plane.store, issuer, plane.keyring.pepper(), plane.clock),
+            Recovery(plane.store, issuer, plane.keyring.derive(NONCE_INFO), plane.clock),
             settings.trust_domain,
             (ingest.witness.name, ingest.witness.public_key),
             lambda: (sync_endpoint, *beat.endpoints),
@@ -143,7 +154,7 @@ class Server:
         if started:
             telemetry.log(telemetry.Event.STOPPED)
 
-    def _desk(self, gatekeeper: Gatekeeper, issuer: OutpostIssuer) -> SyncDesk:
+    def _desk(self, gatekeeper: Gatekeeper, callers: Callers, issuer: OutpostIssuer) -> SyncDesk:
         plane, settings = self._plane, self._plane.settings
         return SyncDesk(
             gatekeeper=gatekeeper,
@@ -154,7 +165,40 @@ class Server:
             presence=Presence(self._words, plane.clock, settings.status_write_seconds * 1000),
             clock=plane.clock,
             chance=plane.chance,
+            callers=callers,
+            clones=Clones(plane.store, plane.clock),
+            locks=plane.locks,
+            trust=self._trust,
         )
+
+    async def _watch_trust(self) -> None:
+        """Take up what changed with CAs and ingresses, whatever process changed it, until cancelled."""
+        plane, settings = self._plane, self._plane.settings
+        while True:
+            await asyncio.sleep(TRUST_LOOK_SECONDS)
+            try:
+                if settings.ingress:
+                    self._revoked = await plane.ingresses.revoked_serials()
+                if not await plane.board.refresh():
+                    continue
+                self._identity = await plane.setup.server_identity(settings.hosts, self._trust())
+            except (ControlPlaneError, TrustError) as error:
+                telemetry.log(telemetry.Event.MAINTENANCE_FAILED, level=40, kind="trust", code=error.code)
+                continue
+            telemetry.log(telemetry.Event.AUTHORITIES_CHANGED, number=len(self._trust().roots))
+            if self._sync is not None:
+                self._sync.rotate()
+
+    def _trust(self) -> Trust:
+        return self._plane.board.current
+
+    def _client_roots(self) -> bytes:
+        """PEM of what clients must be under: gRPC believes each certificate of it by itself."""
+        anchors = self._trust().anchors
+        if self._roots_of is not anchors:
+            self._roots_of = anchors
+            self._roots_pem = certificates_pem((*anchors.roots, *anchors.intermediates))
+        return self._roots_pem
 
     async def _end_expired(self, streams: Streams) -> None:
         """End streams whose certificate's time is over, until cancelled."""
@@ -182,7 +226,7 @@ class Server:
             await asyncio.sleep(MAINTENANCE_SECONDS)
             settings = self._plane.settings
             try:
-                fresh = await self._plane.setup.server_identity(settings.trust_domain, settings.hosts)
+                fresh = await self._plane.setup.server_identity(settings.hosts, self._trust())
             except (ControlPlaneError, TrustError, OSError) as error:
                 telemetry.log(telemetry.Event.MAINTENANCE_FAILED, kind="server", message=type(error).__name__)
             else:

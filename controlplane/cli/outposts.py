@@ -28,6 +28,13 @@ class Duration(click.ParamType[int]):
         return int(number) * TTL_UNITS[unit]
 
 
+def terms_of(options: dict[str, Any]) -> Any:
+    """Under which terms a join token is made."""
+    from controlplane.services.administer import Terms
+
+    return Terms(options["ttl"], options.get("logical", ""), options["source"])
+
+
 @click.group()
 def outpost() -> None:
     """Register, list, show and revoke outposts."""
@@ -37,6 +44,8 @@ def outpost() -> None:
 @click.argument("name")
 @out.org_option
 @click.option("--ttl", type=Duration(), default="15m", show_default=True, help="life of the join token")
+@click.option("--logical", default="", help="logical outpost of which this one is a replica  [default: its own name]")
+@click.option("--source", default="", help="only callers from this network may use the token, such as 192.0.2.0/24")
 @click.option(
     "--token-file", type=click.Path(path_type=Path), help="write the token here, mode 0600, instead of showing it"
 )
@@ -49,7 +58,9 @@ def register(name: str, org: str, token_file: Path | None, state: Path, output: 
 
     async def work(plane: Any) -> Any:
         door = await plane.door()
-        return await plane.administration.register(org, name, options["ttl"], door), door
+        return await plane.administration.register(
+            org, name, Terms(options["ttl"], options["logical"] or "", options["source"] or ""), door
+        ), door
 
     with reserved(token_file, output) as keep:
         registered, door = out.on_plane(state, output, work)

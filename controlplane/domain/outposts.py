@@ -121,6 +121,9 @@ class Outpost:
         advanced_ms: when the certificate in use was used first.
         recoveries: in a row, without a regular renewal between them.
         alert_sources: addresses of the two holders behind ``alert``.
+        lock_order: signed order to wipe, canonical JSON; empty when there is none.
+        lock_signatures: key ids and signatures of the order, hex.
+        lock_confirmed_ms: when the outpost said that it obeys.
     """
 
     id: str
@@ -148,6 +151,14 @@ class Outpost:
     recoveries: int = 0
     alert_sources: tuple[str, ...] = ()
     alert_ms: int = 0
+    lock_order: str = ""
+    lock_signatures: tuple[tuple[str, str], ...] = ()
+    lock_confirmed_ms: int = 0
+
+    @property
+    def is_order_out(self) -> bool:
+        """Whether an order to wipe is to be sent: nobody said yet that it is obeyed."""
+        return bool(self.lock_order) and not self.lock_confirmed_ms
 
     @property
     def site(self) -> str:
@@ -259,7 +270,7 @@ def enrolled(outpost: Outpost, joining: Joining, now_ms: int) -> Outpost:
             field="audit_log_public_key",
             next_step="run the command on the state folder of that outpost, or register a new outpost",
         )
-    sequence = outpost.join_sequence + 1
+    sequence = outpost.join_sequence + (2 if outpost.next_serial else 1)  # above every certificate of before
     return Outpost(
         id=outpost.id,
         name=outpost.name,

@@ -20,6 +20,7 @@ class CertificateRecord:
         leaf_der: the signed leaf, empty while it is only intended.
         sequence: join sequence of the outpost once this certificate is used.
         source: address that asked for it.
+        issuer: key id of the CA that signs it, 64 hex digits.
     """
 
     serial: str
@@ -32,6 +33,7 @@ class CertificateRecord:
     leaf_der: bytes = b""
     sequence: int = 0
     source: str = ""
+    issuer: str = ""
 
 
 class DeliveryState(StrEnum):

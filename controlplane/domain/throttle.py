@@ -160,6 +160,11 @@ class Admission:
         return known[1]
 
 
+def recovery_throttled() -> ThrottledError:
+    """The answer to a source that asks for too many recoveries."""
+    return ThrottledError("too many recoveries from here at once", next_step="it is tried again by itself")
+
+
 def throttled_error() -> ThrottledError:
     """The answer to a source that failed too often."""
     return ThrottledError(

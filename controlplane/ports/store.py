@@ -8,6 +8,7 @@ from certs.issue import IssuanceIntent
 from controlplane.domain.changes import Change, Changed
 from controlplane.domain.orgs import Org
 from controlplane.domain.replicas import Replica
+from controlplane.ports.authorities import AuthorityRows, Ingresses
 from controlplane.ports.fleet import Certificates, ClientKeys, Outposts, QuotaRows, Tokens
 from controlplane.ports.logs import AuditEntries
 from controlplane.ports.releases import Releases, RoleKeys
@@ -151,6 +152,16 @@ class Store(Protocol):
     @property
     def replicas(self) -> Replicas:
         """Serving processes."""
+        ...
+
+    @property
+    def authorities(self) -> AuthorityRows:
+        """Generations of CAs."""
+        ...
+
+    @property
+    def ingresses(self) -> Ingresses:
+        """Certificates of ingresses."""
         ...
 
     def for_org(self, org: str) -> OrgSpace:

@@ -5,17 +5,25 @@ from collections.abc import Sequence
 
 from outpost_wire.v1 import audit_pb2, enrollment_pb2, sync_pb2
 
+from certs.csr import MAX_REQUEST_BYTES
 from certs.keys import ED25519_PUBLIC_KEY_BYTES
+from certs.recover import MAX_NONCE_BYTES, MAX_PROOF_BYTES
+from controlplane.domain.boots import BOOT_ID, Hello
 from controlplane.domain.errors import InputError
-from controlplane.domain.outposts import BOOT_ID
+from controlplane.domain.outposts import Outpost
 from controlplane.services.delivery import OfferPlan
 from controlplane.services.enroll import Enrolled, EnrollmentCall
 from controlplane.services.ingest import Appended, Upload
-from controlplane.services.renew import Renewed
+from controlplane.services.recover import Recovered, RecoveryCall
+from controlplane.services.renew import RenewalCall, Renewed
 
 PROTOCOL_VERSION = 1
 # Bounds of the wire, in bytes unless said otherwise.
 MAX_ORG = 31
+MAX_OUTPOST_ID = 19
+MAX_ISSUERS = 4  # entries
+SERIAL = re.compile(r"[0-9a-f]{1,40}")
+SEQUENCE_LIMIT = 1 << 53  # a sequence counts enrollments and renewals; beyond this it is none
 VERSION = re.compile(r"[0-9A-Za-z.+~_-]{0,32}")  # of software; it is shown on terminals, so no controls
 WORD = re.compile(r"[0-9A-Za-z._-]*")  # of health: functions, states and codes; stored, and shown on terminals
 MAX_HELD_FILES = 256  # entries
@@ -84,8 +92,85 @@ def enrollment_answer(
         join_sequence=enrolled.outpost.join_sequence,
         now_ms=enrolled.now_ms,
         sync_endpoints=sync_endpoints[1 : 1 + MAX_ENDPOINTS],
-        issuer_der=enrolled.chain.leaf_and_issuers[1:2],
+        issuer_der=enrolled.chain.known_issuers[:MAX_ISSUERS],
+        logical=enrolled.outpost.site,
     )
+
+
+def challenge(message: enrollment_pb2.ChallengeRequest) -> tuple[str, str]:
+    """Org and outpost that a stranger names."""
+    require(len(message.org) <= MAX_ORG, "org")
+    require(len(message.outpost_id) <= MAX_OUTPOST_ID, "outpost_id")
+    return message.org, message.outpost_id
+
+
+def recovery_call(message: enrollment_pb2.RecoverRequest, source: str) -> RecoveryCall:
+    """What a stranger sent to recover."""
+    require(len(message.org) <= MAX_ORG, "org")
+    require(len(message.outpost_id) <= MAX_OUTPOST_ID, "outpost_id")
+    require(len(message.nonce) <= MAX_NONCE_BYTES, "nonce")
+    require(len(message.csr_der) <= MAX_REQUEST_BYTES, "csr_der")
+    require(message.join_sequence < SEQUENCE_LIMIT, "join_sequence")
+    require(SERIAL.fullmatch(message.serial) is not None, "serial")
+    require(len(message.proof) <= MAX_PROOF_BYTES, "proof")
+    require(BOOT_ID.fullmatch(message.boot_id) is not None, "boot_id")
+    require(VERSION.fullmatch(message.software_version) is not None, "software_version")
+    return RecoveryCall(
+        org=message.org,
+        outpost_id=message.outpost_id,
+        nonce=message.nonce,
+        csr_der=message.csr_der,
+        join_sequence=message.join_sequence,
+        serial=message.serial,
+        proof=message.proof,
+        boot_id=message.boot_id,
+        caller_ms=message.now_ms,
+        source=source,
+    )
+
+
+def recovery_answer(recovered: Recovered, sync_endpoints: Sequence[str]) -> enrollment_pb2.RecoverResponse:
+    """A certificate for a proof of the bound key."""
+    return enrollment_pb2.RecoverResponse(
+        chain_der=recovered.chain.leaf_and_issuers,
+        trust_bundle_der=recovered.chain.roots,
+        join_sequence=recovered.join_sequence,
+        now_ms=recovered.now_ms,
+        sync_endpoints=sync_endpoints[:MAX_ENDPOINTS],
+        issuer_der=recovered.chain.known_issuers[:MAX_ISSUERS],
+    )
+
+
+def renewal_call(message: sync_pb2.RenewRequest, source: str) -> RenewalCall:
+    """What an outpost asks for its next certificate with."""
+    require(message.join_sequence < SEQUENCE_LIMIT, "join_sequence")
+    require(BOOT_ID.fullmatch(message.boot_id) is not None, "boot_id")
+    return RenewalCall(message.csr_der, message.join_sequence, message.boot_id, source)
+
+
+def hello(message: sync_pb2.Hello, source: str) -> Hello:
+    """What a start says of itself; its fields were checked."""
+    return Hello(message.boot_id, message.software_version, source)
+
+
+def question(nonce: str, now_ms: int) -> bytes:
+    """An offer of nothing, whose nonce only somebody who lives can send back."""
+    return offer(nonce, now_ms, b"")
+
+
+def rotate_now(spread_seconds: int) -> bytes:
+    """Renew at a random moment."""
+    return sync_pb2.SyncDown(rotate_now=sync_pb2.RotateNow(spread_seconds=spread_seconds)).SerializeToString()
+
+
+def lock(outpost: Outpost) -> bytes:
+    """The signed order to wipe."""
+    signatures = [
+        sync_pb2.LockSignature(key_id=key_id, signature=bytes.fromhex(signature))
+        for key_id, signature in outpost.lock_signatures
+    ]
+    order = sync_pb2.Lock(reason=outpost.reason[:MAX_CODE], order=outpost.lock_order.encode(), signatures=signatures)
+    return sync_pb2.SyncDown(lock=order).SerializeToString()
 
 
 def check_hello(message: sync_pb2.Hello) -> dict[str, bytes]:
@@ -104,6 +189,7 @@ def check_hello(message: sync_pb2.Hello) -> dict[str, bytes]:
     require(VERSION.fullmatch(message.software_version) is not None, "software_version")
     require(BOOT_ID.fullmatch(message.boot_id) is not None, "boot_id")
     require(len(message.held) <= MAX_HELD_FILES, "held")
+    require(len(message.trust_bundle_sha256) in (0, SHA256_BYTES), "trust_bundle_sha256")
     for file in message.held:
         require(len(file.name.encode()) <= MAX_FILE_NAME and len(file.sha256) == SHA256_BYTES, "held")
     return {file.name: file.sha256 for file in message.held}
@@ -173,6 +259,7 @@ def status(message: sync_pb2.Status) -> dict[str, object]:
     """A heartbeat as plain JSON: names, codes and totals."""
     require(len(message.health) <= MAX_FUNCTIONS and len(message.tiers) <= MAX_TIERS, "health")
     require(_is_word(message.state, MAX_STATE), "state")
+    require(len(message.trust_bundle_sha256) in (0, SHA256_BYTES), "trust_bundle_sha256")
     require(VERSION.fullmatch(message.active_revision) is not None, "active_revision")
     require(VERSION.fullmatch(message.software_version) is not None, "software_version")
     for each in message.health:
@@ -189,6 +276,7 @@ def status(message: sync_pb2.Status) -> dict[str, object]:
         "workers": message.workers,
         "software_version": message.software_version,
         "clock_ms": message.now_ms,
+        "trust_bundle": message.trust_bundle_sha256.hex(),
         "health": {each.function: each.code or each.state for each in message.health},
     }
 
@@ -199,6 +287,7 @@ def renewal_answer(renewed: Renewed) -> sync_pb2.RenewResponse:
         chain_der=renewed.chain.leaf_and_issuers,
         trust_bundle_der=renewed.chain.roots,
         join_sequence=renewed.join_sequence,
+        issuer_der=renewed.chain.known_issuers[:MAX_ISSUERS],
     )
 
 

@@ -16,13 +16,21 @@ import grpc.aio
 
 from controlplane import telemetry
 from controlplane.domain.errors import ControlPlaneError, StateError
-from controlplane.domain.outposts import Act, IdentityRefusedError, IdentitySupersededError
+from controlplane.domain.outposts import (
+    Act,
+    IdentityRefusedError,
+    IdentitySupersededError,
+    OutpostLockedError,
+    OutpostRevokedError,
+)
+from controlplane.rpc import codec
 from controlplane.services.delivery import Holding, OfferPlan
 from controlplane.services.identity import Gatekeeper, Principal
 from controlplane.services.views import OrgView
 
 WRITERS = 64  # streams that are written to at the same time: 64 offers of 64 KiB inline are 4 MiB in flight
 PLACE_SECONDS = 1.0  # a peer that reads so slowly keeps its writer, but not the writer's place
+ORDER_SECONDS = 20.0  # a locked stream stays open for the order to wipe, and for the word that it is obeyed
 EXPIRY_LOOK_SECONDS = 1.0  # between two looks for streams whose certificate ended
 NO_HOLDING = Holding(b"", {})
 
@@ -43,10 +51,12 @@ class Stream:
         "held",
         "left",
         "offered",
+        "order_out",
         "outbox",
         "plans",
         "principal",
         "task",
+        "trust_bundle",
         "writing",
     )
 
@@ -62,6 +72,8 @@ class Stream:
         self.plans: tuple[tuple[str, OfferPlan], ...] = ()  # nonce and plan of unanswered offers, oldest first
         self.outbox: tuple[bytes, ...] = ()  # messages to be written before the next offer
         self.writing = False
+        self.order_out = False  # an order to wipe was sent: nothing else is said any more
+        self.trust_bundle = b""  # digest of the roots that the outpost believes, or was asked to take up
 
     def finish(self, error: ControlPlaneError) -> None:
         """End with an error; the first one counts."""
@@ -236,10 +248,29 @@ class Streams:
         for stream in list(self._all()):
             stream.leave()
 
+    def everyone(self) -> Iterator[Stream]:
+        """Every live stream, as they are now."""
+        return iter(list(self._all()))
+
+    def tell_one(self, stream: Stream, messages: tuple[bytes, ...]) -> None:
+        """Write messages to a stream, before the next offer."""
+        if messages:
+            stream.outbox = (*stream.outbox, *messages)
+            if self.line is not None:
+                self.line.add(stream)
+
     def _judge(self, stream: Stream, view: OrgView) -> None:
         outpost = view.outposts[stream.principal.outpost_id]
         try:
             self._gatekeeper.authorise(stream.principal, Act.SYNC)
+        except (OutpostLockedError, OutpostRevokedError) as error:
+            if outpost.is_order_out and not stream.order_out and stream.principal.serial in outpost.draining:
+                stream.order_out = True  # it stays open for the order, and for the word that it is obeyed
+                self.tell_one(stream, (codec.lock(outpost),))
+                asyncio.get_running_loop().call_later(ORDER_SECONDS, stream.finish, error)
+            elif not stream.order_out:
+                stream.finish(error)
+            return
         except ControlPlaneError as error:
             stream.finish(error)
             return

@@ -6,7 +6,7 @@ whenever something changed; a new set is one message, made once for all outposts
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -16,22 +16,29 @@ from outpost_wire.v1 import sync_pb2, sync_pb2_grpc
 
 from controlplane import telemetry
 from controlplane.domain.errors import RefusedError
-from controlplane.domain.outposts import Act
+from controlplane.domain.outposts import Act, IdentitySupersededError, OutpostLockedError, OutpostRevokedError
 from controlplane.domain.throttle import Admission
 from controlplane.ports.world import Chance, Clock
 from controlplane.rpc import codec
-from controlplane.rpc.callers import identified, org_of
+from controlplane.rpc.callers import Callers
 from controlplane.rpc.streams import Line, Stream, Streams
+from controlplane.services.clones import Clones, Sighting
 from controlplane.services.delivery import DeliveryDesk, OfferPlan
-from controlplane.services.identity import Gatekeeper
+from controlplane.services.identity import Gatekeeper, Principal
+from controlplane.services.locks import Locks
 from controlplane.services.presence import Presence
 from controlplane.services.renew import Renewal
+from controlplane.services.trust import Trust
 from controlplane.services.views import Views
 
 HELLO_SECONDS = 10.0  # from the start of a stream to its Hello
 DRAIN_SECONDS = 1.0  # for the last messages of a stop
 LEAST_SPREAD_SECONDS = 10  # reconnects after a stop are spread over at least this time
 MOST_SPREAD_SECONDS = 300
+ANSWER_SECONDS = 10.0  # for a superseded holder to prove that it lives
+OBEY_SECONDS = 20.0  # for an outpost to say that it obeys an order to wipe
+ROTATE_SPREAD_SECONDS = 60  # renewals after a change of CAs are spread over this time
+LOCKED = "LOCKED"  # state of an outpost that obeys
 NONCE_BYTES = 16
 KEPT_OFFERS = 4  # unanswered offers of a stream whose answers still count
 CHUNK_BYTES = 65_536  # sync.proto: FetchChunk.data
@@ -56,6 +63,10 @@ class SyncDesk:
     presence: Presence
     clock: Clock
     chance: Chance
+    callers: Callers
+    clones: Clones
+    locks: Locks
+    trust: Callable[[], Trust]
 
 
 class SyncService(sync_pb2_grpc.SyncServicer):
@@ -72,8 +83,15 @@ class SyncService(sync_pb2_grpc.SyncServicer):
     async def Sync(self, request_iterator: AsyncIterator[sync_pb2.SyncUp], context: Any) -> None:  # noqa: N802
         """One stream of an outpost."""
         desk = self._desk
-        desk.admission.admit(org_of(context), desk.clock.monotonic() * 1000)
-        principal = await identified(desk.gatekeeper, context, Act.SYNC)
+        desk.admission.admit(desk.callers.org(context), desk.clock.monotonic() * 1000)
+        try:
+            principal = await desk.callers.identified(context, Act.SYNC)
+        except (OutpostLockedError, OutpostRevokedError):
+            await self._order(context)
+            raise
+        except IdentitySupersededError:
+            await self._question_retired(context)
+            raise
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("a handler runs in a task")
@@ -105,7 +123,7 @@ class SyncService(sync_pb2_grpc.SyncServicer):
 
     async def Fetch(self, request: sync_pb2.FetchRequest, context: Any) -> None:  # noqa: N802
         """Bytes of a file by hash."""
-        principal = await identified(self._desk.gatekeeper, context, Act.SYNC)
+        principal = await self._desk.callers.identified(context, Act.SYNC)
         codec.require(len(request.sha256) == codec.SHA256_BYTES, "sha256")
         async for part in self._desk.delivery.fetch(principal, request.sha256, request.offset):
             self._desk.gatekeeper.authorise(principal, Act.SYNC)
@@ -114,8 +132,9 @@ class SyncService(sync_pb2_grpc.SyncServicer):
 
     async def Renew(self, request: sync_pb2.RenewRequest, context: Any) -> sync_pb2.RenewResponse:  # noqa: N802
         """Fresh key, fresh leaf."""
-        principal = await identified(self._desk.gatekeeper, context, Act.RENEW)
-        renewed = await self._desk.renewal.renew(principal, request.csr_der, request.join_sequence)
+        principal = await self._desk.callers.identified(context, Act.RENEW)
+        call = codec.renewal_call(request, self._desk.callers.source(context))
+        renewed = await self._desk.renewal.renew(principal, call)
         return codec.renewal_answer(renewed)
 
     async def _serve(self, stream: Stream) -> None:
@@ -129,30 +148,91 @@ class SyncService(sync_pb2_grpc.SyncServicer):
             await stream.context.write(codec.drain(LEAST_SPREAD_SECONDS))
             return
         await self._say(stream)
-        if self._told_first:
-            stream.outbox = (*stream.outbox, *self._told_first)
-            await self._say(stream)
+        stream.outbox = (*stream.outbox, *self._told_first, *self._rotation(stream))
+        await self._say(stream)
         read, authorise, principal = stream.context.read, self._desk.gatekeeper.authorise, stream.principal
         while True:
             message = await read()
             if message is grpc.aio.EOF:
                 return
+            if stream.order_out:
+                await self._obeyed(stream, message)
+                continue
             authorise(principal, Act.SYNC)
             self._heard(stream, message)
             del message  # or every stream would hold its last one until the next comes
 
     async def _hello(self, stream: Stream) -> None:
-        try:
-            async with asyncio.timeout(HELLO_SECONDS):
-                first = await stream.context.read()
-        except TimeoutError:
-            raise HelloMissingError("no Hello came in time", next_step="open the stream again") from None
-        if first is grpc.aio.EOF or first.WhichOneof("message") != "hello":
-            raise codec.SyncProtocolError("the first message of a stream is Hello", field="message")
-        hello = first.hello
+        hello = await read_hello(stream.context)
         stream.held = self._desk.delivery.holding(codec.check_hello(hello))
         stream.boot_id = hello.boot_id
-        await self._desk.delivery.hello(stream.principal, hello.boot_id, hello.software_version)
+        stream.trust_bundle = hello.trust_bundle_sha256
+        source = self._desk.callers.source(stream.context)
+        try:
+            await self._desk.delivery.hello(stream.principal, codec.hello(hello, source))
+        except IdentitySupersededError:
+            await self._question(stream.context, stream.principal, Sighting(hello.boot_id, source))
+            raise
+
+    def rotate(self) -> None:
+        """Ask those outposts to renew that do not know whom to believe by now, or whose issuing CA is to go."""
+        for stream in self._streams.everyone():
+            self._streams.tell_one(stream, self._rotation(stream))
+
+    def _rotation(self, stream: Stream) -> tuple[bytes, ...]:
+        trust = self._desk.trust()
+        if stream.trust_bundle == trust.bundle_sha256 and stream.principal.issuer not in trust.tainted:
+            return ()
+        stream.trust_bundle = trust.bundle_sha256  # asked once on each stream
+        return (codec.rotate_now(ROTATE_SPREAD_SECONDS),)
+
+    async def _question_retired(self, context: Any) -> None:
+        """A certificate that another one replaced: late bytes of the outpost, or a clone that lives."""
+        principal = self._desk.callers.proved(context)
+        if await self._desk.clones.is_retired(principal):
+            hello = await read_hello(context)
+            codec.check_hello(hello)
+            await self._question(context, principal, Sighting(hello.boot_id, self._desk.callers.source(context)))
+
+    async def _question(self, context: Any, principal: Principal, sighting: Sighting) -> None:
+        """Ask a superseded holder of an identity whether it lives; the dead do not answer, whatever arrives of them.
+
+        Raises:
+            OutpostLockedError: it lives: two machines hold one identity, which is locked now.
+        """
+        nonce = self._desk.chance.token_bytes(NONCE_BYTES).hex()
+        await context.write(codec.question(nonce, self._desk.clock.now_ms()))
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                while (message := await context.read()) is not grpc.aio.EOF:
+                    kind = message.WhichOneof("message")
+                    if kind in ("ack", "nack") and getattr(message, kind).nonce == nonce:
+                        raise await self._desk.clones.found(principal, sighting)
+        except TimeoutError:
+            return
+
+    async def _order(self, context: Any) -> None:
+        """Send a locked outpost the order to wipe, until it says that it obeys."""
+        desk, principal = self._desk, self._desk.callers.proved(context)
+        outpost = desk.views.held(principal.org).outposts.get(principal.outpost_id)
+        if outpost is None or not outpost.is_order_out or principal.serial not in outpost.draining:
+            return
+        await read_hello(context)
+        await context.write(codec.lock(outpost))
+        try:
+            async with asyncio.timeout(OBEY_SECONDS):
+                while (message := await context.read()) is not grpc.aio.EOF:
+                    if message.WhichOneof("message") == "status" and message.status.state == LOCKED:
+                        await desk.locks.confirmed(principal)
+                        return
+        except TimeoutError:
+            return
+
+    async def _obeyed(self, stream: Stream, message: sync_pb2.SyncUp) -> None:
+        """After an order was sent on a live stream, nothing counts but the word that it is obeyed."""
+        if message.WhichOneof("message") == "status" and message.status.state == LOCKED:
+            await self._desk.locks.confirmed(stream.principal)
+            self._desk.gatekeeper.authorise(stream.principal, Act.SYNC)  # refuses: it is locked
 
     def _heard(self, stream: Stream, message: sync_pb2.SyncUp) -> None:
         match message.WhichOneof("message"):
@@ -215,6 +295,24 @@ class SyncService(sync_pb2_grpc.SyncServicer):
         if body is None:
             body = self._bodies[plan] = codec.offer_body(plan)
         return codec.offer(nonce, desk.clock.now_ms(), body)
+
+
+async def read_hello(context: Any) -> sync_pb2.Hello:
+    """The first message of a stream.
+
+    Raises:
+        HelloMissingError: not in time.
+        SyncProtocolError: another message.
+    """
+    try:
+        async with asyncio.timeout(HELLO_SECONDS):
+            first = await context.read()
+    except TimeoutError:
+        raise HelloMissingError("no Hello came in time", next_step="open the stream again") from None
+    if first is grpc.aio.EOF or first.WhichOneof("message") != "hello":
+        raise codec.SyncProtocolError("the first message of a stream is Hello", field="message")
+    hello: sync_pb2.Hello = first.hello
+    return hello
 
 
 def _answered(stream: Stream, nonce: str) -> OfferPlan | None:

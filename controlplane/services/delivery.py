@@ -13,6 +13,7 @@ from weakref import WeakValueDictionary
 
 from controlplane import telemetry
 from controlplane.domain import offers
+from controlplane.domain.boots import Hello
 from controlplane.domain.errors import InputError, NotFoundError
 from controlplane.domain.offers import SetFile, SignedRelease
 from controlplane.domain.records import Delivery, DeliveryState
@@ -94,16 +95,18 @@ class DeliveryDesk:
             found = self._holdings[digest] = Holding(digest, dict(files))
         return found
 
-    async def hello(self, principal: Principal, boot_id: str, software_version: str) -> None:
+    async def hello(self, principal: Principal, said: Hello) -> None:
         """An outpost opened its stream.
 
         Raises:
-            IdentitySupersededError: a start that another one followed came back; the anomaly is marked.
+            IdentitySupersededError: a later start of the outpost has spoken.
+            OutpostLockedError: two starts with one counter: the identity is locked.
             StateError: the store failed.
         """
         known = self._views.held(principal.org).outposts.get(principal.outpost_id)
-        if known is None or (known.boot_id, known.software_version) != (boot_id, software_version):
-            await self._words.hello(principal, boot_id, software_version)
+        new = (said.boot_id, said.software_version, said.source)
+        if known is None or (known.boot_id, known.software_version, known.boot_source) != new:
+            await self._words.hello(principal, said)
 
     async def plan(self, principal: Principal, held: Holding) -> OfferPlan | None:
         """The newest set against what the outpost holds; None when the org has no set yet."""

@@ -5,7 +5,7 @@ Order: throttle -> keyed hash looked up -> request read, possession proved -> th
 A bad request burns nothing. The same request may retry and gets the same leaf.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from certs.csr import VerifiedRequest, read_request
 from certs.errors import TrustError
@@ -16,8 +16,9 @@ from controlplane import telemetry
 from controlplane.domain import join, outposts
 from controlplane.domain.errors import ControlPlaneError
 from controlplane.domain.join import JoinToken, Redemption, TokenRefusedError
-from controlplane.domain.orgs import OrgNameError, OrgUnknownError
-from controlplane.domain.outposts import Outpost, OutpostState
+from controlplane.domain.orgs import OPERATOR, OrgNameError, checked_id
+from controlplane.domain.outposts import Joining, Outpost, OutpostState
+from controlplane.domain.records import CertificateRecord
 from controlplane.domain.throttle import (
     BAD_TOKENS_PER_ORG,
     BAD_TOKENS_PER_SOURCE,
@@ -28,7 +29,7 @@ from controlplane.domain.throttle import (
 )
 from controlplane.ports.store import OrgSpace, Store
 from controlplane.ports.world import Clock
-from controlplane.services.issuance import Chain, OutpostIssuer
+from controlplane.services.issuance import Chain, OutpostIssuer, stamped
 from outpost.core.bundle import names
 
 MAX_VERSION_BYTES = 32  # enrollment.proto
@@ -90,7 +91,9 @@ class Enrollment:
             ThrottledError: too many bad tokens from this source or for this org.
             TokenRefusedError: no such token, whatever the cause.
             TokenExpiredError: told only when the secret matches; so are TokenUsedError and ClockSkewError.
+            TokenSourceError: so is this.
             OutpostRevokedError: the outpost was revoked before it enrolled.
+            AuditKeyChangedError: it enrolls anew without its audit log.
             CertificateRequestError: the request; nothing is spent.
         """
         if self._by_source.is_over(call.source, self._moment_ms()):
@@ -111,16 +114,17 @@ class Enrollment:
             raise
 
     async def _match(self, call: EnrollmentCall) -> tuple[OrgSpace, JoinToken]:
-        """The stored row behind a secret, or the one refusal that all strangers get."""
-        token = None
-        try:
-            space = self._store.for_org(call.org)
-            if len(call.secret) == SECRET_BYTES:
-                async with space.read() as transaction:
-                    token = await transaction.tokens.match(secret_digest(self._pepper, call.secret))
-        except (OrgNameError, OrgUnknownError):
-            raise self._refusal(call) from None
-        if token is None:
+        """The stored row behind a secret, or the one refusal that all strangers get.
+
+        Whatever is wrong, the same is done: a keyed hash, a look at the list of orgs, and a look for a row; for an org
+        that is not here in the operator's own space, which has none.
+        """
+        secret = call.secret if len(call.secret) == SECRET_BYTES else bytes(SECRET_BYTES)
+        digest = secret_digest(self._pepper, secret)
+        space = await known_space(self._store, call.org)
+        async with space.read() as transaction:
+            token = await transaction.tokens.match(digest)
+        if token is None or len(call.secret) != SECRET_BYTES or space.org != call.org:
             raise self._refusal(call)
         return space, token
 
@@ -141,55 +145,66 @@ class Enrollment:
         self, space: OrgSpace, token: JoinToken, request: VerifiedRequest, call: EnrollmentCall
     ) -> Enrolled:
         now_ms = self._clock.now_ms()
-        if join.judge(token, request.request_sha256, call.caller_ms, now_ms) is Redemption.RETRY:
+        if _judged(token, request, call, now_ms) is Redemption.RETRY:
             return await self._answer_again(space, token, request)
         identity = OutpostIdentity(self._issuer.trust_domain, space.org, token.outpost_id)
-        issuance, record = self._issuer.prepare(identity, request, now_ms // 1000)
+        issuance = self._issuer.prepare(identity, request, now_ms // 1000)
+        serial = issuance.record.serial
         async with space.write() as transaction:
             outpost = await transaction.outposts.get(token.outpost_id)
-            if outpost.state is OutpostState.REVOKED:
-                raise outposts.revoked_error(outpost)
-            won = await transaction.tokens.spend(token, request.request_sha256, record.serial, now_ms)
+            won = await transaction.tokens.spend(token, request.request_sha256, serial, now_ms)
             if won:
-                active = outposts.enrolled(outpost, record.serial, call.audit_public_key, now_ms)
+                joining = Joining(serial, call.audit_public_key, call.source, token.anew)
+                active = outposts.enrolled(outpost, joining, now_ms)
+                record = stamped(issuance, active.join_sequence, call.source)
                 await transaction.outposts.save(active)
                 await transaction.certificates.intend(record)
             else:  # another call was faster: judge the row as it is now
                 token = await transaction.tokens.match(token.digest) or token
         if not won:
-            join.judge(token, request.request_sha256, call.caller_ms, now_ms)
+            _judged(token, request, call, now_ms)
             return await self._answer_again(space, token, request)
-        telemetry.log(
-            telemetry.Event.ENROLLED,
-            org=space.org,
-            outpost=identity.outpost,
-            serial=record.serial,
-            source=call.source,
-        )
-        return await self._answer(space, await self._issuer.finish(space, issuance), identity.outpost)
+        told = {"org": space.org, "outpost": identity.outpost, "serial": serial, "source": call.source}
+        telemetry.log(telemetry.Event.ENROLLED, **told)  # type: ignore[arg-type]
+        return await self._answer(space, await self._issuer.finish(space, issuance), record)
 
     async def _answer_again(self, space: OrgSpace, token: JoinToken, request: VerifiedRequest) -> Enrolled:
         """The leaf of an earlier call with the same request; signed now if that call died before."""
         async with space.read() as transaction:
             record = await transaction.certificates.get(token.serial)
             outpost = await transaction.outposts.get(token.outpost_id)
-        if outpost.state is OutpostState.REVOKED:
-            raise outposts.revoked_error(outpost)
+        if outpost.state in (OutpostState.REVOKED, OutpostState.LOCKED):
+            raise outposts.ended_error(outpost)
         if record is None:
             raise LookupError("a spent token has no recorded issuance")
         if record.leaf_der:
-            return await self._answer(space, self._issuer.chain(record.leaf_der), outpost.id)
+            return await self._answer(space, self._issuer.chain(record.leaf_der, record.issuer), record)
         identity = OutpostIdentity(self._issuer.trust_domain, space.org, outpost.id)
         again = self._issuer.prepare_again(identity, request, record)
-        return await self._answer(space, await self._issuer.finish(space, again), outpost.id)
+        return await self._answer(space, await self._issuer.finish(space, again), record)
 
-    async def _answer(self, space: OrgSpace, chain: Chain, outpost_id: str) -> Enrolled:
+    async def _answer(self, space: OrgSpace, chain: Chain, record: CertificateRecord) -> Enrolled:
         async with space.read() as transaction:
-            outpost = await transaction.outposts.get(outpost_id)
+            outpost = await transaction.outposts.get(record.outpost_id)
             newest = await transaction.releases.newest()
             contents = await transaction.releases.contents(newest) if newest else {}
         root = max((names.root_version(name), name) for name in contents)[1]
-        return Enrolled(space.org, outpost, chain, contents[root], self._clock.now_ms())
+        told = replace(outpost, join_sequence=record.sequence)
+        return Enrolled(space.org, told, chain, contents[root], self._clock.now_ms())
+
+
+async def known_space(store: Store, org: str) -> OrgSpace:
+    """The space of an org that a stranger names, or the operator's when there is none: as much work for either."""
+    try:
+        name = checked_id(org)
+    except OrgNameError:
+        name = OPERATOR
+    known = await store.heads((name,))
+    return store.for_org(name if name in known else OPERATOR)
+
+
+def _judged(token: JoinToken, request: VerifiedRequest, call: EnrollmentCall, now_ms: int) -> Redemption:
+    return join.judge(token, request.request_sha256, call.caller_ms, call.source, now_ms)
 
 
 def _a_minute(limit: int) -> Rate:

@@ -5,10 +5,13 @@ what may change meanwhile (expiry, revocation, a newer certificate) is judged ea
 old view: before it is, the view is compared with the store once.
 """
 
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 
+from cryptography import x509
+
 from certs.errors import TrustError
-from certs.verify import TrustAnchors, VerifiedOutpost, verify_outpost_chain
+from certs.verify import TrustAnchors, VerifiedOutpost, verify_ingress_chain, verify_outpost_chain
 from controlplane import telemetry
 from controlplane.domain import outposts
 from controlplane.domain.errors import ControlPlaneError, NotFoundError
@@ -17,6 +20,8 @@ from controlplane.ports.store import Store
 from controlplane.ports.world import Clock
 from controlplane.services.views import Views
 
+KEPT_INGRESSES = 64  # proofs of ingresses that are kept
+INGRESS_PROOF_SECONDS = 1  # how long one is kept: an ingress that was revoked is refused after this time
 KEPT_PROOFS = 50_000  # chains known again by digest, the oldest go first; a record has 0.5 KiB
 
 
@@ -29,26 +34,48 @@ class Principal:
         outpost_id: whose certificate it is.
         serial: of the certificate, hex.
         not_after_ms: end of the certificate; no stream outlives it.
+        issuer: name of the CA that signed it.
     """
 
     org: str
     outpost_id: str
     serial: str
     not_after_ms: int
+    issuer: str = ""
 
 
 class Gatekeeper:
-    """Turns a presented chain into a principal, and authorises what it does."""
+    """Turns a presented chain into a principal, and authorises what it does.
 
-    def __init__(self, store: Store, views: Views, anchors: TrustAnchors, clock: Clock) -> None:
+    Args:
+        anchors: whom to believe, at the moment of the call.
+        revoked: serials of ingresses that are refused.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        views: Views,
+        anchors: Callable[[], TrustAnchors],
+        clock: Clock,
+        revoked: Callable[[], Container[int]] = frozenset,
+    ) -> None:
         self._store = store
+        self._revoked = revoked
+        self._ingresses: dict[bytes, int] = {}  # proved ones by digest, and until when
+        self._ingresses_under: TrustAnchors | None = None
         self._views = views
         self._anchors = anchors
         self._clock = clock
         self._proved: dict[bytes, Principal] = {}
+        self._proved_under: TrustAnchors | None = None
 
     def known(self, digest: bytes) -> Principal | None:
         """The principal behind a chain that was proved before; nothing is authorised by that."""
+        anchors = self._anchors()
+        if anchors is not self._proved_under:  # who is believed changed: every chain is judged anew
+            self._proved.clear()
+            self._proved_under = anchors
         return self._proved.get(digest)
 
     def prove(self, chain: tuple[bytes, ...], digest: bytes = b"") -> Principal:
@@ -62,7 +89,7 @@ class Gatekeeper:
             IdentityRefusedError: the chain proves no outpost of this control plane.
         """
         try:
-            peer = verify_outpost_chain(chain, self._anchors, self._clock.now_ms() // 1000)
+            peer = verify_outpost_chain(chain, self._anchors(), self._clock.now_ms() // 1000)
         except TrustError as error:
             raise IdentityRefusedError(error.message, field=error.field, next_step=error.next_step) from error
         principal = principal_of(peer)
@@ -71,6 +98,26 @@ class Gatekeeper:
             while len(self._proved) > KEPT_PROOFS:
                 del self._proved[next(iter(self._proved))]
         return principal
+
+    def prove_ingress(self, chain: tuple[bytes, ...], digest: bytes) -> None:
+        """Verify the chain of an ingress: what it says of others counts only then.
+
+        Raises:
+            IdentityRefusedError: the chain proves no ingress of this control plane, or one that was revoked.
+        """
+        now_s = self._clock.now_ms() // 1000
+        known = self._ingresses.get(digest, 0)
+        self.known(digest)  # forgets what was proved under other roots
+        if known > now_s and self._ingresses_under is self._proved_under:
+            return
+        try:
+            peer = verify_ingress_chain(chain, self._anchors(), now_s, self._revoked())
+        except TrustError as error:
+            raise IdentityRefusedError(error.message, field=error.field, next_step=error.next_step) from error
+        if self._ingresses_under is not self._proved_under or len(self._ingresses) >= KEPT_INGRESSES:
+            self._ingresses.clear()
+            self._ingresses_under = self._proved_under
+        self._ingresses[digest] = min(peer.not_after, now_s + INGRESS_PROOF_SECONDS)
 
     async def identify(self, chain: tuple[bytes, ...], act: Act) -> Principal:
         """Prove and admit: for callers that come once. Raises as ``prove`` and ``admit``."""
@@ -129,7 +176,8 @@ class Gatekeeper:
         async with self._store.for_org(principal.org).write() as transaction:
             outpost = await transaction.outposts.get(principal.outpost_id)
             if outpost.next_serial == principal.serial:  # not yet advanced by a call beside this one
-                await transaction.outposts.save(outposts.advanced(outpost, principal.serial))
+                now_ms = self._clock.now_ms()
+                await transaction.outposts.save(outposts.advanced(outpost, principal.serial, now_ms))
         await self._views.refresh(principal.org)
         telemetry.log(
             telemetry.Event.FIRST_USE, org=principal.org, outpost=principal.outpost_id, serial=principal.serial
@@ -139,7 +187,8 @@ class Gatekeeper:
 def principal_of(peer: VerifiedOutpost) -> Principal:
     """The principal behind a verified peer."""
     identity = peer.spiffe_id
-    return Principal(identity.org, identity.outpost, f"{peer.serial:x}", peer.not_after * 1000)
+    issuer = x509.load_der_x509_certificate(peer.leaf_der).issuer.rfc4514_string()
+    return Principal(identity.org, identity.outpost, f"{peer.serial:x}", peer.not_after * 1000, issuer)
 
 
 def unknown_identity() -> IdentityRefusedError:

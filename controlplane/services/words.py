@@ -14,14 +14,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from controlplane import telemetry
-from controlplane.domain import outposts
+from controlplane.domain import boots, outposts
+from controlplane.domain.boots import Hello, Start
 from controlplane.domain.changes import Change, ChangeKind
+from controlplane.domain.clones import CloneTrace, cloned
 from controlplane.domain.errors import ControlPlaneError, NotFoundError
-from controlplane.domain.outposts import IdentitySupersededError
+from controlplane.domain.outposts import OutpostState
 from controlplane.domain.records import Delivery, DeliveryState, Heartbeat
 from controlplane.ports.store import OrgTransaction, Store
 from controlplane.ports.world import Clock
 from controlplane.services.identity import Principal
+from controlplane.services.renew import log_clone
 
 SCOPE = "words"
 WINDOW_SECONDS = 0.05  # longest wait of an item for others
@@ -37,8 +40,7 @@ CLOSING_SECONDS = 3.0  # for the last commits at a stop
 @dataclass(frozen=True, slots=True)
 class _Hello:
     principal: Principal
-    boot_id: str
-    software_version: str
+    said: Hello
     verdict: "asyncio.Future[ControlPlaneError | None]"
 
 
@@ -114,16 +116,17 @@ class Words:
         self.failed = 0
         self.dropped = 0
 
-    async def hello(self, principal: Principal, boot_id: str, software_version: str) -> None:
+    async def hello(self, principal: Principal, said: Hello) -> None:
         """An outpost opened its stream; returns when that is in the store.
 
         Raises:
-            IdentitySupersededError: a start that another one followed came back; the anomaly is marked.
+            IdentitySupersededError: a later start of the outpost has spoken; whether this one lives is not known.
+            OutpostLockedError: two starts with one counter: a clone's trace, the identity is locked.
             StateError: the store failed.
         """
         verdict: asyncio.Future[ControlPlaneError | None] = asyncio.get_running_loop().create_future()
         box = self._box(principal.org)
-        box.hellos.append(_Hello(principal, boot_id, software_version, verdict))
+        box.hellos.append(_Hello(principal, said, verdict))
         self._written_soon(principal.org, box)
         refusal = await verdict
         if refusal is not None:
@@ -276,12 +279,18 @@ class Words:
             outpost = await transaction.outposts.get(hello.principal.outpost_id)
         except NotFoundError as error:
             return error  # one outpost's trouble, not the batch's
-        refusal: ControlPlaneError | None
-        try:
-            after = outposts.said_hello(outpost, hello.boot_id, hello.software_version, self._clock.now_ms())
-            refusal = None
-        except IdentitySupersededError as error:
-            after, refusal = replace(outpost, alert=error.code), error
+        if outpost.state is not OutpostState.ACTIVE:
+            return outposts.ended_error(outpost)  # it was locked or revoked while this hello waited
+        start = boots.judge(outpost, hello.said.boot_id)
+        if start is Start.EARLIER:
+            return boots.earlier_error()
+        now_ms = self._clock.now_ms()
+        if start is Start.COPIED:
+            sources = (outpost.boot_source, hello.said.source)
+            after = cloned(outpost, CloneTrace.COPIED_START, hello.principal.serial, sources, now_ms)
+            log_clone(hello.principal.org, after)
+        else:
+            after = boots.started(outpost, hello.said, now_ms)
         if after != replace(outpost, last_seen_ms=after.last_seen_ms):
             await transaction.outposts.save(after)
-        return refusal
+        return outposts.locked_error(after) if start is Start.COPIED else None

@@ -12,6 +12,7 @@ from controlplane.domain.orgs import Org, checked_id
 from controlplane.ports.store import Heard
 from controlplane.store import registry
 from controlplane.store.audit import AuditTable
+from controlplane.store.authorities import AuthorityTable, IngressTable
 from controlplane.store.changes import ChangeTable
 from controlplane.store.identities import CertificateTable, TokenTable
 from controlplane.store.keys import KeyTable
@@ -75,6 +76,8 @@ class DatabaseStore:
         self.keyring = keyring
         self.vault = VaultTable(engine, keyring, openers or {})
         self.replicas = ReplicaTable(engine)
+        self.authorities = AuthorityTable(engine, self.vault)
+        self.ingresses = IngressTable(engine)
         self._engine = engine
         self._orgs = registry.OrgList(engine)
 

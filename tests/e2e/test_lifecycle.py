@@ -17,6 +17,7 @@ from certs.csr import read_request
 from certs.join_token import parse
 from certs.spiffe import OutpostIdentity
 from controlplane.bootstrap import plane as planes
+from controlplane.services.administer import Terms
 from controlplane.services.issuance import OutpostIssuer
 from controlplane.settings import Settings
 from outpost.cli.stack import free_port, stack, wait_ready
@@ -123,7 +124,7 @@ class TestEnrollment:
     async def test_an_expired_token_is_refused_with_its_age(self, life: Life) -> None:
         with hours_ago(1):
             async with planes.opened(life.site.stack.controlplane_state) as plane:
-                registered = await plane.administration.register(ORG, "late", 15 * 60_000, await plane.door())
+                registered = await plane.administration.register(ORG, "late", Terms(), await plane.door())
         told = await outcome(
             *("outpost", "enroll", "--token-file", "-", "--output", "json", "--state", life.state("late")),
             text=registered.token,

@@ -30,7 +30,7 @@ from certs.shell.tls import TLSIdentity, channel_credentials, fetch_server_chain
 from certs.verify import TrustAnchors, root_by_pin, verify_server_chain
 from controlplane.bootstrap.plane import Plane, initialise, opened
 from controlplane.bootstrap.serving import Server
-from controlplane.services.administer import OutpostSummary
+from controlplane.services.administer import OutpostSummary, Terms
 from controlplane.services.defaults import default_provider
 from controlplane.settings import Settings
 from outpost.core.bundle.release import SignedSet
@@ -48,7 +48,7 @@ class Running:
 
     async def token(self, org: str = "acme", name: str = "prod") -> JoinToken:
         door = await self.plane.door()
-        return parse((await self.plane.administration.register(org, name, 900_000, door)).token)
+        return parse((await self.plane.administration.register(org, name, Terms(900_000), door)).token)
 
     async def shown(
         self, name: str = "prod", org: str = "acme", *, holds: Callable[[OutpostSummary], bool]

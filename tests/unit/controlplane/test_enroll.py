@@ -12,6 +12,7 @@ from certs.join_token import parse, secret_digest
 from certs.keys import certificate_from_der
 from controlplane.domain.errors import ControlPlaneError
 from controlplane.domain.throttle import BAD_TOKENS_PER_ORG, BAD_TOKENS_PER_SOURCE
+from controlplane.services.administer import Terms
 from tests.unit.controlplane.bed import Bed, bed, new_csr
 
 MINUTE = 60_000
@@ -202,7 +203,7 @@ async def test_a_lost_token_is_replaced_and_void_at_once(tmp_path: Path) -> None
         lost = await plane.token()
         expired = plane.call(lost)
         plane.clock.ms += MINUTE
-        second = await plane.administration.register("acme", "prod", 15 * MINUTE, plane.door)
+        second = await plane.administration.register("acme", "prod", Terms(15 * MINUTE), plane.door)
         assert second.again
         assert (await refusal(plane, replace(expired, caller_ms=plane.clock.ms))).code == "token.expired"
         enrolled = await plane.enrollment.enroll(plane.call(parse(second.token)))

@@ -72,7 +72,7 @@ def refused(code: object, call: Callable[..., object], *values: object, **option
 
 def test_the_join_sequence_advances_at_first_use_and_at_enrollment_only() -> None:
     assert (ACTIVE.join_sequence, RENEWED.join_sequence, ADVANCED.join_sequence) == (1, 1, 2)
-    assert (ANEW.join_sequence, ANEW.enrolled_sequence) == (2, 2)
+    assert (ANEW.join_sequence, ANEW.enrolled_sequence) == (3, 3)
 
 
 def test_revocation_is_final_and_keeps_its_first_reason() -> None:
