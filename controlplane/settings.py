@@ -144,7 +144,7 @@ def render(settings: Settings) -> str:
         if isinstance(value, tuple):
             text = "[" + ", ".join(f'"{item}"' for item in value) + "]"
         else:
-            text = f'"{value}"' if isinstance(value, str) else str(value)
+            text = f'"{value}"' if isinstance(value, str) else str(value).lower()  # TOML writes true and false
         lines.append(f"{name} = {text}  # {info.description}")
     return "\n".join(lines) + "\n"
 

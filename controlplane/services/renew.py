@@ -11,7 +11,7 @@ from certs.csr import VerifiedRequest, read_request
 from certs.spiffe import OutpostIdentity
 from controlplane import telemetry
 from controlplane.domain import outposts, recovery, renewals
-from controlplane.domain.outposts import Act, Outpost
+from controlplane.domain.outposts import Outpost
 from controlplane.domain.records import CertificateRecord
 from controlplane.domain.renewals import Ask, Facts, Granted
 from controlplane.ports.store import OrgTransaction, Store
@@ -69,7 +69,6 @@ class Renewal:
         ask = Ask(principal.serial, call.join_sequence, request.request_sha256, call.boot_id, call.source)
         async with self._store.for_org(principal.org).write() as transaction:
             outpost = await transaction.outposts.get(principal.outpost_id)
-            outposts.authorise(outpost, principal.serial, Act.RENEW, now_ms)
             verdict = renewals.judge(outpost, ask, await facts_of(transaction, outpost, ask), now_ms)
             if isinstance(verdict, Granted):
                 again = known_again(self._issuer, verdict)

@@ -1,4 +1,4 @@
-"""Laws of an outpost's identity: whatever happens to an honest outpost, it is never locked; whatever a clone does, both are.
+"""Laws of an identity: whatever happens to an honest outpost, it is never locked; whatever a clone does, both are.
 
 Histories are long and drawn from a seed, so that a failure names the one number that plays it again.
 """

@@ -25,7 +25,7 @@ from controlplane.services.ingest import Ingest
 from controlplane.services.issuance import OutpostIssuer
 from controlplane.services.locks import Locks
 from controlplane.services.recover import Recovery
-from controlplane.services.renew import Renewal
+from controlplane.services.renew import Renewal, RenewalCall
 from controlplane.services.setup import Setup
 from controlplane.services.trust import TrustBoard
 from controlplane.services.views import Views
@@ -110,6 +110,11 @@ class Bed:
         from controlplane.domain.outposts import Act
 
         return await self.gatekeeper.identify(enrolled.chain.leaf_and_issuers, Act.SYNC)
+
+
+def ask(csr: bytes, sequence: int = 1, boot: str = "0" * 32, source: str = "192.0.2.1") -> RenewalCall:
+    """A request for the next certificate."""
+    return RenewalCall(csr, sequence, boot, source)
 
 
 def new_csr() -> bytes:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from controlplane.domain.boots import Hello
 from controlplane.domain.errors import ControlPlaneError
 from controlplane.domain.records import Delivery, DeliveryState
 from controlplane.services.defaults import default_policy
@@ -147,14 +148,14 @@ async def test_answers_are_stored_with_their_reason(tmp_path: Path) -> None:
 async def test_a_hello_of_the_start_that_is_known_costs_no_transaction(tmp_path: Path) -> None:
     async with site(tmp_path) as there:
         principal = await there.principal("prod")
-        await there.desk.hello(principal, "1" * 32, "1.0")
+        await there.desk.hello(principal, Hello("1" * 32, "1.0", "192.0.2.1"))
         await there.views.refresh("acme")
         before = there.store.writes
-        await there.desk.hello(principal, "1" * 32, "1.0")
+        await there.desk.hello(principal, Hello("1" * 32, "1.0", "192.0.2.1"))
         assert there.store.writes == before
-        await there.desk.hello(principal, "1" * 32, "1.1")
-        await there.desk.hello(principal, "2" * 32, "1.1")
+        await there.desk.hello(principal, Hello("1" * 32, "1.1", "192.0.2.1"))
+        await there.desk.hello(principal, Hello("2" * 32, "1.1", "192.0.2.1"))
         await there.views.refresh("acme")
         with pytest.raises(ControlPlaneError) as caught:
-            await there.desk.hello(principal, "1" * 32, "1.1")
+            await there.desk.hello(principal, Hello("1" * 32, "1.1", "192.0.2.1"))
         assert caught.value.code == "identity.superseded"

@@ -1,4 +1,4 @@
-"""Rules of an identity without a store: states, slots, starts, renewals, recoveries; histories are laws in `property`."""
+"""Rules of an identity without a store: states, slots, starts, renewals, recoveries; histories are in `property`."""
 
 from collections.abc import Callable
 from dataclasses import replace

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from controlplane.domain.boots import Hello
 from controlplane.domain.errors import ControlPlaneError, StateError
 from controlplane.rpc import streams as module
 from controlplane.rpc.streams import Line, Stream, Streams
@@ -110,12 +111,12 @@ async def test_the_newer_stream_of_an_outpost_stays(tmp_path: Path) -> None:
 async def test_a_start_that_said_hello_at_another_replica_ends_the_older_one_here(tmp_path: Path) -> None:
     async with site(tmp_path) as there:
         (principal,) = await fleet(there, 1)
-        await there.plane.delivery.hello(principal, "1" * 32, "1")
+        await there.plane.delivery.hello(principal, Hello("1" * 32, "1", "192.0.2.1"))
         older = await there.open(principal)
         await there.plane.views.refresh("acme")
         await there.turn()
         assert older.end == "live"
-        await there.plane.words.hello(principal, "2" * 32, "1")
+        await there.plane.words.hello(principal, Hello("2" * 32, "1", "192.0.2.1"))
         await there.plane.views.refresh("acme")
         await there.turn()
         assert older.end == "identity.superseded"

@@ -13,7 +13,7 @@ from controlplane.domain.outposts import Act
 from controlplane.services.defaults import default_policy
 from controlplane.services.views import MAX_AGE_SECONDS, Views
 from tests.fakes.unsteady_store import UnsteadyStore, full_disk
-from tests.unit.controlplane.bed import Bed, bed, new_csr
+from tests.unit.controlplane.bed import Bed, ask, bed, new_csr
 
 PATIENCE = 10.0
 
@@ -118,7 +118,7 @@ async def test_a_refusal_is_never_given_by_an_old_view(tmp_path: Path) -> None:
         late = await plane.enrolled("late")  # by another replica: this view does not know it yet
         await plane.principal(late)
         principal = await plane.principal(first)
-        renewed = await plane.renewal.renew(principal, new_csr(), 1)
+        renewed = await plane.renewal.renew(principal, ask(new_csr()))
         plane.views.held("acme")
         fresh = await plane.gatekeeper.identify(renewed.chain.leaf_and_issuers, Act.SYNC)
         assert fresh.serial != principal.serial

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from controlplane.domain.boots import Hello
 from controlplane.domain.errors import ControlPlaneError
 from controlplane.domain.records import Delivery, DeliveryState, Heartbeat
 from controlplane.services import words as module
@@ -184,22 +185,22 @@ async def test_a_hello_is_told_of_a_failure_at_once_and_of_its_verdict_after_the
     async with site(tmp_path) as there:
         there.store.failures.append(full_disk())
         with pytest.raises(ControlPlaneError) as caught:
-            await asyncio.wait_for(there.words.hello(there.principal(0), "1" * 32, "1"), PATIENCE)
+            await asyncio.wait_for(there.words.hello(there.principal(0), Hello("1" * 32, "1", "192.0.2.1")), PATIENCE)
         assert caught.value.code == "store.database"
-        await asyncio.wait_for(there.words.hello(there.principal(0), "1" * 32, "1"), PATIENCE)
-        await asyncio.wait_for(there.words.hello(there.principal(0), "2" * 32, "1"), PATIENCE)
+        await asyncio.wait_for(there.words.hello(there.principal(0), Hello("1" * 32, "1", "192.0.2.1")), PATIENCE)
+        await asyncio.wait_for(there.words.hello(there.principal(0), Hello("2" * 32, "1", "192.0.2.1")), PATIENCE)
         with pytest.raises(ControlPlaneError) as caught:
-            await asyncio.wait_for(there.words.hello(there.principal(0), "1" * 32, "1"), PATIENCE)
+            await asyncio.wait_for(there.words.hello(there.principal(0), Hello("1" * 32, "1", "192.0.2.1")), PATIENCE)
         assert caught.value.code == "identity.superseded"
         async with there.store.for_org("acme").read() as transaction:
             outpost = await transaction.outposts.get(there.id(0))
-        assert (outpost.boot_id, outpost.alert) == ("2" * 32, "identity.superseded")
+        assert (outpost.boot_id, outpost.alert) == ("2" * 32, "")
 
 
 async def test_hellos_of_many_are_one_transaction(tmp_path: Path) -> None:
     async with site(tmp_path, count=8) as there:
         before = there.store.writes
-        hellos = [there.words.hello(there.principal(n), f"{n:032x}", "1") for n in range(8)]
+        hellos = [there.words.hello(there.principal(n), Hello(f"{n:032x}", "1", "192.0.2.1")) for n in range(8)]
         await asyncio.wait_for(asyncio.gather(*hellos), PATIENCE)
         assert there.store.writes == before + 1
 
