@@ -51,6 +51,7 @@ class Server:
         self._words = Words(plane.store, plane.clock)
         self._sync: SyncService | None = None
         self._identity: TLSIdentity | None = None
+        self._applied: Trust | None = None  # what the listeners show
         self._revoked: frozenset[int] = frozenset()  # serials of ingresses
         self._roots_of: TrustAnchors | None = None
         self._roots_pem = b""
@@ -64,7 +65,8 @@ class Server:
         plane, settings = self._plane, self._plane.settings
         self._lock = serve_lock(plane.folder)
         await plane.board.refresh()
-        self._identity = await plane.setup.server_identity(settings.hosts, plane.board.current)
+        self._applied = plane.board.current
+        self._identity = await plane.setup.server_identity(settings.hosts, self._applied)
         self._revoked = await plane.ingresses.revoked_serials()
         await self._refresh_all()
         issuer = OutpostIssuer(settings.trust_domain, self._trust, plane.chance)
@@ -179,9 +181,12 @@ class Server:
             try:
                 if settings.ingress:
                     self._revoked = await plane.ingresses.revoked_serials()
-                if not await plane.board.refresh():
+                await plane.board.refresh()
+                trust = self._trust()
+                if trust is self._applied:
                     continue
-                self._identity = await plane.setup.server_identity(settings.hosts, self._trust())
+                self._identity = await plane.setup.server_identity(settings.hosts, trust)
+                self._applied = trust
             except (ControlPlaneError, TrustError) as error:
                 telemetry.log(telemetry.Event.MAINTENANCE_FAILED, level=40, kind="trust", code=error.code)
                 continue

@@ -58,9 +58,7 @@ def register(name: str, org: str, token_file: Path | None, state: Path, output: 
 
     async def work(plane: Any) -> Any:
         door = await plane.door()
-        return await plane.administration.register(
-            org, name, Terms(options["ttl"], options["logical"] or "", options["source"] or ""), door
-        ), door
+        return await plane.administration.register(org, name, terms_of(options), door), door
 
     with reserved(token_file, output) as keep:
         registered, door = out.on_plane(state, output, work)

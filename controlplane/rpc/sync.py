@@ -169,7 +169,8 @@ class SyncService(sync_pb2_grpc.SyncServicer):
         hello = await read_hello(stream.context)
         stream.held = self._desk.delivery.holding(codec.check_hello(hello))
         stream.boot_id = hello.boot_id
-        stream.trust_bundle = hello.trust_bundle_sha256
+        # An older outpost does not say whom it believes; it is asked only when that changes while it is connected.
+        stream.trust_bundle = hello.trust_bundle_sha256 or self._desk.trust().bundle_sha256
         source = self._desk.callers.source(stream.context)
         try:
             await self._desk.delivery.hello(stream.principal, codec.hello(hello, source))

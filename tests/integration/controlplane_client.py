@@ -107,11 +107,17 @@ class Client:
         log.outpost = answer.outpost_id
         return cls(answer, keys.private_key_pem(key), log)
 
-    async def hello(self, held: dict[str, bytes] | None = None, boot: str = "0" * 32) -> Any:
+    async def hello(self, held: dict[str, bytes] | None = None, boot: str = "0" * 32, trust_bundle: bytes = b"") -> Any:
         call = self.sync.Sync()
         files = [sync_pb2.HeldFile(name=name, sha256=digest) for name, digest in (held or {}).items()]
         hello = sync_pb2.Hello(
-            protocol_min=1, protocol_max=1, software_version="0.1.0", boot_id=boot, join_sequence=1, held=files
+            protocol_min=1,
+            protocol_max=1,
+            software_version="0.1.0",
+            boot_id=boot,
+            join_sequence=1,
+            held=files,
+            trust_bundle_sha256=trust_bundle,
         )
         await call.write(sync_pb2.SyncUp(hello=hello))
         return call
