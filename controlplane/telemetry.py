@@ -31,6 +31,8 @@ class Event(StrEnum):
     AUDIT_COSIGNED = "audit.cosigned"
     AUDIT_REFUSED = "audit.refused"
     RPC_FAILED = "rpc.failed"
+    WORDS_FAILED = "words.failed"
+    WORDS_DROPPED = "words.dropped"
     MAINTAINED = "maintenance.done"
     MAINTENANCE_FAILED = "maintenance.failed"
     STORE_LOST = "store.lost"
@@ -51,6 +53,7 @@ class Fields(TypedDict, total=False):
     number: int
     size: int
     status: int
+    admitted_ms: int
     enroll_port: int
     sync_port: int
 

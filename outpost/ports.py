@@ -134,6 +134,8 @@ class EnrollmentAnswer:
     sync_endpoint: str
     join_sequence: int
     now_ms: int
+    sync_endpoints: tuple[str, ...] = ()  # of every replica, when there are several
+    issuers: tuple[bytes, ...] = ()  # issuing CAs that the control plane knows, so that a leaf may travel alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +157,7 @@ class Offer:
     revision: str
     files: tuple[OfferedFile, ...]
     now_ms: int
+    withheld: str = ""  # code with which we refused the newest set: it is not offered again
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +179,14 @@ class Drain:
     spread_seconds: int
 
 
-ControlMessage = Offer | Locked | RotateNow | Drain
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """Every address at which the control plane may be called, host:port."""
+
+    sync: tuple[str, ...]
+
+
+ControlMessage = Offer | Locked | RotateNow | Drain | Endpoints
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +254,12 @@ class ControlPlane(Protocol):
     """The control plane as an enrolled outpost sees it (mTLS)."""
 
     async def open(self, hello: Hello) -> SyncSession:
-        """Open the sync stream."""
+        """Open the sync stream; returns when it is taken.
+
+        Raises:
+            PeerError: no connection, or refused; ``retry_after_seconds`` says that the connection is good, and when the
+                stream may be asked for again.
+        """
         ...
 
     async def fetch(self, sha256: bytes, size: int) -> bytes:

@@ -73,18 +73,27 @@ class ReleaseTable:
         return await self._blobs.part(sha256, offset, size)
 
     async def keep_deliveries(self, words: Sequence[Delivery]) -> None:
-        """Keep the newest word of each outpost; those of outposts that are not here are dropped."""
+        """Keep the newest word of each outpost: not about an older set, nor of an outpost that is not here."""
         await self._session.execute_many(
             f"INSERT INTO deliveries (org, {DELIVERY_COLUMNS}) SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9"
             " WHERE EXISTS (SELECT 1 FROM outposts o WHERE o.org = $1 AND o.id = $2)"
             " ON CONFLICT (org, outpost_id) DO UPDATE SET number = excluded.number, revision = excluded.revision,"
             " state = excluded.state, at_ms = excluded.at_ms, code = excluded.code, message = excluded.message,"
-            " resource = excluded.resource",
+            " resource = excluded.resource WHERE deliveries.number <= excluded.number",
             [
                 (w.outpost_id, w.number, w.revision, w.state.value, w.at_ms, w.code, w.message, w.resource)
                 for w in words
             ],
         )
+
+    async def refusals(self, number: int) -> Mapping[str, str]:
+        """Code of the refusal by outpost."""
+        rows = await self._session.fetch(
+            "SELECT outpost_id, code FROM deliveries WHERE org = $1 AND number = $2 AND state = $3",
+            number,
+            DeliveryState.REFUSED.value,
+        )
+        return {str(row[0]): str(row[1]) for row in rows}
 
     async def deliveries(self) -> tuple[Delivery, ...]:
         """The newest word of each outpost."""

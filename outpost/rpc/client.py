@@ -21,6 +21,7 @@ from outpost.core.errors import PeerError
 from outpost.rpc import codec
 
 UNARY_TIMEOUT_SECONDS = 10.0
+OPEN_SECONDS = 30.0  # from Hello to the first sign of the control plane, which may be busy with a herd
 FETCH_TIMEOUT_SECONDS = 120.0  # 64 MiB at 5 Mbit/s
 MAX_MESSAGE_BYTES = 20 * 1024 * 1024  # one tile: 256 records of 64 KiB, and room
 CHANNEL_OPTIONS: tuple[tuple[str, int | str], ...] = (
@@ -104,6 +105,7 @@ class GrpcSyncSession:
         self._call = call
         self._endpoint = endpoint
         self._writing = asyncio.Lock()
+        self._first: object = None  # a message that came while the stream was opened
 
     async def send(self, message: sync_pb2.SyncUp) -> None:
         """Write one message; grpc allows one writer at a time."""
@@ -111,11 +113,30 @@ class GrpcSyncSession:
             async with self._writing:
                 await self._call.write(message)
 
+    async def opened(self) -> None:
+        """Wait for the first message: whoever is refused learns it here, with the connection still good.
+
+        Raises:
+            ControlPlaneRefusedError: typed refusal.
+            ControlPlaneUnreachableError: no answer in time.
+        """
+        with _typed(self._endpoint):
+            try:
+                async with asyncio.timeout(OPEN_SECONDS):
+                    self._first = await self._call.read()
+            except TimeoutError:
+                self._call.cancel()
+                raise codec.ControlPlaneUnreachableError(
+                    f"the control plane at {self._endpoint} does not answer", next_step="it is tried again by itself"
+                ) from None
+
     async def receive(self) -> ports.ControlMessage | None:
         """The next message that this version knows, or None at the end."""
         with _typed(self._endpoint):
             while True:
-                message = await self._call.read()
+                message, self._first = self._first, None
+                if message is None:
+                    message = await self._call.read()
                 if not isinstance(message, sync_pb2.SyncDown):
                     return None  # grpc.aio.EOF
                 known = codec.control_message(message)
@@ -160,6 +181,7 @@ class GrpcControlPlane:
         with _typed(self._endpoint):
             session = GrpcSyncSession(self._sync.Sync(), self._endpoint)
         await session.send(codec.hello(hello))
+        await session.opened()
         return session
 
     async def fetch(self, sha256: bytes, size: int) -> bytes:

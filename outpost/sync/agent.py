@@ -21,6 +21,8 @@ from outpost.telemetry import Event, emit
 
 RECONNECT_BASE_SECONDS = 0.5
 RENEW_CHECK_SECONDS = 5.0
+LONGEST_TURN_SECONDS = 15.0  # a longer wait for our turn is not spent on an idle connection
+LONGEST_ASKED_SECONDS = 300.0  # of a wait that the control plane asks for: whatever it says, we come back
 OK = "ok"
 
 
@@ -28,6 +30,10 @@ class StreamEndedError(PeerError):
     """The control plane ended the stream, or asked us to come back with another identity."""
 
     code = "controlplane.closed"
+
+    def __init__(self, message: str, retry_after_seconds: float = 0.0) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +43,7 @@ class Parts:
     Attributes:
         load_identity: reads the identity; asked again at each connection.
         save_identity: stores a renewed one.
-        connect: identity -> control plane.
+        connect: (identity, failed attempts) -> control plane.
         installer: makes offers active.
         deliver: (control plane, report) runs the audit delivery until cancelled.
         ledger: where the agent records its own acts.
@@ -48,7 +54,7 @@ class Parts:
 
     load_identity: Callable[[], identities.Identity]
     save_identity: Callable[[identities.Identity], None]
-    connect: Callable[[identities.Identity], ports.ControlPlane]
+    connect: Callable[[identities.Identity, int], ports.ControlPlane]
     installer: Installer
     deliver: Callable[[ports.ControlPlane, "Knowledge"], Awaitable[None]]
     ledger: ports.Ledger
@@ -107,18 +113,16 @@ class OrgAgent:
     async def run(self) -> None:
         """Stay connected until cancelled."""
         while True:
+            asked = 0.0
             try:
                 await self._session()
             except (OutpostError, TrustError) as error:
                 self._lost(error)
-            wait = rotation.backoff_seconds(
-                self.knowledge.attempts,
-                RECONNECT_BASE_SECONDS,
-                self._parts.settings.reconnect_cap_seconds,
-                self._parts.chance.uniform(),
-            )
-            self.knowledge.attempts += 1
-            await self._parts.sleep(wait)
+                if isinstance(error, PeerError):
+                    asked = min(error.retry_after_seconds, LONGEST_ASKED_SECONDS)
+                    if error.as_dict()["fatal"]:  # asking soon again is of no use, and thousands may have been told so
+                        self.knowledge.attempts = max(self.knowledge.attempts, rotation.MAX_DOUBLINGS)
+            await self._wait(asked)
 
     async def _session(self) -> None:
         identity = self._parts.load_identity()
@@ -126,18 +130,36 @@ class OrgAgent:
         self.knowledge.outpost = identity.enrollment.outpost_id
         self.knowledge.certificate_expires_ms = peer.not_after * 1000
         self._set("certificate", OK)
-        plane = self._parts.connect(identity)
+        plane = self._parts.connect(identity, self.knowledge.attempts)
         try:
-            session = await plane.open(self._hello(identity))
+            session = await self._open(plane, identity)
             renew_at = rotation.renew_at(peer.not_before, peer.not_after, self._parts.chance.uniform())
             await first_of(
                 self._receive(plane, session),
                 self._beat(session),
-                self._renew(plane, identity, renew_at),
+                self._renew(plane, renew_at),
                 self._parts.deliver(plane, self.knowledge),
             )
         finally:
             await plane.close()
+
+    async def _open(self, plane: ports.ControlPlane, identity: identities.Identity) -> ports.SyncSession:
+        """Open the stream; when others come at the same time, wait for our turn on the connection that is there."""
+        while True:
+            try:
+                return await plane.open(self._hello(identity))
+            except PeerError as error:
+                if not 0 < error.retry_after_seconds <= LONGEST_TURN_SECONDS:
+                    raise
+                self._lost(error)
+                await self._wait(error.retry_after_seconds)
+
+    async def _wait(self, asked_seconds: float) -> None:
+        """Wait as long as we were asked to, and then any time below a bound that doubles up to the cap."""
+        cap, chance = self._parts.settings.reconnect_cap_seconds, self._parts.chance.uniform()
+        jitter = rotation.backoff_seconds(self.knowledge.attempts, RECONNECT_BASE_SECONDS, cap, chance)
+        self.knowledge.attempts += 1
+        await self._parts.sleep(asked_seconds + jitter)
 
     def _hello(self, identity: identities.Identity) -> ports.Hello:
         return ports.Hello(
@@ -160,9 +182,11 @@ class OrgAgent:
                 self._set("control_link", "outpost.revoked")
             elif isinstance(message, ports.RotateNow):
                 await self._rotate(plane, self._parts.load_identity())
+            elif isinstance(message, ports.Endpoints):
+                self._learn(message)
             else:
-                await asyncio.sleep(message.spread_seconds * self._parts.chance.uniform())
-                raise StreamEndedError("the control plane asked us to connect again")
+                wait = message.spread_seconds * self._parts.chance.uniform()
+                raise StreamEndedError("the control plane asked us to connect again", wait)
 
     def _contact(self) -> None:
         if self.knowledge.functions.get("control_link") != OK:
@@ -171,8 +195,17 @@ class OrgAgent:
         self.knowledge.last_contact_ms = self._parts.clock.now_ms()
         self._set("control_link", OK)
 
+    def _learn(self, told: ports.Endpoints) -> None:
+        """Keep where the control plane may be called; one of the addresses is chosen at each connection."""
+        identity = self._parts.load_identity()
+        if told.sync and told.sync != identity.enrollment.sync_endpoints:
+            self._parts.save_identity(identities.with_endpoints(identity, told.sync))
+
     async def _offer(self, plane: ports.ControlPlane, session: ports.SyncSession, offer: ports.Offer) -> None:
         known = self.knowledge
+        if offer.withheld:  # we said why when we refused it; our last good set serves
+            self._set("policy", offer.withheld, "the newest configuration was refused here and is not offered again")
+            return
         offered = {item.name: item.sha256 for item in offer.files}
         # An offer without files says that what we told in Hello is the newest set.
         if known.active is not None and (not offered or offered == held_names(known.active)):
@@ -213,10 +246,10 @@ class OrgAgent:
             await session.status(self._parts.heartbeat(self.knowledge))
             self._parts.changed(self.knowledge)
 
-    async def _renew(self, plane: ports.ControlPlane, identity: identities.Identity, renew_at: int) -> None:
+    async def _renew(self, plane: ports.ControlPlane, renew_at: int) -> None:
         while self._parts.clock.now_ms() // 1000 < renew_at:  # noqa: ASYNC110 - the wall clock may step; no event tells
             await asyncio.sleep(RENEW_CHECK_SECONDS)
-        await self._rotate(plane, identity)
+        await self._rotate(plane, self._parts.load_identity())
 
     async def _rotate(self, plane: ports.ControlPlane, identity: identities.Identity) -> None:
         """Fresh key, fresh leaf, stored before it is used; then connect again with it."""

@@ -66,8 +66,8 @@ async def test_the_way_of_an_outpost(tmp_path: Path) -> None:
         root = await client.audit.Root(audit_pb2.RootRequest(origin=client.log.origin, size=300), timeout=SECONDS)
         assert root.root == cosigned.signed.checkpoint.root
 
-        shown = await cp.plane.administration.show("acme", "prod")
-        assert (shown.outpost.state, shown.delivery.state, shown.status["state"]) == ("active", "active", "ACTIVE")
+        shown = await cp.shown(holds=lambda found: bool(found.delivery and found.delivery.state == "active"))
+        assert (shown.outpost.state, shown.status["state"]) == ("active", "ACTIVE")
         assert [each[0] for each in shown.refusals] == [422, 409]
         assert [each.fault for each in await (await cp.plane.ingest()).verify("acme")] == [""]
 
@@ -140,7 +140,8 @@ async def test_a_refused_set_is_kept_with_its_reason_and_only_a_newer_one_is_off
         await call.write(sync_pb2.SyncUp(nack=sync_pb2.Nack(nonce=newer.nonce, error=error, resource="x")))
         await call.done_writing()
         assert await asyncio.wait_for(call.read(), SECONDS) is grpc.aio.EOF
-        word = (await cp.plane.administration.show("acme", "prod")).delivery
+        shown = await cp.shown(holds=lambda found: bool(found.delivery and found.delivery.code == "bundle.hash"))
+        word = shown.delivery
         assert word is not None
         assert (word.state, word.code, word.revision) == ("refused", "bundle.hash", "1.3")
         await client.channel.close()
