@@ -173,14 +173,13 @@ class SyncService(sync_pb2_grpc.SyncServicer):
         if plan is None:
             return  # an answer to an older stream or offer says nothing about this one
         stream.held = plan.after
-        self._desk.delivery.acknowledged(stream.principal, plan)
+        self._desk.delivery.acknowledged(stream.principal, plan, codec.acknowledgement(message))
 
     def _nack(self, stream: Stream, message: sync_pb2.Nack) -> None:
         plan = _answered(stream, message.nonce)
         if plan is None:
             return
-        code, reason, resource = codec.refusal(message)
-        self._desk.delivery.refused(stream.principal, plan, code, (reason, resource))
+        self._desk.delivery.refused(stream.principal, plan, codec.refusal(message))
 
     async def _say(self, stream: Stream) -> None:
         """Write to a stream what it is owed; only one of these runs for a stream at any time."""

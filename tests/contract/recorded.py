@@ -220,6 +220,7 @@ async def org_scenario(store: DatabaseStore) -> None:
         await t.releases.size_of(newest.files[0].sha256)
         await t.releases.part(newest.files[0].sha256, 0, 3)
         await t.releases.deliveries()
+        await t.releases.refusals(1)
         await t.role_keys.all()
         await t.audit.head(outpost.id)
         await t.audit.tiles(outpost.id, 1)
