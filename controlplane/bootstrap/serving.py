@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import resource
 import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -207,6 +208,12 @@ class Server:
                 telemetry.log(telemetry.Event.MAINTAINED, org=org.id, revision=published.revision)
 
 
+def allow_open_files() -> None:
+    """Each connection is an open file, and the usual limit of 1,024 is less than a fleet."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 async def serve(folder: Path, ready: Callable[[Mapping[str, object]], None]) -> None:
     """Run until SIGTERM or SIGINT.
 
@@ -217,6 +224,7 @@ async def serve(folder: Path, ready: Callable[[Mapping[str, object]], None]) -> 
     Raises:
         SettingsError: no control plane here; so is ListenError for an address.
     """
+    allow_open_files()
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)

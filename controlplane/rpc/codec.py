@@ -20,6 +20,7 @@ VERSION = re.compile(r"[0-9A-Za-z.+~_-]{0,32}")  # of software; it is shown on t
 WORD = re.compile(r"[0-9A-Za-z._-]*")  # of health: functions, states and codes; stored, and shown on terminals
 MAX_HELD_FILES = 256  # entries
 MAX_FILE_NAME = 128
+MAX_SYNC_UP_BYTES = 64 * 1024  # a Hello with 256 files of the longest names has 45 KiB
 UNNAMED = "refused"  # code of a refusal that names none
 MAX_STATE = 16
 MAX_FUNCTION = 32
@@ -87,6 +88,17 @@ def enrollment_answer(
         sync_endpoints=sync_endpoints[1 : 1 + MAX_ENDPOINTS],
         issuer_der=enrolled.chain.leaf_and_issuers[1:2],
     )
+
+
+def sync_up(data: bytes) -> sync_pb2.SyncUp:
+    """Read a message of a sync stream. Its listener takes far larger ones, for uploads of audit entries.
+
+    Raises:
+        WireError: larger than a Hello can be.
+        DecodeError: no message of its type.
+    """
+    require(len(data) <= MAX_SYNC_UP_BYTES, "message")
+    return sync_pb2.SyncUp.FromString(data)
 
 
 def check_hello(message: sync_pb2.Hello) -> dict[str, bytes]:

@@ -17,6 +17,7 @@ import grpc.aio
 from controlplane import telemetry
 from controlplane.domain.errors import ControlPlaneError, StateError
 from controlplane.domain.outposts import Act, IdentityRefusedError, IdentitySupersededError
+from controlplane.domain.throttle import MESSAGES, Pace
 from controlplane.services.delivery import Holding, OfferPlan
 from controlplane.services.identity import Gatekeeper, Principal
 from controlplane.services.views import OrgView
@@ -44,6 +45,7 @@ class Stream:
         "left",
         "offered",
         "outbox",
+        "pace",
         "plans",
         "principal",
         "task",
@@ -62,6 +64,7 @@ class Stream:
         self.plans: tuple[tuple[str, OfferPlan], ...] = ()  # nonce and plan of unanswered offers, oldest first
         self.outbox: tuple[bytes, ...] = ()  # messages to be written before the next offer
         self.writing = False
+        self.pace = Pace(MESSAGES)
 
     def finish(self, error: ControlPlaneError) -> None:
         """End with an error; the first one counts."""

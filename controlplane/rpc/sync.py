@@ -15,7 +15,7 @@ import grpc.aio
 from outpost_wire.v1 import sync_pb2, sync_pb2_grpc
 
 from controlplane import telemetry
-from controlplane.domain.errors import RefusedError
+from controlplane.domain.errors import RefusedError, ThrottledError
 from controlplane.domain.outposts import Act
 from controlplane.domain.throttle import Admission
 from controlplane.ports.world import Chance, Clock
@@ -141,6 +141,7 @@ class SyncService(sync_pb2_grpc.SyncServicer):
             if message is grpc.aio.EOF:
                 return
             authorise(principal, Act.SYNC)
+            self._require_pace(stream)
             self._heard(stream, message)
             del message  # or every stream would hold its last one until the next comes
 
@@ -156,6 +157,15 @@ class SyncService(sync_pb2_grpc.SyncServicer):
         stream.held = self._desk.delivery.holding(codec.check_hello(hello))
         stream.boot_id = hello.boot_id
         await self._desk.delivery.hello(stream.principal, hello.boot_id, hello.software_version)
+
+    def _require_pace(self, stream: Stream) -> None:
+        now_ms = self._desk.clock.monotonic() * 1000
+        wait_ms = stream.pace.wait_ms(now_ms)
+        if wait_ms:
+            raise ThrottledError(
+                "more messages came on this stream than any outpost has to send", retry_after_ms=1 + int(wait_ms)
+            )
+        stream.pace.take(now_ms)
 
     def _heard(self, stream: Stream, message: sync_pb2.SyncUp) -> None:
         match message.WhichOneof("message"):
@@ -234,7 +244,7 @@ def handlers(service: SyncService) -> Sequence[grpc.GenericRpcHandler]:
     methods: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
         "Sync": grpc.stream_stream_rpc_method_handler(
             service.Sync,
-            request_deserializer=sync_pb2.SyncUp.FromString,
+            request_deserializer=codec.sync_up,
         ),
         "Fetch": grpc.unary_stream_rpc_method_handler(
             service.Fetch,

@@ -13,9 +13,10 @@ from weakref import WeakValueDictionary
 
 from controlplane import telemetry
 from controlplane.domain import offers
-from controlplane.domain.errors import InputError, NotFoundError
+from controlplane.domain.errors import InputError, NotFoundError, ThrottledError
 from controlplane.domain.offers import SetFile, SignedRelease
 from controlplane.domain.records import Delivery, DeliveryState
+from controlplane.domain.throttle import FETCHED_BYTES, Throttle
 from controlplane.ports.store import Store
 from controlplane.ports.world import Clock
 from controlplane.services.identity import Principal
@@ -107,6 +108,7 @@ class DeliveryDesk:
         self._clock = clock
         self._holdings: WeakValueDictionary[bytes, Holding] = WeakValueDictionary()
         self._shelves: dict[str, _Shelf] = {}
+        self._fetched = Throttle(FETCHED_BYTES)
 
     def holding(self, files: Mapping[str, bytes]) -> Holding:
         """The one object for these names and hashes."""
@@ -178,6 +180,7 @@ class DeliveryDesk:
         Raises:
             FileUnknownError: no such file in this org.
             RangeError: the offset is beyond its end.
+            ThrottledError: the org's outposts fetch more than one org may.
         """
         space = self._store.for_org(principal.org)
         async with space.read() as transaction:
@@ -186,11 +189,21 @@ class DeliveryDesk:
             raise FileUnknownError("no signed set of this org holds such a file", field="sha256")
         if offset > size:
             raise RangeError(f"the file has {size} bytes", field="offset")
+        self._require_pace(principal.org, size - offset)
         while offset < size:
             async with space.read() as transaction:
                 part = await transaction.releases.part(sha256, offset, PART_BYTES)
             yield part
             offset += len(part)
+
+    def _require_pace(self, org: str, size: int) -> None:
+        now_ms = self._clock.monotonic() * 1000
+        wait_ms = self._fetched.wait_ms(org, now_ms)
+        if wait_ms:
+            raise ThrottledError(
+                "the outposts of this org fetch more at once than one org may", retry_after_ms=1 + int(wait_ms)
+            )
+        self._fetched.strike(org, now_ms, size)
 
     async def _shared(self, view: OrgView, newest: SignedRelease, held: Holding) -> OfferPlan:
         """The plan for a pair of sets, made once."""

@@ -216,11 +216,11 @@ def grown(there: Target, rounds: int) -> tuple[int, int]:
 
 
 def test_a_bad_call_leaves_nothing_behind(there: Target) -> None:
-    rounds = 40  # of 9 calls
+    rounds = 60  # of 9 calls; an object that each call leaves behind would be 540
     grown(there, rounds)
     # What is left by chance (timers, weak references) comes and goes; a leak grows each time.
     spans = [grown(there, rounds) for _ in range(3)]
-    assert min(objects for objects, _ in spans) < rounds, spans
+    assert min(objects for objects, _ in spans) < 3 * rounds, spans
     assert min(kib for _, kib in spans) < rounds * 16, spans
     streams = there.cp.server._sync._streams if there.cp.server._sync else None
     assert streams is not None

@@ -12,6 +12,7 @@ from outpost_wire.v1 import sync_pb2, types_pb2
 
 from controlplane.bootstrap.plane import initialise, opened
 from controlplane.bootstrap.serving import Server
+from controlplane.rpc import sync
 from controlplane.services.defaults import default_policy, default_provider
 from controlplane.settings import Settings
 from outpost import ports
@@ -203,6 +204,47 @@ async def test_a_stop_spreads_those_who_come_back_over_more_time_the_more_they_a
         assert await session.receive() == ports.Drain(10)
         assert await session.receive() is None
         await one.plane.close()
+
+
+async def test_a_flood_of_messages_ends_its_stream_and_no_other(tmp_path: Path) -> None:
+    async with serving(tmp_path / "cp") as cp:
+        one, two = [await Client.enroll(await cp.token(name=name)) for name in ("one", "two")]
+        flooded, quiet = await one.hello(), await two.hello()
+        for call in (flooded, quiet):
+            await read(call)
+        status = sync_pb2.SyncUp(status=sync_pb2.Status(state="ACTIVE"))
+
+        async def flood() -> None:
+            while True:
+                await flooded.write(status)
+
+        flooding = asyncio.create_task(flood())
+        code, why = await ended(flooded)
+        assert (code, why.code, why.fatal) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "throttled", False)
+        assert why.retry_after_ms > 0
+        await asyncio.gather(flooding, return_exceptions=True)
+        await quiet.write(status)
+        assert (await cp.shown("two", holds=lambda found: bool(found.status))).status["state"] == "ACTIVE"
+        for client in (one, two):
+            await client.channel.close()
+
+
+async def test_a_message_larger_than_any_hello_is_refused_though_uploads_may_be_larger(tmp_path: Path) -> None:
+    async with serving(tmp_path / "cp") as cp:
+        client = await Client.enroll(await cp.token())
+        call = client.sync.Sync()
+        await call.write(sync_pb2.SyncUp(hello=sync_pb2.Hello(capabilities=["x" * 70_000])))
+        assert (await ended(call))[1].code == "wire.invalid"
+        await client.channel.close()
+
+
+async def test_a_stream_without_hello_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sync, "HELLO_SECONDS", 0.05)
+    async with serving(tmp_path / "cp") as cp:
+        client = await Client.enroll(await cp.token())
+        status, why = await ended(client.sync.Sync())
+        assert (status, why.code, why.fatal) == (grpc.StatusCode.PERMISSION_DENIED, "sync.hello", False)
+        await client.channel.close()
 
 
 async def test_an_outpost_that_is_up_to_date_is_sent_no_bytes(tmp_path: Path) -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from controlplane.domain.errors import ControlPlaneError
+from controlplane.domain.errors import ControlPlaneError, ThrottledError
 from controlplane.domain.records import Delivery, DeliveryState
+from controlplane.domain.throttle import Rate
 from controlplane.services.defaults import default_policy
 from controlplane.services.delivery import KEPT_PLANS, Answer, DeliveryDesk, OfferPlan
 from controlplane.services.identity import Principal
@@ -144,6 +145,30 @@ async def test_answers_are_stored_with_their_reason(tmp_path: Path) -> None:
             "wrong",
             "snapshot.json",
         )
+
+
+async def test_an_org_that_fetches_too_much_is_told_when_to_come_back_and_another_is_served(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("controlplane.services.delivery.FETCHED_BYTES", Rate(1.0, 10_000))  # 1,000 bytes a second
+    async with site(tmp_path) as there:
+        principal = await there.principal("prod")
+        plan = await there.plan(principal, {})
+        largest = max(plan.files, key=lambda file: file.size)
+        first = b"".join([part async for part in there.desk.fetch(principal, largest.sha256, 0)])
+        assert len(first) == largest.size
+
+        async def again_and_again() -> None:
+            while True:
+                async for _ in there.desk.fetch(principal, largest.sha256, 0):
+                    pass
+
+        with pytest.raises(ThrottledError) as caught:
+            await asyncio.wait_for(again_and_again(), 10)
+        assert caught.value.retry_after_ms > 0
+        there.plane.clock.ms += caught.value.retry_after_ms
+        assert [part async for part in there.desk.fetch(principal, largest.sha256, largest.size - 1)]
+        there.desk._require_pace("globex", 10)
 
 
 async def test_a_hello_of_the_start_that_is_known_costs_no_transaction(tmp_path: Path) -> None:
