@@ -86,7 +86,11 @@ eval: setup-dev ## labelled texts through a running outpost; DATA=folder, QUICK=
 	@test -n "$(DATA)" || { echo "say where the labelled texts are: make eval DATA=folder"; exit 2; }
 	@$(BIN)/python bench/eval.py "$(DATA)"
 
-.PHONY: eval bench-policy bench-kills bench-outage bench-revocation bench-propagation bench-idle bench-enroll bench-replica-kill bench-issuance
+.PHONY: eval bench-policy bench-kills bench-outage bench-issuance bench-revocation bench-propagation bench-idle bench-enroll bench-replica-kill
+.PHONY: bench-store
+bench-store: setup-dev ## transactions of the control plane's store on SQLite and PostgreSQL (QUICK=1)
+	@PYTHONPATH=. $(BIN)/python bench/store.py
+
 bench-policy: setup-dev ## time of one decision
 	@$(BIN)/python bench/policy.py
 
@@ -98,6 +102,7 @@ bench-outage: setup-dev ## 1,000 requests while the control plane is dead, then 
 
 bench-issuance: setup-dev ## certificates and signatures per second and core, keys in files and in a PKCS#11 token (QUICK=1)
 	@PYTHONPATH=. $(BIN)/python bench/issuance.py
+
 # The fleet simulator: thousands of real sync agents. QUICK=1: 50 s; DATABASE=sqlite: without PostgreSQL.
 bench-revocation: setup-dev ## from a revocation's commit to the end of the stream, 1,000 live streams over 2 replicas
 	@PYTHONPATH=. $(BIN)/python -m bench.fleet.revocation

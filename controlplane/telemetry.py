@@ -59,6 +59,7 @@ class Fields(TypedDict, total=False):
     number: int
     size: int
     status: int
+    admitted_ms: int
     enroll_port: int
     sync_port: int
 

@@ -19,12 +19,14 @@ KEYS = (
     "status_per_s",
     "simulators_cpu_pct",
 )
-COUNT = 300 if report.QUICK else 2000
-WARM = 20  # outposts that come first, so that the cost of the first ones (imports, pools) is not theirs alone
+COUNT = report.outposts(300, 2000)
+WARM = min(
+    20, COUNT
+)  # outposts that come first, so that the cost of the first ones (imports, pools) is not theirs alone
 PER_SECOND = 150  # connections, below the rate at which they are refused
 HEARTBEAT_SECONDS = 10.0
-SETTLE_SECONDS = 3.0 if report.QUICK else 15.0
-WATCHED_SECONDS = 12.0 if report.QUICK else 60.0
+SETTLE_SECONDS = report.seconds(0.5, 3.0, 15.0)
+WATCHED_SECONDS = report.seconds(2.0, 12.0, 60.0)
 
 
 async def bench(result: dict[str, Any]) -> None:

@@ -225,7 +225,7 @@ class Outpost:
         paths = StatePaths(folder)
         self._files = paths.org(org)
         clock, chance = SystemClock(), SystemChance()
-        self._chance = chance
+        self._dialer = agents.Dialer(chance)
         cache = programs.open_cache(paths, org, paths.wrap_key.read_bytes(), chance)
         root = programs.read_root(paths, org)
         installer = Installer(
@@ -265,7 +265,7 @@ class Outpost:
         return self.agent.knowledge.functions.get("control_link") == agent.OK
 
     def _connect(self, identity: identities.Identity, attempts: int) -> ObservedPlane:
-        plane = agents.connect(self._chance, identity, attempts)
+        plane = self._dialer.connect(identity, attempts)
         return ObservedPlane(plane, self.notes, probing=self._options.probing)
 
     async def _sleep(self, seconds: float) -> None:

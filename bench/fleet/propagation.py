@@ -27,7 +27,7 @@ KEYS = (
     "database",
     "stored_ms",
 )
-COUNT, LARGE = (150, 0) if report.QUICK else (1000, 5000)
+COUNT, LARGE = report.outposts(150, 1000), 0 if report.QUICK else 5000
 ROUNDS = 2 if report.QUICK else 3
 PATIENCE_SECONDS = 60.0
 KEY = ClientKey("", "", "one", "", (), "", "api", "internal", (), 0, 86_400, revoked=False)

@@ -31,10 +31,12 @@ KEYS = (
     "all_killed",
     "database",
 )
-COUNT, REPLICAS = (150, 3) if report.QUICK else (1000, 3)
-RATE = 40 if report.QUICK else 200  # streams that a replica takes in a second
+COUNT, REPLICAS = report.outposts(150, 1000), 3
+RATE = (
+    max(5, COUNT // 2 if report.TINY else COUNT // 4) if report.QUICK else 200
+)  # streams that a replica takes in a second
 CAP_SECONDS = 2.0
-AWAY_SECONDS = 8.0 if report.QUICK else 15.0
+AWAY_SECONDS = report.seconds(5.0, 8.0, 15.0)
 PATIENCE_SECONDS = 60.0
 
 
@@ -59,7 +61,7 @@ async def back(fleet: Site, began: float) -> dict[int, float]:
 def accepted(log: Path, since_ms: int) -> list[int]:
     """When a replica took streams, Unix milliseconds."""
     lines = (json.loads(line) for line in log.read_text().splitlines() if '"sync.connected"' in line)
-    return sorted(line["time_ms"] for line in lines if line["time_ms"] >= since_ms)
+    return sorted(line["admitted_ms"] for line in lines if line["admitted_ms"] >= since_ms)
 
 
 def most_in_a_second(moments: list[int]) -> int:

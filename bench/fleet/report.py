@@ -9,8 +9,19 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-QUICK = bool(os.environ.get("QUICK"))
+TINY = int(os.environ.get("OUTPOSTS", "0"))  # so many outposts, and no longer than they need: for tests
+QUICK = bool(TINY or os.environ.get("QUICK"))
 SECONDS = 45.0 if QUICK else 570.0  # a bench that hangs ends, with what it knows, before its time is over
+
+
+def outposts(quick: int, full: int) -> int:
+    """How many outposts a bench works with."""
+    return TINY or (quick if QUICK else full)
+
+
+def seconds(tiny: float, quick: float, full: float) -> float:
+    """How long a bench watches something."""
+    return tiny if TINY else quick if QUICK else full
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

@@ -17,9 +17,9 @@ from bench.fleet.site import DATABASE, ORG, BenchError, Site, site
 from controlplane.domain import outposts
 
 KEYS = ("streams", "replicas", "p50_ms", "p99_ms", "database", "closed_p99_ms", "rounds")
-COUNT, REPLICAS = (150, 2) if report.QUICK else (1000, 2)
+COUNT, REPLICAS = report.outposts(150, 1000), 2
 SINGLES = 5 if report.QUICK else 20
-BULKS = (20,) if report.QUICK else (50, 50, 200)
+BULKS = (min(20, COUNT // 4),) if report.QUICK else (50, 50, 200)
 PATIENCE_SECONDS = 20.0
 REFUSED = "outpost.revoked"
 

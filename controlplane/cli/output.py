@@ -103,24 +103,28 @@ def fail(error: Any, output: str) -> NoReturn:
     raise SystemExit(exit_code(error))
 
 
+def fast_loop() -> asyncio.AbstractEventLoop:
+    """The event loop of a server: uvloop's where it is installed."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    return loop
+
+
 def perform(
     work: Callable[[], Coroutine[Any, Any, Result]],
     output: str = "table",
-    loop: Callable[[], asyncio.AbstractEventLoop] | None = None,
+    loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
 ) -> Result:
-    """Run a coroutine; typed errors become one message and an exit code, never a traceback.
-
-    Args:
-        work: makes the coroutine.
-        output: "table" or "json", for errors.
-        loop: makes the event loop; Python's own by default.
-    """
+    """Run a coroutine; typed errors become one message and an exit code, never a traceback."""
     from certs.errors import TrustError
     from controlplane.domain.errors import ControlPlaneError
     from outpost.core.errors import OutpostError
 
     try:
-        with asyncio.Runner(loop_factory=loop) as runner:
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
             return runner.run(work())
     except (ControlPlaneError, TrustError, OutpostError) as error:
         fail(error, output)

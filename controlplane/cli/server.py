@@ -1,7 +1,5 @@
 """``init``, ``serve``, ``version``."""
 
-import asyncio
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -74,17 +72,7 @@ def serve(state: Path) -> None:
     async def work() -> None:
         await serving.serve(state, ready)
 
-    out.perform(work, loop=fast_loop())
-
-
-def fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """The loop of uvloop, which costs a third less for thousands of streams; else that of Python."""
-    try:
-        import uvloop
-    except ImportError:
-        return None
-    make: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
-    return make
+    out.perform(work, loop_factory=out.fast_loop)
 
 
 @click.command()

@@ -11,8 +11,7 @@ from certs.recover import MAX_NONCE_BYTES, MAX_PROOF_BYTES
 from controlplane.domain.boots import BOOT_ID, Hello
 from controlplane.domain.errors import InputError
 from controlplane.domain.outposts import Outpost
-from controlplane.services.delivery import OfferPlan
-from controlplane.services.enroll import Enrolled, EnrollmentCall
+from controlplane.services.delivery import Answerfrom controlplane.services.enroll import Enrolled, EnrollmentCall
 from controlplane.services.ingest import Appended, Upload
 from controlplane.services.recover import Recovered, RecoveryCall
 from controlplane.services.renew import RenewalCall, Renewed
@@ -28,6 +27,7 @@ VERSION = re.compile(r"[0-9A-Za-z.+~_-]{0,32}")  # of software; it is shown on t
 WORD = re.compile(r"[0-9A-Za-z._-]*")  # of health: functions, states and codes; stored, and shown on terminals
 MAX_HELD_FILES = 256  # entries
 MAX_FILE_NAME = 128
+UNNAMED = "refused"  # code of a refusal that names none
 MAX_STATE = 16
 MAX_FUNCTION = 32
 MAX_CODE = 64
@@ -230,10 +230,27 @@ def endpoints(sync: Sequence[str]) -> bytes:
     return sync_pb2.SyncDown(endpoints=sync_pb2.Endpoints(sync=sync[:MAX_ENDPOINTS])).SerializeToString()
 
 
-def refusal(message: sync_pb2.Nack) -> tuple[str, str, str]:
-    """Code, message and file to blame of a refusal, fit to be stored and shown."""
+def acknowledgement(message: sync_pb2.Ack) -> Answer:
+    """What an outpost says of a set that is active."""
+    downloaded_ms = max(message.downloaded_ms, 0)
+    return Answer(
+        release=message.release,
+        downloaded=downloaded_ms > 0,
+        downloaded_ms=downloaded_ms,
+        activated_ms=max(message.activated_ms, 0),
+    )
+
+
+def refusal(message: sync_pb2.Nack) -> Answer:
+    """What an outpost says of a set that it refused, fit to be stored and shown."""
     error = message.error
-    return plain(error.code, MAX_CODE), plain(error.message, MAX_MESSAGE), plain(message.resource, MAX_FILE_NAME)
+    return Answer(
+        code=plain(error.code, MAX_CODE) or UNNAMED,
+        message=plain(error.message, MAX_MESSAGE),
+        resource=plain(message.resource, MAX_FILE_NAME),
+        release=message.release,
+        downloaded=message.downloaded,
+    )
 
 
 def plain(text: str, size: int) -> str:

@@ -84,6 +84,7 @@ class SyncService(sync_pb2_grpc.SyncServicer):
         """One stream of an outpost."""
         desk = self._desk
         desk.admission.admit(desk.callers.org(context), desk.clock.monotonic() * 1000)
+        admitted_ms = desk.clock.now_ms()
         try:
             principal = await desk.callers.identified(context, Act.SYNC)
         except (OutpostLockedError, OutpostRevokedError):
@@ -96,7 +97,9 @@ class SyncService(sync_pb2_grpc.SyncServicer):
         if task is None:
             raise RuntimeError("a handler runs in a task")
         stream = Stream(principal, context, task)
-        telemetry.log(telemetry.Event.CONNECTED, org=principal.org, outpost=principal.outpost_id)
+        telemetry.log(
+            telemetry.Event.CONNECTED, org=principal.org, outpost=principal.outpost_id, admitted_ms=admitted_ms
+        )
         try:
             await self._serve(stream)
         except asyncio.CancelledError:
@@ -254,14 +257,13 @@ class SyncService(sync_pb2_grpc.SyncServicer):
         if plan is None:
             return  # an answer to an older stream or offer says nothing about this one
         stream.held = plan.after
-        self._desk.delivery.acknowledged(stream.principal, plan)
+        self._desk.delivery.acknowledged(stream.principal, plan, codec.acknowledgement(message))
 
     def _nack(self, stream: Stream, message: sync_pb2.Nack) -> None:
         plan = _answered(stream, message.nonce)
         if plan is None:
             return
-        code, reason, resource = codec.refusal(message)
-        self._desk.delivery.refused(stream.principal, plan, code, (reason, resource))
+        self._desk.delivery.refused(stream.principal, plan, codec.refusal(message))
 
     async def _say(self, stream: Stream) -> None:
         """Write to a stream what it is owed; only one of these runs for a stream at any time."""

@@ -67,6 +67,29 @@ class OfferPlan:
     withheld: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What an outpost says of an offer.
+
+    Attributes:
+        code: of the error with which it refused, else empty; so are its message and the file to blame.
+        release: version of the release that it runs now, or refused.
+        downloaded: every byte was there.
+        downloaded_ms: since when, by its own clock; so is ``activated_ms``.
+    """
+
+    code: str = ""
+    message: str = ""
+    resource: str = ""
+    release: int = 0
+    downloaded: bool = False
+    downloaded_ms: int = 0
+    activated_ms: int = 0
+
+
+NO_ANSWER = Answer()
+
+
 @dataclass(slots=True)
 class _Shelf:
     """Plans for one org's newest set."""
@@ -130,34 +153,26 @@ class DeliveryDesk:
             number=plan.number,
         )
 
-    def acknowledged(self, principal: Principal, plan: OfferPlan) -> None:
+    def acknowledged(self, principal: Principal, plan: OfferPlan, answer: Answer) -> None:
         """Keep that a set is active."""
-        self._words.answer(principal.org, self._word(principal, plan, DeliveryState.ACTIVE))
+        self._words.answer(principal.org, self._word(principal, plan, DeliveryState.ACTIVE, answer))
         telemetry.log(
             telemetry.Event.ACKNOWLEDGED, org=principal.org, outpost=principal.outpost_id, revision=plan.revision
         )
 
-    def refused(self, principal: Principal, plan: OfferPlan, code: str, reason: tuple[str, str]) -> None:
-        """Keep that a set was refused, at once.
-
-        Args:
-            principal: who refused it.
-            plan: what was offered.
-            code: of the error.
-            reason: its message, and the file to blame.
-        """
-        message, resource = reason
-        word = self._word(principal, plan, DeliveryState.REFUSED, (code, message, resource))
+    def refused(self, principal: Principal, plan: OfferPlan, answer: Answer) -> None:
+        """Keep that a set was refused, at once."""
+        word = self._word(principal, plan, DeliveryState.REFUSED, answer)
         view = self._views.held(principal.org)
         if view.number == plan.number:
-            view.refused[principal.outpost_id] = code
+            view.refused[principal.outpost_id] = answer.code
         self._words.answer(principal.org, word, urgent=True)
         telemetry.log(
             telemetry.Event.NOT_ACKNOWLEDGED,
             org=principal.org,
             outpost=principal.outpost_id,
             revision=plan.revision,
-            code=code,
+            code=answer.code,
         )
 
     async def fetch(self, principal: Principal, sha256: bytes, offset: int) -> AsyncIterator[bytes]:
@@ -210,9 +225,23 @@ class DeliveryDesk:
         return OfferPlan(newest.number, newest.revision, newest.files, inline, after)
 
     def _word(
-        self, principal: Principal, plan: OfferPlan, state: DeliveryState, error: tuple[str, str, str] = ("", "", "")
+        self, principal: Principal, plan: OfferPlan, state: DeliveryState, answer: Answer = NO_ANSWER
     ) -> Delivery:
-        return Delivery(principal.outpost_id, plan.number, plan.revision, state, self._clock.now_ms(), *error)
+        now_ms = self._clock.now_ms()
+        downloaded_ms = answer.downloaded_ms or (now_ms if answer.downloaded else 0)
+        return Delivery(
+            outpost_id=principal.outpost_id,
+            number=plan.number,
+            revision=plan.revision,
+            state=state,
+            at_ms=now_ms,
+            code=answer.code,
+            message=answer.message,
+            resource=answer.resource,
+            release=answer.release,
+            downloaded_ms=downloaded_ms,
+            activated_ms=answer.activated_ms,
+        )
 
 
 def _looked_at(made: "asyncio.Future[OfferPlan]") -> None:

@@ -135,8 +135,9 @@ class OutpostIssuer:
     async def finish(self, space: OrgSpace, issuance: Issuance) -> Chain:
         """Sign, store, and return what counts: of two finishers of one intent both get the leaf that was first."""
         leaf = await _signed(issuance)
-        async with space.write() as transaction:
-            kept = await transaction.certificates.complete(issuance.record.serial, leaf)
+        serial = issuance.record.serial
+        async with space.write(f"certificate {serial}") as transaction:  # it waits for its own finishers only
+            kept = await transaction.certificates.complete(serial, leaf)
         return self.chain(kept, issuance.record.issuer)
 
     def chain(self, leaf: bytes, issuer: str) -> Chain:

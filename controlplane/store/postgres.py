@@ -98,6 +98,7 @@ class PostgresEngine:
             except CAUGHT as error:
                 if attempt + 1 == BEGINS or not is_lost(error, connection):
                     raise translate(error) from error
+                await self._pool.expire_connections()
             else:
                 return {str(row[0]): int(row[1]) for row in rows}
             finally:
@@ -154,6 +155,7 @@ class PostgresEngine:
                 await self._roll_back(connection)
                 if attempt + 1 == BEGINS or not lost:
                     raise translate(error) from error
+                await self._pool.expire_connections()  # the others that are idle died of the same
             except BaseException:  # cancelled
                 await _to_the_end(self._roll_back(connection))
                 raise

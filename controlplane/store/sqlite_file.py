@@ -180,9 +180,14 @@ def steps_seen(path: Path) -> int:
 
 
 def _open(path: Path) -> sqlite3.Connection:
-    """The file and its folder are readable by their owner only."""
+    """The file and its folder are readable by their owner only.
+
+    A file that is there is never opened beside SQLite: closing it would give up the locks that this process holds on it
+    (they belong to the process, not to a descriptor), and another process would take the file for unused.
+    """
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
     link = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=True)
     try:
         for pragma in PRAGMAS:

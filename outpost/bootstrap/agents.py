@@ -37,8 +37,7 @@ from outpost.telemetry import Event, emit
 
 VERSION = metadata.version("ai-outpost")
 HANDSHAKE_SECONDS = 10.0  # of a look at what a server shows
-WHOLE_CHAIN_ATTEMPTS = 3  # in a row, with the leaf alone
-LEDGER_RETRY_SECONDS = 1.0  # between two attempts to record our start
+WHOLE_CHAIN_ATTEMPTS = 5  # in a rowLEDGER_RETRY_SECONDS = 1.0  # between two attempts to record our start
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,10 +132,7 @@ class Agents:
             attempt=self._attempt,
             clock=shared.clock,
         )
-        parts = Parts(
-            identity=IdentityFiles(files.identity, shared.chance),
-            connect=partial(connect, shared.chance),
-            strangers=Strangers(recovery_desk, presented_chain),
+ with the leaf alone
             installer=installer,
             deliver=self._deliverer(org),
             ledger=shared.ledger,
@@ -231,12 +227,32 @@ def view(known: Knowledge) -> dict[str, Any]:
     }
 
 
-def connect(chance: ports.Chance, identity: identities.Identity, attempts: int) -> GrpcControlPlane:
-    """The control plane of an identity, over mTLS, at one of its addresses: at each attempt another one, by chance."""
-    endpoints = identity.enrollment.endpoints
-    endpoint = endpoints[int(chance.uniform() * len(endpoints))]
-    credentials = tls.channel_credentials(identity.trust_bundle_pem, shown(identity, attempts))
-    return GrpcControlPlane(endpoint, credentials)
+class Dialer:
+    """Ways to the control plane, at one of its addresses: one by chance, and none twice before all were tried."""
+
+    def __init__(self, chance: ports.Chance) -> None:
+        self._chance = chance
+        self._tried: set[str] = set()  # since somebody answered
+        self._attempts = 0
+
+    def connect(self, identity: identities.Identity, attempts: int) -> GrpcControlPlane:
+        """The control plane of an identity, over mTLS.
+
+        Args:
+            identity: whose.
+            attempts: connections since somebody answered; it starts anew then.
+        """
+        if attempts <= self._attempts:
+            self._tried.clear()
+        self._attempts = attempts
+        endpoints = identity.enrollment.endpoints
+        left = [each for each in endpoints if each not in self._tried] or list(endpoints)
+        if len(left) == len(endpoints):
+            self._tried.clear()
+        endpoint = left[int(self._chance.uniform() * len(left))]
+        self._tried.add(endpoint)
+        credentials = tls.channel_credentials(identity.trust_bundle_pem, shown(identity, attempts))
+        return GrpcControlPlane(endpoint, credentials)
 
 
 def shown(identity: identities.Identity, attempts: int) -> tls.TLSIdentity:

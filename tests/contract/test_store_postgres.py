@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -20,19 +20,10 @@ from controlplane.store.store import DatabaseStore
 from tests.contract.stores import ORG, OTHER, Place, an_outpost
 from tests.contract.test_store_changes import Ear, listening, note
 from tests.fakes.cut_line import line_to
-from tests.fakes.postgres_server import APP, SUPERUSER, Server, binaries, running_server
+from tests.fakes.postgres_server import APP, SUPERUSER, Server
 
 RELEASE = Change(ChangeKind.RELEASE)
 BACKENDS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'cp_app'"
-
-
-@pytest.fixture(scope="module")
-def mortal() -> Iterator[Server]:
-    """A server that tests of this file may stop."""
-    if binaries() is None:
-        pytest.skip("PostgreSQL is not installed: apt-get install postgresql-15")
-    with running_server() as server:
-        yield server
 
 
 @asynccontextmanager

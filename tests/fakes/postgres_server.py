@@ -26,9 +26,8 @@ from controlplane.store.migrations.postgres_schema import migrate
 OWNER, APP, SUPERUSER = "cp_owner", "cp_app", "postgres"
 TEMPLATE = "cp_template"
 START_SECONDS = 30.0
+CARELESS = {"fsync": "off", "full_page_writes": "off"}  # a test's server is thrown away whole
 OPTIONS = {
-    "fsync": "off",
-    "full_page_writes": "off",
     "max_connections": "200",
     "shared_buffers": "64MB",
     "listen_addresses": "127.0.0.1",
@@ -53,6 +52,7 @@ class Server:
 
     folder: Path
     port: int
+    options: dict[str, str] = field(default_factory=lambda: CARELESS | OPTIONS)
     process: "subprocess.Popen[bytes] | None" = None
     made: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
 
@@ -64,7 +64,7 @@ class Server:
         """Start it, and wait until it answers."""
         programs = binaries()
         assert programs is not None
-        settings = [word for name, value in OPTIONS.items() for word in ("-c", f"{name}={value}")]
+        settings = [word for name, value in self.options.items() for word in ("-c", f"{name}={value}")]
         place = ["-D", str(self.folder / "data"), "-k", str(self.folder), "-p", str(self.port)]
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
@@ -131,12 +131,12 @@ class Server:
 
 
 @contextlib.contextmanager
-def running_server() -> Iterator[Server]:
-    """A server with a migrated template."""
+def running_server(*, durable: bool = False) -> Iterator[Server]:
+    """A server with a migrated template; a durable one writes as it would in production."""
     programs = binaries()
     assert programs is not None
     folder = Path(tempfile.mkdtemp(prefix="outpost-postgres-"))
-    server = Server(folder, free_port())
+    server = Server(folder, free_port(), OPTIONS if durable else CARELESS | OPTIONS)
     try:
         if os.geteuid() == 0:
             owner = pwd.getpwnam(SUPERUSER)

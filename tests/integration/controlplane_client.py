@@ -66,6 +66,14 @@ async def running(folder: Path, *orgs: str) -> AsyncIterator[Running]:
     async with opened(folder) as plane:
         for org in orgs or ("acme",):
             await plane.publisher.create(org, [default_provider("http://127.0.0.1:9/v1", "provider")])
+    async with serving(folder) as started:
+        yield started
+
+
+@asynccontextmanager
+async def serving(folder: Path) -> AsyncIterator[Running]:
+    """A server on a control plane that is made already."""
+    async with opened(folder) as plane:
         server = Server(plane)
         try:
             yield Running(plane, server, dict(await server.start()))

@@ -12,7 +12,7 @@ from controlplane.domain.boots import Hello
 from controlplane.domain.errors import ControlPlaneError
 from controlplane.domain.records import Delivery, DeliveryState
 from controlplane.services.defaults import default_policy
-from controlplane.services.delivery import KEPT_PLANS, DeliveryDesk, OfferPlan
+from controlplane.services.delivery import KEPT_PLANS, Answer, DeliveryDesk, OfferPlan
 from controlplane.services.identity import Principal
 from controlplane.services.views import Views
 from controlplane.services.words import Words
@@ -99,7 +99,7 @@ async def test_a_refused_set_is_withheld_from_who_refused_it_and_from_nobody_els
     async with site(tmp_path) as there:
         one, two = await there.principal("one"), await there.principal("two")
         plan = await there.plan(one, {})
-        there.desk.refused(one, plan, "bundle.self_test", ("a self-test failed", "policy/packs.json"))
+        there.desk.refused(one, plan, Answer("bundle.self_test", "a self-test failed", "policy/packs.json"))
         withheld = await there.plan(one, {})
         assert (withheld.withheld, withheld.files, withheld.number) == ("bundle.self_test", (), plan.number)
         assert (await there.plan(two, {})) is plan
@@ -133,10 +133,12 @@ async def test_answers_are_stored_with_their_reason(tmp_path: Path) -> None:
         plan = await there.plan(principal, {})
         there.desk.offered(principal, plan)
         assert (await there.word(principal)).state is DeliveryState.OFFERED
-        there.desk.acknowledged(principal, plan)
-        assert (await there.word(principal)).state is DeliveryState.ACTIVE
-        there.desk.refused(principal, plan, "bundle.hash", ("wrong", "snapshot.json"))
+        there.desk.acknowledged(principal, plan, Answer(release=7, downloaded=True, downloaded_ms=5, activated_ms=6))
         word = await there.word(principal)
+        assert (word.state, word.release, word.downloaded_ms, word.activated_ms) == (DeliveryState.ACTIVE, 7, 5, 6)
+        there.desk.refused(principal, plan, Answer("bundle.hash", "wrong", "snapshot.json", downloaded=True))
+        word = await there.word(principal)
+        assert (word.downloaded_ms, word.activated_ms) == (there.plane.clock.ms, 0)
         assert (word.state, word.code, word.message, word.resource) == (
             DeliveryState.REFUSED,
             "bundle.hash",

@@ -10,8 +10,11 @@ import pytest
 
 from controlplane.domain.errors import ControlPlaneError
 from controlplane.domain.outposts import Act
+from controlplane.domain.quotas import Quotas
+from controlplane.domain.records import Delivery, DeliveryState
 from controlplane.services.defaults import default_policy
 from controlplane.services.views import MAX_AGE_SECONDS, Views
+from controlplane.services.words import Words
 from tests.fakes.unsteady_store import UnsteadyStore, full_disk
 from tests.unit.controlplane.bed import Bed, ask, bed, new_csr
 
@@ -53,6 +56,27 @@ async def test_only_outposts_that_changed_are_named_and_a_new_set_names_none(tmp
         assert there.told[2:] == [("acme", frozenset())]
         await there.views.refresh("acme")
         assert len(there.told) == 3
+
+
+async def test_what_another_replica_was_told_is_known_here_and_only_what_changed_is_read(tmp_path: Path) -> None:
+    async with site(tmp_path) as there:
+        one = await there.plane.enrolled("one")
+        await there.plane.enrolled("two")
+        view = await there.views.refresh("acme")
+        newest = view.newest
+        word = Delivery(one.outpost.id, view.number, "1.1", DeliveryState.REFUSED, 1, "bundle.hash")
+        other = Words(there.plane.store, there.plane.clock)  # of another replica
+        other.answer("acme", word, urgent=True)
+        await other.close()
+        assert (await there.views.refresh("acme")).refused == {one.outpost.id: "bundle.hash"}
+        assert view.newest is newest  # it was not read again
+        assert there.told[1:] == [("acme", frozenset())]
+        async with there.plane.store.for_org("acme").write() as transaction:
+            await transaction.quotas.put(Quotas(connects_per_second=7))
+        assert there.views.connects_per_second("acme") == Quotas().connects_per_second
+        await there.views.refresh("acme")
+        assert there.views.connects_per_second("acme") == 7
+        assert there.views.connects_per_second("globex") == Quotas().connects_per_second
 
 
 async def test_callers_that_wait_share_one_comparison(tmp_path: Path) -> None:

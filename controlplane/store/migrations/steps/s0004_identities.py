@@ -41,7 +41,7 @@ INGRESSES = Table(
 )
 
 STEP = Step(
-    revision="0003",
+    revision="0004",
     title="identities: locks, starts, recoveries, bound tokens, generations of CAs, ingresses",
     registry=(AUTHORITIES, INGRESSES),
     org=(
