@@ -27,7 +27,8 @@ from outpost.paths import StatePaths
 from outpost.sync import identity as identities
 
 KEYS = ("certificates_per_s", "enrollments_per_s", "enrolled", "control_plane_cpu_ms_each", "database")
-COUNT = report.outposts(80CERTIFICATES = 500 if report.QUICK else 3000
+COUNT = report.outposts(80, 400)
+CERTIFICATES = 500 if report.QUICK else 3000
 ROUNDS = 3
 CHUNK = 10  # tokens that are given to a simulator at once
 PARALLEL = 4  # chunks that are under way
@@ -61,7 +62,7 @@ async def enrollments(fleet: Site, folder: Path) -> tuple[float, dict[str, float
         while chunk := list(islice(numbers, CHUNK)):
             tokens = {}
             for number in chunk:
- 400)
+                made = await fleet.plane.administration.register(ORG, f"new-{number}", Terms(), door)
                 tokens[str(folder / str(number))] = made.token
             await simulator.order("enroll", tokens=tokens)
 

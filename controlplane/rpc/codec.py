@@ -11,7 +11,8 @@ from certs.recover import MAX_NONCE_BYTES, MAX_PROOF_BYTES
 from controlplane.domain.boots import BOOT_ID, Hello
 from controlplane.domain.errors import InputError
 from controlplane.domain.outposts import Outpost
-from controlplane.services.delivery import Answerfrom controlplane.services.enroll import Enrolled, EnrollmentCall
+from controlplane.services.delivery import Answer, OfferPlan
+from controlplane.services.enroll import Enrolled, EnrollmentCall
 from controlplane.services.ingest import Appended, Upload
 from controlplane.services.recover import Recovered, RecoveryCall
 from controlplane.services.renew import RenewalCall, Renewed

@@ -37,7 +37,8 @@ from outpost.telemetry import Event, emit
 
 VERSION = metadata.version("ai-outpost")
 HANDSHAKE_SECONDS = 10.0  # of a look at what a server shows
-WHOLE_CHAIN_ATTEMPTS = 5  # in a rowLEDGER_RETRY_SECONDS = 1.0  # between two attempts to record our start
+WHOLE_CHAIN_ATTEMPTS = 5  # in a row, with the leaf alone
+LEDGER_RETRY_SECONDS = 1.0  # between two attempts to record our start
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +133,10 @@ class Agents:
             attempt=self._attempt,
             clock=shared.clock,
         )
- with the leaf alone
+        parts = Parts(
+            identity=IdentityFiles(files.identity, shared.chance),
+            connect=Dialer(shared.chance).connect,
+            strangers=Strangers(recovery_desk, presented_chain),
             installer=installer,
             deliver=self._deliverer(org),
             ledger=shared.ledger,
