@@ -73,9 +73,7 @@ def show(org: str, state: Path, output: str) -> None:
     import json
 
     async def work(plane: Any) -> Any:
-        from outpost.core.bundle import names
-
-        return (await plane.publisher.documents(org))[names.PACKS_PATH]
+        return await plane.publisher.policy(org)
 
     text = out.on_plane(state, output, work).decode()
     if output == "json":

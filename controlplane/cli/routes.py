@@ -58,7 +58,7 @@ def publish(file: Path, org: str, state: Path, output: str) -> None:
     async def work(plane: Any) -> Any:
         from outpost.core.bundle.documents import parse_routes
 
-        return await plane.publisher.publish_routes(org, parse_routes(_canonical(file), org).providers)
+        return await plane.publisher.publish_routes(org, parse_routes(_canonical(file), org, file.name).providers)
 
     published(out.on_plane(state, output, work), org, output)
 
@@ -91,7 +91,7 @@ def _canonical(file: Path) -> bytes:
     try:
         value = json.loads(file.read_bytes())
         if isinstance(value, dict):
-            return encode(value)
+            return encode({"edition": 1, **value})  # which edition it becomes is not for the author to say
     except ValueError:
         pass  # the same answer as for another type
     raise InputError(

@@ -27,7 +27,7 @@ from outpost.ledger.reader import LogReader
 from outpost.paths import StatePaths
 from outpost.rpc.client import GrpcControlPlane
 from outpost.settings import Settings
-from outpost.sync import agent, tuf
+from outpost.sync import agent
 from outpost.sync import identity as identities
 from outpost.sync.install import Activator, Installer
 from outpost.telemetry import Event, emit
@@ -111,12 +111,12 @@ class Agents:
         shared = self._shared
         files = shared.paths.org(org)
         cache = programs.open_cache(shared.paths, org, shared.wrap_key, shared.chance)
+        verifier = programs.open_verifier(shared.paths, org)
         installer = Installer(
             org=org,
-            root=programs.read_root(shared.paths, org),
             cache=cache,
             activator=shared.activator,
-            verify=tuf.verify,
+            verify=verifier.verify,
             attempt=self._attempt,
             clock=shared.clock,
         )
@@ -135,7 +135,7 @@ class Agents:
         )
         one = agent.OrgAgent(org, parts, boot_id, VERSION)
         one.knowledge.outpost = identities.load(files.identity).enrollment.outpost_id
-        verified = programs.load_verified(shared.paths, org, cache, shared.clock.now_ms())
+        verified = programs.load_verified(verifier, cache, shared.clock.now_ms())
         if verified is not None:
             one.adopt(verified)
         return one

@@ -48,10 +48,19 @@ def read_root(paths: StatePaths, org: str) -> bytes:
         ) from error
 
 
+def open_verifier(paths: StatePaths, org: str) -> tuf.Verifier:
+    """What verifies the sets of an org here.
+
+    Raises:
+        IdentityUnreadableError: the enrolled root or the enrollment is gone.
+    """
+    return tuf.Verifier(read_root(paths, org), identities.load_enrollment(paths.org(org).identity).audience)
+
+
 @dataclass(slots=True)
 class _Org:
     cache: SlotCache
-    root: bytes
+    verifier: tuf.Verifier
     outpost_id: str
     program: OrgProgram | None
     prepared: OrgProgram | None
@@ -70,7 +79,7 @@ class Programs:
             try:
                 self._orgs[org] = _Org(
                     cache=open_cache(paths, org, wrap_key, chance),
-                    root=read_root(paths, org),
+                    verifier=open_verifier(paths, org),
                     outpost_id=identities.load(paths.org(org).identity).enrollment.outpost_id,
                     program=None,
                     prepared=None,
@@ -109,7 +118,7 @@ class Programs:
         try:
             stored = entry.cache.load_active()
             high_water = entry.cache.read_high_water()
-            verified = tuf.reverify(entry.root, stored, high_water, org)
+            verified = entry.verifier.reverify(stored, high_water)
             program = build(verified, self._scanner)
         except CacheMissingError:
             entry.facts = replace(entry.facts, configured=False)
@@ -128,7 +137,7 @@ class Programs:
             BundleError: it cannot be believed or does not pass its self-tests.
         """
         entry = self._require(org)
-        verified = tuf.reverify(entry.root, entry.cache.load(slot), entry.cache.surviving_high_water(), org)
+        verified = entry.verifier.reverify(entry.cache.load(slot), entry.cache.surviving_high_water())
         entry.prepared = build(verified, self._scanner)
 
     def commit(self, org: str) -> None:
@@ -161,6 +170,7 @@ class Programs:
             signed_at_ms=program.signed_at_ms,
             timestamp_expires_ms=program.timestamp_expires_ms,
             seal_after_seconds=program.release.seal_after_seconds,
+            on_revoked=program.release.on_revoked,
             time_floor_ms=time_floor_ms,
             tamper_code="",
         )
@@ -178,15 +188,14 @@ class UnknownOrgError(BundleError):
     code = "bundle.unknown_org"
 
 
-def load_verified(paths: StatePaths, org: str, cache: SlotCache, now_ms: int) -> VerifiedSet | None:
+def load_verified(verifier: tuf.Verifier, cache: SlotCache, now_ms: int) -> VerifiedSet | None:
     """The active set of an org as the agent starts with it, or None.
 
     Lifts the high water to it: a crash between pointer and high water leaves that one set too low.
     """
     try:
-        root = read_root(paths, org)
         high_water = cache.read_high_water()
-        verified = tuf.reverify(root, cache.load_active(), high_water, org)
+        verified = verifier.reverify(cache.load_active(), high_water)
         lifted = trust.next_high_water(high_water, verified, now_ms)
         if lifted != high_water:
             cache.write_high_water(lifted)

@@ -184,7 +184,8 @@ class Journey:
         decision = inspection.decision
         if decision.action is not Action.ROUTE_TO:
             return chat, provider, inspection
-        target = self.caller.program.route(decision.route_to)
+        program = self.caller.program
+        target = program.route(decision.route_to) if program.serves(decision.route_to) else None
         if target is None:
             return chat, provider, replace(inspection, decision=unroutable(decision))
         tree = {**inspection.tree, "model": decision.route_to}

@@ -13,10 +13,10 @@ from certs import csr, keys, rotation
 from certs.errors import TrustError
 from outpost import ports
 from outpost.core.audit import record
-from outpost.core.bundle.release import SignedSet, VerifiedSet
+from outpost.core.bundle.release import VerifiedSet
 from outpost.core.errors import OutpostError, PeerError
 from outpost.sync import identity as identities
-from outpost.sync.install import Installer, held_names
+from outpost.sync.install import Installer
 from outpost.telemetry import Event, emit
 
 RECONNECT_BASE_SECONDS = 0.5
@@ -88,7 +88,7 @@ class Knowledge:
     audit_size: int = 0
     audit_cosigned: int = 0
     attempts: int = 0
-    active: SignedSet | None = None
+    active: VerifiedSet | None = None
     functions: dict[str, str] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)  # function -> sentence for people
 
@@ -145,7 +145,7 @@ class OrgAgent:
             join_sequence=identity.enrollment.join_sequence,
             software_version=self._version,
             active_revision=self.knowledge.revision,
-            held=held_names(self.knowledge.active),
+            held=dict(self.knowledge.active.listing) if self.knowledge.active is not None else {},
         )
 
     async def _receive(self, plane: ports.ControlPlane, session: ports.SyncSession) -> None:
@@ -175,7 +175,7 @@ class OrgAgent:
         known = self.knowledge
         offered = {item.name: item.sha256 for item in offer.files}
         # An offer without files says that what we told in Hello is the newest set.
-        if known.active is not None and (not offered or offered == held_names(known.active)):
+        if known.active is not None and (not offered or offered == known.active.listing):
             await session.ack(offer.nonce, known.revision, self._parts.clock.now_ms())
             return
         try:
@@ -194,7 +194,7 @@ class OrgAgent:
 
     def adopt(self, verified: VerifiedSet) -> None:
         """Take note of the set that is active."""
-        self.knowledge.active = verified.signed
+        self.knowledge.active = verified
         self.knowledge.revision = verified.revision
         self._set("policy", OK)
 

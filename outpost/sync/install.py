@@ -4,7 +4,6 @@ Nothing of an offer takes effect before every step before the switch has passed;
 """
 
 import asyncio
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -12,6 +11,7 @@ from typing import Protocol
 from outpost import ports
 from outpost.core.bundle import limits, trust
 from outpost.core.bundle.errors import OversizedError
+from outpost.core.bundle.loosening import require_not_looser
 from outpost.core.bundle.release import HighWater, SignedSet, VerifiedSet
 
 PARALLEL_FETCHES = 4  # large resources at a time; more would only share the same line
@@ -55,45 +55,49 @@ class Installer:
 
     Attributes:
         org: the org.
-        root: TUF root of the enrollment, exact bytes.
         cache: slots and high water.
         activator: the workers.
-        verify: (root, set, high water, now_ms, org) -> VerifiedSet, raises BundleError.
+        verify: (set, high water, now_ms) -> VerifiedSet, raises BundleError.
         attempt: builds the program and runs its self-tests; raises BundleError.
         clock: for expiry.
     """
 
     org: str
-    root: bytes
     cache: Cache
     activator: Activator
-    verify: Callable[[bytes, SignedSet, HighWater, int, str], VerifiedSet]
+    verify: Callable[[SignedSet, HighWater, int], VerifiedSet]
     attempt: Callable[[VerifiedSet], object]
     clock: ports.Clock
 
-    async def install(self, offer: ports.Offer, held: SignedSet | None, fetch: "Fetch") -> VerifiedSet:
+    async def install(self, offer: ports.Offer, active: VerifiedSet | None, fetch: "Fetch") -> VerifiedSet:
         """Make an offer the active configuration.
 
         Args:
             offer: names, sizes and hashes; untrusted.
-            held: the active set, whose files need not travel again.
+            active: the set in force, whose files need not travel again and from which nothing may be loosened.
             fetch: bytes by hash and size.
 
         Raises:
             BundleError: refused; the active set is untouched.
             PeerError: a file could not be fetched.
         """
-        signed = await collect(offer, held, fetch)
+        signed = await collect(offer, active, fetch)
         now_ms = self.clock.now_ms()
-        high_water = self.cache.surviving_high_water()
-        verified = await asyncio.to_thread(self.verify, self.root, signed, high_water, now_ms, self.org)
-        await asyncio.to_thread(self.attempt, verified)
-        slot = await asyncio.to_thread(self.cache.write_idle, verified)
+        verified, high_water, slot = await asyncio.to_thread(self._store, signed, active, now_ms)
         await self.activator.prepare(self.org, slot)
         await asyncio.to_thread(self.cache.activate, slot)
         await self.activator.commit(self.org)
         await asyncio.to_thread(self.cache.write_high_water, trust.next_high_water(high_water, verified, now_ms))
         return verified
+
+    def _store(self, signed: SignedSet, active: VerifiedSet | None, now_ms: int) -> tuple[VerifiedSet, HighWater, str]:
+        """Verify, try, and write into the idle slot. Runs in a thread."""
+        high_water = self.cache.surviving_high_water()
+        verified = self.verify(signed, high_water, now_ms)
+        if active is not None:
+            require_not_looser(active.content, verified.content)
+        self.attempt(verified)
+        return verified, high_water, self.cache.write_idle(verified)
 
 
 class Fetch(Protocol):
@@ -104,7 +108,7 @@ class Fetch(Protocol):
         ...
 
 
-async def collect(offer: ports.Offer, held: SignedSet | None, fetch: Fetch) -> SignedSet:
+async def collect(offer: ports.Offer, active: VerifiedSet | None, fetch: Fetch) -> SignedSet:
     """Bring the files of an offer together; bounds first, so that a hostile offer costs nothing.
 
     Raises:
@@ -119,7 +123,7 @@ async def collect(offer: ports.Offer, held: SignedSet | None, fetch: Fetch) -> S
             raise OversizedError("a file of the offer is over its bound", field=item.name[: limits.MAX_NAME_BYTES])
     if sum(item.size for item in offer.files) > limits.MAX_SET_BYTES:
         raise OversizedError("the files of the offer together are over the bound", field="offer")
-    known = held_files(held)
+    known = held_files(active)
     gate = asyncio.Semaphore(PARALLEL_FETCHES)
 
     async def bytes_of(item: ports.OfferedFile) -> bytes:
@@ -138,16 +142,9 @@ async def collect(offer: ports.Offer, held: SignedSet | None, fetch: Fetch) -> S
     )
 
 
-def held_files(held: SignedSet | None) -> Mapping[bytes, bytes]:
-    """Files of a set by SHA-256."""
-    if held is None:
+def held_files(active: VerifiedSet | None) -> Mapping[bytes, bytes]:
+    """Files of the set in force by SHA-256."""
+    if active is None:
         return {}
-    bodies = [*held.metadata.values(), *held.targets.values()]
-    return {hashlib.sha256(body).digest(): body for body in bodies}
-
-
-def held_names(held: SignedSet | None) -> dict[str, bytes]:
-    """SHA-256 of each file of a set by name, as Hello tells it."""
-    if held is None:
-        return {}
-    return {name: hashlib.sha256(body).digest() for name, body in {**held.metadata, **held.targets}.items()}
+    bodies = {**active.signed.metadata, **active.signed.targets}
+    return {digest: bodies[name] for name, digest in active.listing.items()}
