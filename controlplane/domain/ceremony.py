@@ -326,5 +326,3 @@ def require_summary(ceremony: Ceremony, summary: tuple[str, ...]) -> None:
             field="summary",
             next_step="ask for a new file: controlplane root propose",
         )
-
-

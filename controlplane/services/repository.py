@@ -330,6 +330,7 @@ class Repository:
         ours = {key_id: self._signers[key_id].sign(part.payload) for key_id in mine}
         return replace(part, signatures={**part.signatures, **ours})
 
+
 def _require_own(part: Part) -> None:
     """Hold what was signed here against who must sign, as an outpost would."""
     try:

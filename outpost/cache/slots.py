@@ -2,8 +2,9 @@
 
 Rules. A set is written whole into the slot that is not active, where it is, made durable, and becomes active when one
 byte of the pointer changes. Whatever moment the process dies, the pointer names a whole slot: with one byte there is
-nothing between old and new. A torn or altered idle slot harms nobody: it is overwritten next. An altered active slot, pointer or high water is tamper: it raises, and nothing
-older takes its place. The way out is a fresh set: writing and activating one works over a tampered one.
+nothing between old and new. A torn or altered idle slot harms nobody: it is overwritten next. An altered active slot,
+pointer or high water is tamper: it raises, and nothing older takes its place. The way out is a fresh set: writing and
+activating one works over a tampered one.
 
 The high water is a file apart. It is created before the first slot, so that from then on its absence is tamper too.
 Order at activation: slot → pointer → high water; a crash after the pointer, or a power cut soon after the high water,

@@ -167,12 +167,14 @@ class GrpcControlPlane:
 
         Raises:
             FetchError: other length or hash.
+            DeltaError: a packed chunk is damaged.
         """
         body = bytearray()
         with _typed(self._endpoint):
-            call = self._sync.Fetch(sync_pb2.FetchRequest(sha256=sha256, offset=0), timeout=FETCH_TIMEOUT_SECONDS)
+            request = sync_pb2.FetchRequest(sha256=sha256, offset=0, zstd=True)
+            call = self._sync.Fetch(request, timeout=FETCH_TIMEOUT_SECONDS)
             async for chunk in call:
-                body += chunk.data
+                body += codec.chunk_bytes(chunk)
                 if len(body) > size:
                     call.cancel()
                     raise FetchOverrunError(f"a file is longer than the {size} bytes that were announced")

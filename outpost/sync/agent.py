@@ -13,6 +13,7 @@ from certs import csr, keys, rotation
 from certs.errors import TrustError
 from outpost import ports
 from outpost.core.audit import record
+from outpost.core.bundle.delta import set_identity
 from outpost.core.bundle.release import VerifiedSet
 from outpost.core.errors import OutpostError, PeerError
 from outpost.sync import identity as identities
@@ -21,6 +22,7 @@ from outpost.telemetry import Event, emit
 
 RECONNECT_BASE_SECONDS = 0.5
 RENEW_CHECK_SECONDS = 5.0
+MAX_REVISION_CHARS = 32  # sync.proto, Hello.refused_revision
 OK = "ok"
 
 
@@ -83,6 +85,7 @@ class Knowledge:
     org: str
     outpost: str = ""
     revision: str = ""
+    refused: str = ""  # newest revision that was offered and refused since the last one that was accepted
     last_contact_ms: int = 0
     certificate_expires_ms: int = 0
     audit_size: int = 0
@@ -146,6 +149,8 @@ class OrgAgent:
             software_version=self._version,
             active_revision=self.knowledge.revision,
             held=dict(self.knowledge.active.listing) if self.knowledge.active is not None else {},
+            set_sha256=set_identity(self.knowledge.active.listing) if self.knowledge.active is not None else b"",
+            refused_revision=self.knowledge.refused,
         )
 
     async def _receive(self, plane: ports.ControlPlane, session: ports.SyncSession) -> None:
@@ -173,9 +178,12 @@ class OrgAgent:
 
     async def _offer(self, plane: ports.ControlPlane, session: ports.SyncSession, offer: ports.Offer) -> None:
         known = self.knowledge
+        if offer.withheld:  # no offer, only why there is none: there is nothing to answer
+            self._set("policy", offer.withheld, "the newest configuration was refused here and is not offered again")
+            return
         offered = {item.name: item.sha256 for item in offer.files}
         # An offer without files says that what we told in Hello is the newest set.
-        if known.active is not None and (not offered or offered == known.active.listing):
+        if known.active is not None and not offer.removed and (not offered or offered == known.active.listing):
             await session.ack(offer.nonce, known.revision, self._parts.clock.now_ms())
             return
         try:
@@ -196,13 +204,15 @@ class OrgAgent:
         """Take note of the set that is active."""
         self.knowledge.active = verified
         self.knowledge.revision = verified.revision
+        self.knowledge.refused = ""
         self._set("policy", OK)
 
     async def _refuse(self, session: ports.SyncSession, offer: ports.Offer, error: OutpostError) -> None:
         emit(Event.BUNDLE_REFUSED, 30, org=self._org, code=error.code, message=error.message)
         self._set("policy", error.code, error.message)
+        self.knowledge.refused = offer.revision[:MAX_REVISION_CHARS]
         now_ms = self._parts.clock.now_ms()
-        await self._record(record.BundleRefused(self._head(now_ms), offer.revision[:32], error.code, error.message))
+        await self._record(record.BundleRefused(self._head(now_ms), self.knowledge.refused, error.code, error.message))
         await session.nack(offer.nonce, error.as_dict(), error.field)
 
     async def _beat(self, session: ports.SyncSession) -> None:

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from outpost import ports
 from outpost.core.bundle import limits, trust
+from outpost.core.bundle.delta import DeltaBaseError, DeltaListingError, apply_delta, apply_listing
 from outpost.core.bundle.errors import OversizedError
 from outpost.core.bundle.loosening import require_not_looser
 from outpost.core.bundle.release import HighWater, SignedSet, VerifiedSet
@@ -113,22 +114,19 @@ async def collect(offer: ports.Offer, active: VerifiedSet | None, fetch: Fetch) 
 
     Raises:
         OversizedError: too many files, or one or all too large.
+        DeltaError: the offer changes another set than the one in force, contradicts itself, or a delta is wrong.
         PeerError: a fetch failed.
     """
-    if len(offer.files) > limits.MAX_SET_FILES:
-        raise OversizedError(f"the offer has more than {limits.MAX_SET_FILES} files", field="offer")
-    for item in offer.files:
-        bound = limits.MAX_METADATA_BYTES if item.metadata else limits.MAX_TARGET_BYTES
-        if max(item.size, len(item.inline)) > bound or len(item.name) > limits.MAX_NAME_BYTES:
-            raise OversizedError("a file of the offer is over its bound", field=item.name[: limits.MAX_NAME_BYTES])
-    if sum(item.size for item in offer.files) > limits.MAX_SET_BYTES:
-        raise OversizedError("the files of the offer together are over the bound", field="offer")
+    _require_bounds(offer)
+    names = kept_names(offer, active)
     known = held_files(active)
     gate = asyncio.Semaphore(PARALLEL_FETCHES)
 
     async def bytes_of(item: ports.OfferedFile) -> bytes:
         if item.inline or item.size == 0:
             return item.inline
+        if item.delta:
+            return await asyncio.to_thread(_from_delta, item, known)
         if item.sha256 in known:
             return known[item.sha256]
         async with gate:
@@ -136,10 +134,48 @@ async def collect(offer: ports.Offer, active: VerifiedSet | None, fetch: Fetch) 
 
     bodies = await asyncio.gather(*(bytes_of(item) for item in offer.files))
     pairs = list(zip(offer.files, bodies, strict=True))
+    held = active.signed if active is not None else SignedSet({}, {})
     return SignedSet(
-        metadata={item.name: body for item, body in pairs if item.metadata},
-        targets={item.name: body for item, body in pairs if not item.metadata},
+        metadata={name: body for name, body in held.metadata.items() if name in names}
+        | {item.name: body for item, body in pairs if item.metadata},
+        targets={name: body for name, body in held.targets.items() if name in names}
+        | {item.name: body for item, body in pairs if not item.metadata},
     )
+
+
+def _require_bounds(offer: ports.Offer) -> None:
+    if len(offer.files) > limits.MAX_SET_FILES or len(offer.removed) > limits.MAX_SET_FILES:
+        raise OversizedError(f"the offer has more than {limits.MAX_SET_FILES} files", field="offer")
+    for item in offer.files:
+        bound = limits.MAX_METADATA_BYTES if item.metadata else limits.MAX_TARGET_BYTES
+        if max(item.size, len(item.inline)) > bound or len(item.name) > limits.MAX_NAME_BYTES:
+            raise OversizedError("a file of the offer is over its bound", field=item.name[: limits.MAX_NAME_BYTES])
+    if sum(item.size for item in offer.files) > limits.MAX_SET_BYTES:
+        raise OversizedError("the files of the offer together are over the bound", field="offer")
+
+
+def kept_names(offer: ports.Offer, active: VerifiedSet | None) -> frozenset[str]:
+    """Names of held files that stay as they are under an offer; none when it is complete.
+
+    Raises:
+        DeltaError: it changes another set than the one in force, or contradicts itself.
+    """
+    changed = {item.name: item.sha256 for item in offer.files}
+    if len(changed) != len(offer.files):
+        raise DeltaListingError("the offer lists a file twice", field="files")
+    if not offer.base_sha256:
+        if offer.removed:
+            raise DeltaListingError("the offer removes files of no base", field="removed")
+        return frozenset()
+    base = active.listing if active is not None else {}
+    listing = apply_listing(base, offer.base_sha256, changed, offer.removed)
+    return frozenset(set(listing) - set(changed))
+
+
+def _from_delta(item: ports.OfferedFile, known: Mapping[bytes, bytes]) -> bytes:
+    if item.delta_sha256 not in known:
+        raise DeltaBaseError("a delta refers to a file that is not held", field=item.name)
+    return apply_delta(known[item.delta_sha256], item.delta, item.size, item.sha256)
 
 
 def held_files(active: VerifiedSet | None) -> Mapping[bytes, bytes]:

@@ -98,7 +98,9 @@ async def test_a_publication_by_another_process_reaches_a_connected_outpost(tmp_
         assert time.monotonic() - started < 2
         assert offer.revision == published.revision == "2.2"
         now_ms = int(time.time() * 1000)
-        verified = verify(client.answer.tuf_root, await client.contents(offer), HighWater({}, 0), now_ms, Audience("acme"))
+        verified = verify(
+            client.answer.tuf_root, await client.contents(offer), HighWater({}, 0), now_ms, Audience("acme")
+        )
         assert verified.chosen.packs == policy
         await client.channel.close()
 

@@ -20,9 +20,7 @@ from outpost.core.bundle.errors import (
 from outpost.core.bundle.release import RoleKeys
 
 
-def require_signed(
-    payload: bytes, signatures: Mapping[str, bytes], authorities: Sequence[RoleKeys], name: str
-) -> None:
+def require_signed(payload: bytes, signatures: Mapping[str, bytes], authorities: Sequence[RoleKeys], name: str) -> None:
     """Hold signatures against those who must sign.
 
     Args:

@@ -28,8 +28,6 @@ def active(signed: SignedSet) -> VerifiedSet:
     return tuf.reverify(FIRST.metadata["1.root.json"], signed, NOTHING, AUDIENCE)
 
 
-
-
 def file(name: str = "x", size: int = 0, inline: bytes = b"", *, metadata: bool = False) -> ports.OfferedFile:
     return ports.OfferedFile(name, bytes(32), size, metadata, inline)
 

@@ -200,9 +200,7 @@ CASES: dict[str, tuple[Callable[[Forge], SignedSet], str]] = {
         "bundle.unknown_field",
     ),
     "an unknown field in the release": (
-        lambda f: f.with_target(
-            RELEASE, encode({**decode(f.signed.targets[RELEASE], "r"), "allow_all": True})
-        ),
+        lambda f: f.with_target(RELEASE, encode({**decode(f.signed.targets[RELEASE], "r"), "allow_all": True})),
         "bundle.unknown_field",
     ),
     "a release of a later schema": (
@@ -217,9 +215,7 @@ CASES: dict[str, tuple[Callable[[Forge], SignedSet], str]] = {
         "bundle.schema",
     ),
     "a release with a negative bound": (
-        lambda f: f.with_target(
-            RELEASE, encode({**decode(f.signed.targets[RELEASE], "r"), "seal_after_seconds": -1})
-        ),
+        lambda f: f.with_target(RELEASE, encode({**decode(f.signed.targets[RELEASE], "r"), "seal_after_seconds": -1})),
         "bundle.document",
     ),
     "another org's set": (lambda f: forge("rival").signed, "bundle.other_org"),
