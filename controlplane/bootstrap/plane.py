@@ -15,10 +15,12 @@ from controlplane import settings as settings_module
 from controlplane.domain.condition import silent_after_ms
 from controlplane.domain.errors import ConfigurationError, ConflictError
 from controlplane.services.administer import Administration, Door
+from controlplane.services.ceremonies import Ceremonies
 from controlplane.services.configuration import Publisher
 from controlplane.services.ingest import Ingest
 from controlplane.services.setup import Foundation, Setup
 from controlplane.settings import FILE_NAME, Settings
+from controlplane.store.drafts import DraftFiles
 from controlplane.store.keyring import Keyring, RoleKeyFiles, make_folder
 from controlplane.store.store import SqliteStore
 
@@ -74,6 +76,7 @@ class Plane:
     keyring: Keyring
     setup: Setup
     publisher: Publisher
+    ceremonies: Ceremonies
     administration: Administration
     clock: SystemClock = field(default_factory=SystemClock)
     chance: SystemChance = field(default_factory=SystemChance)
@@ -158,6 +161,7 @@ def running_ports(folder: Path) -> Mapping[str, int]:
 
 def _assemble(folder: Path, settings: Settings) -> Plane:
     store, keyring = SqliteStore(folder), Keyring(folder)
+    role_keys, drafts = RoleKeyFiles(folder, keyring), DraftFiles(folder)
     clock, chance = SystemClock(), SystemChance()
     return Plane(
         folder=folder,
@@ -165,7 +169,8 @@ def _assemble(folder: Path, settings: Settings) -> Plane:
         store=store,
         keyring=keyring,
         setup=Setup(keyring, store, clock, chance),
-        publisher=Publisher(store, RoleKeyFiles(folder, keyring), clock, chance),
+        publisher=Publisher(store, role_keys, clock, chance, drafts),
+        ceremonies=Ceremonies(store, role_keys, drafts, clock),
         administration=Administration(store, clock, chance),
         clock=clock,
         chance=chance,

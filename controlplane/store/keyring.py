@@ -20,7 +20,7 @@ from controlplane.domain.orgs import checked_id
 
 PEPPER_BYTES = 32  # certs.join_token.PEPPER_BYTES
 PEPPER_INFO = b"outpost.controlplane join token pepper 1"
-MAX_ROLE_KEYS = 16  # key files of one role; root has 3
+MAX_ROLE_KEYS = 64  # key files of one role; root has 3, and each rotation adds as many
 
 
 class NotInitialisedError(ConfigurationError):

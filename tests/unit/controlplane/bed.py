@@ -12,6 +12,7 @@ from certs.shell.signers import generate_signing_key, generate_tls_key
 from certs.verify import TrustAnchors
 from controlplane.domain.join import DEFAULT_TTL_MS
 from controlplane.services.administer import Administration, Door
+from controlplane.services.ceremonies import Ceremonies
 from controlplane.services.configuration import Publisher
 from controlplane.services.defaults import default_provider
 from controlplane.services.delivery import DeliveryDesk
@@ -21,6 +22,7 @@ from controlplane.services.ingest import Ingest
 from controlplane.services.issuance import OutpostIssuer
 from controlplane.services.renew import Renewal
 from controlplane.services.setup import Setup
+from controlplane.store.drafts import DraftFiles
 from controlplane.store.keyring import Keyring, RoleKeyFiles
 from controlplane.store.store import SqliteStore
 from outpost.core.audit.canonical import with_sequence
@@ -58,6 +60,7 @@ class Bed:
     keyring: Keyring
     setup: Setup
     publisher: Publisher
+    ceremonies: Ceremonies
     administration: Administration
     issuer: OutpostIssuer
     enrollment: Enrollment
@@ -102,7 +105,8 @@ async def bed(folder: Path, *orgs: str) -> AsyncIterator[Bed]:
     store, keyring = SqliteStore(folder), Keyring(folder)
     setup = Setup(keyring, store, clock, chance)
     await setup.create(TRUST_DOMAIN, ("127.0.0.1",), root_stays=True)
-    publisher = Publisher(store, RoleKeyFiles(folder, keyring), clock, chance)
+    role_keys, drafts = RoleKeyFiles(folder, keyring), DraftFiles(folder)
+    publisher = Publisher(store, role_keys, clock, chance, drafts)
     issuer = OutpostIssuer(TRUST_DOMAIN, setup.outpost_ca(), setup.roots(), chance)
     views = Views(store, clock)
     for org in orgs or ("acme",):
@@ -114,6 +118,7 @@ async def bed(folder: Path, *orgs: str) -> AsyncIterator[Bed]:
             keyring=keyring,
             setup=setup,
             publisher=publisher,
+            ceremonies=Ceremonies(store, role_keys, drafts, clock),
             administration=Administration(store, clock, chance),
             issuer=issuer,
             enrollment=Enrollment(store, issuer, keyring.pepper(), clock),
