@@ -22,6 +22,7 @@ from outpost.telemetry import Event, emit
 
 RECONNECT_BASE_SECONDS = 0.5
 RENEW_CHECK_SECONDS = 5.0
+WITHDRAWN = frozenset({"outpost.revoked", "identity.locked"})  # codes that say the identity holds no more
 MAX_REVISION_CHARS = 32  # sync.proto, Hello.refused_revision
 OK = "ok"
 
@@ -85,6 +86,7 @@ class Knowledge:
     org: str
     outpost: str = ""
     revision: str = ""
+    revoked: str = ""  # what the control plane says of our identity when it is withdrawn, else empty
     refused: str = ""  # newest revision that was offered and refused since the last one that was accepted
     last_contact_ms: int = 0
     certificate_expires_ms: int = 0
@@ -162,6 +164,7 @@ class OrgAgent:
             if isinstance(message, ports.Offer):
                 await self._offer(plane, session, message)
             elif isinstance(message, ports.Locked):
+                self.knowledge.revoked = "outpost.revoked"
                 self._set("control_link", "outpost.revoked")
             elif isinstance(message, ports.RotateNow):
                 await self._rotate(plane, self._parts.load_identity())
@@ -178,6 +181,7 @@ class OrgAgent:
 
     async def _offer(self, plane: ports.ControlPlane, session: ports.SyncSession, offer: ports.Offer) -> None:
         known = self.knowledge
+        known.revoked = ""  # who gets an offer is in good standing
         if offer.withheld:  # no offer, only why there is none: there is nothing to answer
             self._set("policy", offer.withheld, "the newest configuration was refused here and is not offered again")
             return
@@ -247,6 +251,8 @@ class OrgAgent:
     def _lost(self, error: OutpostError | TrustError) -> None:
         fields: Mapping[str, Any] = error.as_dict()
         code = str(fields["code"])
+        if code in WITHDRAWN:
+            self.knowledge.revoked = code
         if code != self.knowledge.functions.get("control_link"):
             emit(Event.SYNC_LOST, 30, org=self._org, code=code, message=str(fields["message"]))
         self._set("certificate" if isinstance(error, TrustError) else "control_link", code, str(fields["message"]))

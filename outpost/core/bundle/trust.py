@@ -35,6 +35,8 @@ from outpost.core.bundle.release_document import ENFORCE, SEAL
 OFFLINE_AFTER_MS = 30_000  # milliseconds without contact; three missed heartbeats
 CLOCK_TOLERANCE_MS = 600_000  # milliseconds that a clock may be below the floor
 FLOOR_AHEAD_MS = 300_000  # milliseconds that signed time may lift the floor above the local clock
+SEAL_BOUND = "bundle.seal_bound"
+"""Code of an org that its configuration's age seals; an extension may help."""
 
 
 class State(StrEnum):
@@ -149,7 +151,7 @@ def _by_freshness(facts: OrgFacts, now_ms: int) -> OrgState:
     if facts.sealed_from_ms is not None and judged_ms >= facts.sealed_from_ms:
         return OrgState(
             State.SEALED,
-            "bundle.seal_bound",
+            SEAL_BOUND,
             "The configuration is older than the policy allows: restore the link, or `outpost bundle extend FILE`.",
         )
     if judged_ms >= facts.timestamp_expires_ms:
