@@ -21,6 +21,11 @@ class OrgPaths:
         return self.folder / "root.json"
 
     @property
+    def extension(self) -> Path:
+        """The newest extension of the bound at which age seals."""
+        return self.folder / "extension.json"
+
+    @property
     def cache(self) -> Path:
         """The two slots and large resources."""
         return self.folder / "cache"
@@ -34,11 +39,6 @@ class OrgPaths:
     def high_water(self) -> Path:
         """Highest versions and signed time ever accepted."""
         return self.folder / "high-water.json"
-
-    @property
-    def extension(self) -> Path:
-        """A signed extension of the time after which the org seals."""
-        return self.folder / "extension.json"
 
     @property
     def vault(self) -> Path:

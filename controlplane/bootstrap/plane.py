@@ -29,6 +29,7 @@ from controlplane.domain.replicas import LOST_MS
 from controlplane.ports.authorities import KeyMaker
 from controlplane.services.administer import Administration, Door
 from controlplane.services.authorities import Authorities
+from controlplane.services.ceremonies import Ceremonies
 from controlplane.services.certification import Certifier
 from controlplane.services.configuration import Publisher
 from controlplane.services.ingest import Ingest
@@ -37,6 +38,7 @@ from controlplane.services.locks import Locks
 from controlplane.services.setup import ROOT, Foundation, Setup
 from controlplane.services.trust import Trust, TrustBoard
 from controlplane.settings import FILE_NAME, Settings
+from controlplane.store.drafts import DraftFiles
 from controlplane.store.migrations.listing import HEAD
 from controlplane.store.postgres_address import read_address, user_of
 from controlplane.store.postgres_faults import wrong_address
@@ -100,6 +102,7 @@ class Plane:
     ingresses: IngressDesk
     locks: Locks
     publisher: Publisher
+    ceremonies: Ceremonies
     administration: Administration
     clock: SystemClock = field(default_factory=SystemClock)
     chance: SystemChance = field(default_factory=SystemChance)
@@ -194,7 +197,7 @@ def running_ports(folder: Path) -> Mapping[str, int]:
 
 
 def _assemble(folder: Path, settings: Settings, store: DatabaseStore, token: KeyToken | None) -> Plane:
-    clock, chance = SystemClock(), SystemChance()
+    clock, chance, drafts = SystemClock(), SystemChance(), DraftFiles(folder)
     maker: KeyMaker = VaultKeys() if token is None else TokenKeys(token, chance)
     certifier = Certifier(store, clock, chance, settings.trust_domain)
     board = TrustBoard(store, clock, settings.trust_domain)
@@ -208,7 +211,8 @@ def _assemble(folder: Path, settings: Settings, store: DatabaseStore, token: Key
         authorities=Authorities(store, board, certifier, maker),
         ingresses=IngressDesk(store, board, certifier),
         locks=Locks(store, clock),
-        publisher=Publisher(store, clock, chance),
+        publisher=Publisher(store, clock, chance, drafts),
+        ceremonies=Ceremonies(store, drafts, clock),
         administration=Administration(store, clock, chance),
         clock=clock,
         chance=chance,

@@ -8,6 +8,7 @@ JSON; nothing in it is believed because it stands there.
 Source: TUF 1.0.34 §6.1 for the two authorities of a new root.
 """
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -17,9 +18,10 @@ from outpost.core.bundle.canonical import decode, encode
 from outpost.core.bundle.documents import require_org
 from outpost.core.bundle.errors import OversizedError, SchemaError
 from outpost.core.bundle.fields import Fields
-from outpost.core.bundle.metadata import HEX_KEY_ID, HEX_SIGNATURE, check_signed, tuf_key_id
+from outpost.core.bundle.metadata import HEX_KEY_ID, HEX_SIGNATURE, check_envelope, check_signed, tuf_key_id
 from outpost.core.bundle.release import RoleKeys
 from outpost.core.bundle.signatures import require_signature, require_signed
+from outpost.core.errors import BundleError
 
 CEREMONY_SCHEMA = "outpost.ceremony/1"
 KEYS, RELEASE = "keys", "release"
@@ -39,6 +41,12 @@ class CeremonySummaryError(InputError):
     """The summary in the file is not what the file says: somebody changed one of them."""
 
     code = "ceremony.summary"
+
+
+class CeremonyBaseError(InputError):
+    """What the file compares with cannot be proven to be in force."""
+
+    code = "ceremony.base"
 
 
 class CeremonyStaleError(ConflictError):
@@ -177,6 +185,38 @@ def _part_fields(part: Part) -> dict[str, object]:
     }
 
 
+def require_known_base(ceremony: Ceremony, public_key: bytes) -> None:
+    """Prove that what the file compares with is what this key signed last.
+
+    A control plane in the wrong hands could compare with something else, so that a change looks like none. But the
+    policy metadata in force bears this key's own signature, names every document by hash, and has the version before
+    the one that shall be signed; an older one would lead to a version that outposts refuse.
+
+    Args:
+        ceremony: read strictly.
+        public_key: 32 bytes of the key that shall sign its policy part.
+
+    Raises:
+        CeremonyBaseError: it cannot be proven.
+    """
+    part, name = ceremony.part(names.POLICY), names.metadata_file(names.POLICY)
+    if part is None or name not in ceremony.base:
+        raise CeremonyBaseError("the file does not say what is in force", field="base")
+    try:
+        value = decode(ceremony.base[name], name)
+        check_envelope(Fields(value, name), names.POLICY, ceremony.org)
+        fields, signed = Fields(value, name), Fields(value["signed"], name)
+        signatures = {each.text("keyid"): each.text("sig") for each in fields.objects("signatures", limits.MAX_KEYS)}
+        signature = bytes.fromhex(signatures.get(tuf_key_id(public_key), ""))
+        require_signature(public_key, signature, encode(signed.whole()), name)
+        listed = {path: item.nested("hashes").sha256("sha256") for path, item in signed.mapping("targets", 256).items()}
+    except BundleError:
+        raise CeremonyBaseError("this key did not sign what the file says is in force", field="base") from None
+    found = {path: hashlib.sha256(data).hexdigest() for path, data in ceremony.base.items() if "/" in path}
+    if found != listed or signed.integer("version", 1, limits.MAX_VERSION) + 1 != part.version:
+        raise CeremonyBaseError("the file compares with something else than what this key signed last", field="base")
+
+
 def layout_after(ceremony: Ceremony, before: Mapping[str, RoleKeys]) -> dict[str, RoleKeys]:
     """Who signs for each role once the root and targets of a ceremony are in force.
 
@@ -192,6 +232,21 @@ def layout_after(ceremony: Ceremony, before: Mapping[str, RoleKeys]) -> dict[str
     return layout
 
 
+def require_fresh(ceremony: Ceremony, versions: Mapping[str, int]) -> None:
+    """Refuse a file whose parts do not follow what stands now.
+
+    Args:
+        ceremony: read strictly.
+        versions: role name to the version that stands.
+
+    Raises:
+        CeremonyStaleError: a part has another version than the next one.
+    """
+    for part in ceremony.parts:
+        if part.version != versions[part.role] + 1:
+            raise _stale(part.role)
+
+
 def taken_over(fresh: Part, ceremonial: Part | None) -> Part:
     """The ceremony's part in the place of the one that would be made now; they differ in their expiry at most.
 
@@ -205,12 +260,16 @@ def taken_over(fresh: Part, ceremonial: Part | None) -> Part:
     if ceremonial is None:
         return fresh
     if {**fresh.signed, "expires": ceremonial.signed["expires"]} != ceremonial.signed:
-        raise CeremonyStaleError(
-            f"the configuration has changed since {fresh.role} was prepared for signing",
-            field=fresh.role,
-            next_step="prepare it again, and let it be signed again",
-        )
+        raise _stale(fresh.role)
     return replace(fresh, signed=ceremonial.signed, signatures=ceremonial.signatures)
+
+
+def _stale(role: str) -> CeremonyStaleError:
+    return CeremonyStaleError(
+        f"the configuration has changed since {role} was prepared for signing",
+        field=role,
+        next_step="prepare it again, and let it be signed again",
+    )
 
 
 def keys_in(signed: Mapping[str, object]) -> dict[str, RoleKeys]:

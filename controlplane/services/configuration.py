@@ -12,11 +12,13 @@ from controlplane.domain.errors import InputError
 from controlplane.domain.offers import SignedRelease
 from controlplane.domain.orgs import checked_customer_id
 from controlplane.domain.releases import Changes, Draft
+from controlplane.domain.summary import summarise
+from controlplane.ports.drafts import Drafts
 from controlplane.ports.store import OrgTransaction, Store
 from controlplane.ports.world import Chance, Clock
 from controlplane.services.defaults import default_documents
-from controlplane.services.payloads import VALIDITY_MS
-from controlplane.services.repository import ROOT_THRESHOLD
+from controlplane.services.payloads import VALIDITY_MS, layout_of
+from controlplane.services.repository import ROOT_THRESHOLD, Repository
 from controlplane.services.sets import (
     ConfigurationMissingError,
     Published,
@@ -27,6 +29,7 @@ from controlplane.services.sets import (
 )
 from outpost.core.bundle import names
 from outpost.core.bundle.access import AccessDocument, ClientKey, build_access
+from outpost.core.bundle.caps import CapsDocument, build_caps
 from outpost.core.bundle.content import SetContent
 from outpost.core.bundle.documents import Provider, RoutesDocument, build_routes
 from outpost.core.bundle.reading import read_documents
@@ -81,10 +84,11 @@ def judge_policy(text: bytes) -> tuple[PolicyDocument, tuple[LintFinding, ...]]:
 class Publisher:
     """Signs and stores the configuration of every org."""
 
-    def __init__(self, store: Store, clock: Clock, chance: Chance) -> None:
+    def __init__(self, store: Store, clock: Clock, chance: Chance, drafts: Drafts) -> None:
         self._store = store
         self._clock = clock
         self._chance = chance
+        self._drafts = drafts
 
     async def create(self, org: str, providers: Sequence[Provider]) -> Published:
         """Make an org: its keys, its repository and the default release. Raises OrgExistsError."""
@@ -139,6 +143,20 @@ class Publisher:
             return Draft({names.ROUTES: build_routes(RoutesDocument(org, tuple(providers), edition))})
 
         return await self._release(org, draft)
+
+    async def publish_terms(self, org: str, terms: Mapping[str, object], caps: CapsDocument | None) -> Published:
+        """Sign and roll out other terms of the release, or other caps on what online keys may hand out.
+
+        Args:
+            org: org id.
+            terms: fields of ``Release`` that change.
+            caps: in the place of those in force; None leaves them.
+
+        Raises:
+            BundleError: a value that an outpost would refuse, or keys in force beyond the new caps.
+        """
+        resources = {} if caps is None else {names.CAPS: build_caps(caps)}
+        return await self._release(org, lambda content: Draft(resources, terms))
 
     async def kill(self, org: str, providers: Iterable[str], models: Iterable[str]) -> Published:
         """Switch providers and models off under the routes in force: one online signature."""
@@ -236,16 +254,29 @@ class Publisher:
         return Published(number + 1, revision_of(org, signed), changed=True)
 
     async def _release(self, org: str, draft_of: Callable[[SetContent], Draft]) -> Published:
-        """Publish changed documents of the policy role under a new release that runs everywhere at once."""
+        """Publish changed documents of the policy role under a new release that runs everywhere at once.
+
+        When the keys of the policy role are elsewhere, the release is kept as a draft until they have signed it.
+        """
+        waits = False
 
         async def change(transaction: OrgTransaction, current: SignedSet, content: SetContent) -> Changes:
+            nonlocal waits
             draft = draft_of(content)
             if releases.is_in_force(current.targets, content, draft):
+                return {}
+            repository = await repository_of(transaction)
+            if not repository.can_sign(layout_of(current.metadata)[names.POLICY]):
+                files = releases.with_release(current.targets, content, draft, beside=True)
+                proposal = repository.propose_release(current, files, self._clock.now_ms())
+                self._drafts.keep(org, replace(proposal, summary=summarise(proposal)).to_bytes())
+                waits = True
                 return {}
             files = releases.with_release(current.targets, content, draft, beside=False)
             return {**files, **releases.at_once(content, max(content.releases) + 1)}
 
-        return await self._publish(org, change)
+        published = await self._publish(org, change)
+        return replace(published, waiting=waits)
 
     async def _publish(self, org: str, change: Change) -> Published:
         space = self._store.for_org(org)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 from certs.keys import require_signing_key
 from certs.signer import Signer
-from controlplane.domain.ceremony import KEYS, RELEASE, Ceremony, Part, layout_after, taken_over
+from controlplane.domain.ceremony import KEYS, RELEASE, Ceremony, Part, layout_after, require_fresh, taken_over
 from controlplane.domain.errors import ConfigurationError
 from controlplane.domain.releases import Changes
 from controlplane.services.payloads import (
@@ -211,6 +211,7 @@ class Repository:
             SignatureError: a part is not signed by all who must.
             UnpublishableError, LooseningError, ReleaseVersionError, SignerMissingError: as ``publish``.
         """
+        require_fresh(ceremony, {role: stored(current.metadata, role).version for role in ALL_ROLES})
         layout = layout_after(ceremony, layout_of(current.metadata))
         replaced = dict.fromkeys(path for path in current.targets if names.role_of_target(path) == names.POLICY)
         documents: Changes = {**(replaced if ceremony.part(names.POLICY) else {}), **ceremony.documents, **changes}
@@ -232,9 +233,18 @@ class Repository:
         """
         return {role: expires_ms(stored(current.metadata, role)) for role in ALL_ROLES}
 
+    def here(self, role: RoleKeys) -> frozenset[str]:
+        """Ids of the keys of a role that are here."""
+        return frozenset(role.keys.keys() & self._signers.keys())
+
     def can_sign(self, role: RoleKeys) -> bool:
         """Enough keys of a role are here."""
-        return len(role.keys.keys() & self._signers.keys()) >= role.threshold
+        return len(self.here(role)) >= role.threshold
+
+    @staticmethod
+    def public_key(signer: Signer) -> bytes:
+        """The 32 bytes of a signer's public key. Raises KeyAlgorithmError."""
+        return _raw(signer)
 
     def _own_keys(self, role: str, threshold: int) -> RoleKeys:
         keys = {key_id: _raw(signer) for key_id, signer in self._by_role.get(role, {}).items()}
@@ -315,8 +325,8 @@ class Repository:
             if names.role_of_target(path) in roles or current.targets.get(path) != data
         }
         base = {path: data for path, data in current.targets.items() if names.role_of_target(path) == names.POLICY}
-        base |= {path: data for path, data in current.targets.items() if path == names.ROLLOUT_PATH}
-        base |= {name: current.metadata[name] for name in (newest_root(current.metadata), "targets.json")}
+        compared = (newest_root(current.metadata), "targets.json", "policy.json")
+        base |= {name: current.metadata[name] for name in compared}
         return Ceremony(self._org, kind, now_ms, tuple(parts), documents, base)
 
     def _file(self, part: Part) -> bytes:

@@ -7,20 +7,27 @@ from dataclasses import dataclass, replace
 
 from certs.errors import TrustError
 from outpost import ports
+from outpost.cache.durable import read_file
 from outpost.cache.errors import CacheMissingError
 from outpost.cache.seal import Seal
 from outpost.cache.slots import SlotCache
 from outpost.core.bundle import trust
+from outpost.core.bundle.extension import verify_extension
+from outpost.core.bundle.limits import MAX_EXTENSION_BYTES
 from outpost.core.bundle.release import VerifiedSet
+from outpost.core.bundle.revocations import LOCKED, REVOKED
 from outpost.core.detect.pattern import Scanner
 from outpost.core.errors import BundleError, OutpostError
 from outpost.core.program import OrgProgram, build
-from outpost.paths import StatePaths
+from outpost.paths import OrgPaths, StatePaths
 from outpost.sync import identity as identities
 from outpost.sync import tuf
 from outpost.sync.files import withdrawn_code
 from outpost.sync.obey import CODE, LockMark, is_locked, read_mark
 from outpost.telemetry import Event, emit
+
+EXTENSION_LOOK_SECONDS = 1.0  # between two looks for an extension while age seals
+REVOKED_CODES = {REVOKED: "outpost.revoked", LOCKED: "identity.locked"}
 
 
 def open_cache(paths: StatePaths, org: str, wrap_key: bytes, chance: ports.Chance) -> SlotCache:
@@ -61,12 +68,14 @@ def open_verifier(paths: StatePaths, org: str) -> tuf.Verifier:
 
 @dataclass(slots=True)
 class _Org:
+    files: OrgPaths
     cache: SlotCache
     verifier: tuf.Verifier
-    outpost_id: str
-    program: OrgProgram | None
-    prepared: OrgProgram | None
+    enrollment: identities.Enrollment
     facts: trust.OrgFacts
+    program: OrgProgram | None = None
+    prepared: OrgProgram | None = None
+    extension_looked_at: float = float("-inf")  # monotonic seconds
 
 
 class Programs:
@@ -83,14 +92,7 @@ class Programs:
             if self._read_mark(org):
                 continue
             try:
-                self._orgs[org] = _Org(
-                    cache=open_cache(paths, org, wrap_key, chance),
-                    verifier=open_verifier(paths, org),
-                    outpost_id=identities.load(paths.org(org).identity).enrollment.outpost_id,
-                    program=None,
-                    prepared=None,
-                    facts=trust.OrgFacts(enrolled=True, revoked_code=withdrawn_code(paths.org(org).identity)),
-                )
+                self._orgs[org] = _open(paths, org, wrap_key, chance)
             except OutpostError as error:
                 emit(Event.BUNDLE_REFUSED, 40, org=org, code=error.code, message=error.message)
                 self._without_identity[org] = error.code
@@ -99,8 +101,8 @@ class Programs:
 
     @property
     def orgs(self) -> tuple[str, ...]:
-        """Orgs of this outpost whose identity can be read, or was wiped."""
-        return (*self._orgs, *self._locked)
+        """Orgs of this outpost whose identity can be read, and those in which it is locked."""
+        return tuple(dict.fromkeys((*self._orgs, *self._locked)))
 
     def program(self, org: str) -> OrgProgram | None:
         """The active program; a request keeps the one it got here (R3)."""
@@ -108,8 +110,9 @@ class Programs:
         return entry.program if entry is not None else None
 
     def outpost_id(self, org: str) -> str:
-        """Id of this outpost in an org."""
-        return self._locked[org].outpost_id if org in self._locked else self._orgs[org].outpost_id
+        """Id of this outpost in an org; empty when it is locked and the mark cannot be read."""
+        mark = self._locked.get(org)
+        return mark.outpost_id if mark is not None else self._orgs[org].enrollment.outpost_id
 
     def state_of(self, org: str) -> trust.OrgState:
         """State of an org, now."""
@@ -117,8 +120,12 @@ class Programs:
             return trust.org_state(trust.OrgFacts(enrolled=False, locked_code=CODE), self._clock.now_ms())
         entry = self._orgs.get(org)
         code = self._without_identity.get(org, "")
-        facts = entry.facts if entry is not None else trust.OrgFacts(enrolled=bool(code), tamper_code=code)
-        return trust.org_state(facts, self._clock.now_ms())
+        if entry is None:
+            return trust.org_state(trust.OrgFacts(enrolled=bool(code), tamper_code=code), self._clock.now_ms())
+        state = trust.org_state(entry.facts, self._clock.now_ms())
+        if state.code == trust.SEAL_BOUND and self._look_for_extension(entry):
+            state = trust.org_state(entry.facts, self._clock.now_ms())
+        return state
 
     def load(self, org: str) -> None:
         """Load the active slot. What cannot be believed seals the org and says why."""
@@ -165,11 +172,13 @@ class Programs:
             self._locked[org] = LockMark(org, "", "", "", 0, 0, "")
         self._orgs.pop(org, None)
 
-    def contact(self, org: str, last_contact_ms: int, withdrawn: str) -> None:
-        """Note when the control plane last spoke, and whether it refuses this identity for good."""
+    def contact(self, org: str, last_contact_ms: int, withdrawn: str | None = None) -> None:
+        """Note when the control plane last spoke, and what it says of our identity; None says nothing of it."""
         if org in self._orgs:
             entry = self._orgs[org]
-            entry.facts = replace(entry.facts, last_contact_ms=last_contact_ms, revoked_code=withdrawn)
+            code = entry.facts.revoked_code if withdrawn is None else withdrawn
+            code = code or _listed_as_revoked(entry)
+            entry.facts = replace(entry.facts, last_contact_ms=last_contact_ms, revoked_code=code)
 
     def inspection(self, org: str, code: str) -> None:
         """Note what the canary found: empty when all is well."""
@@ -196,12 +205,60 @@ class Programs:
             time_floor_ms=time_floor_ms,
             tamper_code="",
         )
+        entry.facts = replace(entry.facts, revoked_code=entry.facts.revoked_code or _listed_as_revoked(entry))
+        entry.extension_looked_at = float("-inf")
+        self._look_for_extension(entry)
+
+    def _look_for_extension(self, entry: _Org) -> bool:
+        """Read the extension that is on disk, now and then; true when it was read and counts."""
+        now = self._clock.monotonic()
+        if now - entry.extension_looked_at < EXTENSION_LOOK_SECONDS:
+            return False
+        entry.extension_looked_at = now
+        until_ms = _extended_until(entry, self._clock.now_ms())
+        entry.facts = replace(entry.facts, extended_until_ms=until_ms)
+        return until_ms > 0
 
     def _require(self, org: str) -> _Org:
         entry = self._orgs.get(org)
         if entry is None:
             raise UnknownOrgError("this process does not know the org", field="org", next_step="restart the outpost")
         return entry
+
+
+def _open(paths: StatePaths, org: str, wrap_key: bytes, chance: ports.Chance) -> _Org:
+    """Everything of an org that is read once. Raises IdentityUnreadableError."""
+    files = paths.org(org)
+    return _Org(
+        files=files,
+        cache=open_cache(paths, org, wrap_key, chance),
+        verifier=open_verifier(paths, org),
+        enrollment=identities.load(files.identity).enrollment,
+        facts=trust.OrgFacts(enrolled=True, revoked_code=withdrawn_code(files.identity)),
+    )
+
+
+def _listed_as_revoked(entry: _Org) -> str:
+    """What the active set itself says of our identity: the code, or empty."""
+    if entry.program is None:
+        return ""
+    found = entry.program.revocations.of(entry.enrollment.outpost_id, entry.enrollment.join_sequence)
+    return "" if found is None else REVOKED_CODES[found.kind]
+
+
+def _extended_until(entry: _Org, now_ms: int) -> int:
+    """End of the extension on disk when it counts under the active set, else 0."""
+    if entry.program is None:
+        return 0
+    try:
+        data = read_file(entry.files.extension, MAX_EXTENSION_BYTES)
+        reference_ms = trust.reference_time(entry.facts.time_floor_ms, now_ms)
+        return verify_extension(data, entry.program.policy_keys, entry.program.org, reference_ms).until_ms
+    except CacheMissingError:
+        return 0
+    except OutpostError as error:
+        emit(Event.BUNDLE_REFUSED, 30, org=entry.program.org, code=error.code, message=error.message)
+        return 0
 
 
 class UnknownOrgError(BundleError):

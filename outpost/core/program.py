@@ -8,8 +8,9 @@ from outpost.core.bundle.access import ClientKey
 from outpost.core.bundle.content import ReleaseContent
 from outpost.core.bundle.documents import Provider
 from outpost.core.bundle.kill import KillList
-from outpost.core.bundle.release import VerifiedSet
+from outpost.core.bundle.release import RoleKeys, VerifiedSet
 from outpost.core.bundle.release_document import Release
+from outpost.core.bundle.revocations import RevocationsDocument
 from outpost.core.detect.pattern import Scanner
 from outpost.core.errors import BundleError, DeniedError
 from outpost.core.inspection import TIERS, Inspector
@@ -63,6 +64,8 @@ class OrgProgram:
         requests_per_minute: of each key, 0 = no limit.
         providers: in order of preference, those that are switched off too.
         killed: providers and models that are switched off.
+        revocations: outposts that lost their identity.
+        policy_keys: who may sign an extension.
         signed_at_ms: when the set's timestamp was signed.
         timestamp_expires_ms: when the set becomes stale.
     """
@@ -76,6 +79,8 @@ class OrgProgram:
     requests_per_minute: int
     providers: tuple[Provider, ...]
     killed: KillList
+    revocations: RevocationsDocument
+    policy_keys: RoleKeys
     signed_at_ms: int
     timestamp_expires_ms: int
 
@@ -151,6 +156,8 @@ def build(verified: VerifiedSet, scanner: Scanner, chosen: ReleaseContent | None
         requests_per_minute=content.access.requests_per_minute,
         providers=chosen.routes.providers,
         killed=content.kill.under(chosen.routes_sha256),
+        revocations=content.revocations,
+        policy_keys=verified.role_keys[names.POLICY],
         signed_at_ms=verified.signed_at_ms,
         timestamp_expires_ms=verified.timestamp_expires_ms,
     )

@@ -102,6 +102,8 @@ class Installer:
         if active is not None:
             require_not_looser(active.content, verified.content)
         self.attempt(verified)
+        if active is not None:
+            trust.require_one_per_version(active, verified)
         return verified, high_water, self.cache.write_idle(verified)
 
 

@@ -133,6 +133,21 @@ def reverify(root: bytes, stored: SignedSet, high_water: HighWater, audience: Au
     return Verifier(root, audience).reverify(stored, high_water)
 
 
+def require_root(data: bytes, org: str) -> int:
+    """Hold a root by itself against its form and its own threshold, before verification starts with it.
+
+    Returns:
+        Its version.
+
+    Raises:
+        BundleError: not root metadata of the org, or not signed by its own keys.
+    """
+    memory = MetadataMemory(org)
+    root = memory.read(names.ROOT, "root.json", data)
+    memory.require_signatures(names.ROOT, root, [root])
+    return int(root.signed.version)
+
+
 def expires_ms(signed: Signed) -> int:
     """End of validity, Unix milliseconds."""
     return int(signed.expires.timestamp()) * 1000

@@ -117,7 +117,7 @@ class Thief:
         made = Forge(self.keys, self.signed)
         for path, data in documents.items():
             made = Forge(self.keys, made.with_target(path, data) if data is not None else dropped(made, path))
-        return made.signed
+        return made.edited(names.TIMESTAMP, lambda part: part.update(version=part["version"] + 1))
 
 
 def dropped(made: Forge, path: str) -> SignedSet:

@@ -188,6 +188,12 @@ class ExpiredError(ConsistencyError):
     code = "bundle.expired"
 
 
+class EquivocationError(ConsistencyError):
+    """Another set under the version of the one in force: whoever signs tells different outposts different things."""
+
+    code = "bundle.equivocation"
+
+
 class FreezeError(ConsistencyError):
     """A timestamp that promises freshness for longer than allowed: whoever holds it could freeze the outpost."""
 

@@ -28,13 +28,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from outpost.core.bundle.errors import RollbackError
+from outpost.core.bundle import names
+from outpost.core.bundle.errors import EquivocationError, RollbackError
 from outpost.core.bundle.release import HighWater, VerifiedSet
 from outpost.core.bundle.release_document import ENFORCE, SEAL
 
 OFFLINE_AFTER_MS = 30_000  # milliseconds without contact; three missed heartbeats
 CLOCK_TOLERANCE_MS = 600_000  # milliseconds that a clock may be below the floor
 FLOOR_AHEAD_MS = 300_000  # milliseconds that signed time may lift the floor above the local clock
+SEAL_BOUND = "bundle.seal_bound"
+"""Code of an org that its configuration's age seals; an extension may help."""
 
 
 class State(StrEnum):
@@ -149,7 +152,7 @@ def _by_freshness(facts: OrgFacts, now_ms: int) -> OrgState:
     if facts.sealed_from_ms is not None and judged_ms >= facts.sealed_from_ms:
         return OrgState(
             State.SEALED,
-            "bundle.seal_bound",
+            SEAL_BOUND,
             "The configuration is older than the policy allows: restore the link, or `outpost bundle extend FILE`.",
         )
     if judged_ms >= facts.timestamp_expires_ms:
@@ -206,4 +209,21 @@ def require_not_older(role: str, version: int, floors: Mapping[str, int]) -> Non
             f"{role} has version {version}, but version {floor} was accepted before.",
             field=role,
             next_step="To go back, publish the old content under a new, higher version.",
+        )
+
+
+def require_one_per_version(active: VerifiedSet, offered: VerifiedSet) -> None:
+    """Refuse another set under the timestamp version of the one in force; the same set is none.
+
+    Under another root versions may count anew: that is how a version that a thief drove up is left.
+
+    Raises:
+        EquivocationError: two sets of one version.
+    """
+    same = [names.ROOT, names.TIMESTAMP]
+    if all(active.versions[role] == offered.versions[role] for role in same) and active.listing != offered.listing:
+        raise EquivocationError(
+            f"timestamp {offered.versions[names.TIMESTAMP]} is in force here with other content.",
+            field=names.TIMESTAMP,
+            next_step="Find out who else signs; an honest control plane publishes each version once.",
         )

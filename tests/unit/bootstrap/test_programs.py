@@ -18,6 +18,7 @@ from outpost.core.errors import OutpostError
 from outpost.core.program import OrgProgram, SelfTestError
 from outpost.paths import StatePaths
 from outpost.sync import tuf
+from outpost.sync.identity import IdentityUnreadableError
 from tests.unit.core.bundle.samples import AUDIENCE, ORG, Forge, forge, repository
 from tests.unit.gateway.harness import shared_database
 from tests.unit.sync.enrolled import NOTHING, OUTPOST, Clock, Enrolled
@@ -153,6 +154,15 @@ def test_an_org_is_sealed_by_name_when_somebody_altered(what: str, outpost: Outp
     assert programs.program(ORG) is None
     programs.contact(ORG, NOW_MS)
     assert programs.state_of(ORG).state is State.SEALED
+
+
+def test_without_the_enrolled_root_nothing_is_believed(outpost: Outpost) -> None:
+    (outpost.folder / "root.json").unlink()
+    programs = outpost.programs()
+    assert (programs.state_of(ORG).state, programs.state_of(ORG).code) == (State.SEALED, "identity.unreadable")
+    assert programs.program(ORG) is None
+    with pytest.raises(IdentityUnreadableError):
+        open_verifier(outpost.paths, ORG)
 
 
 def test_what_is_altered_behind_a_running_process_seals_at_the_next_load_and_a_fresh_set_heals(

@@ -14,6 +14,7 @@ from controlplane.domain.join import DEFAULT_TTL_MS
 from controlplane.domain.orgs import OPERATOR
 from controlplane.services.administer import Administration, Door, Terms
 from controlplane.services.authorities import Authorities
+from controlplane.services.ceremonies import Ceremonies
 from controlplane.services.certification import Certifier
 from controlplane.services.clones import Clones
 from controlplane.services.configuration import Publisher
@@ -30,6 +31,7 @@ from controlplane.services.setup import Setup
 from controlplane.services.trust import TrustBoard
 from controlplane.services.views import Views
 from controlplane.services.words import Words
+from controlplane.store.drafts import DraftFiles
 from controlplane.store.sealing import Keyring
 from controlplane.store.session import Engine
 from controlplane.store.sqlite import SqliteEngine
@@ -75,6 +77,7 @@ class Bed:
     clones: Clones
     locks: Locks
     publisher: Publisher
+    ceremonies: Ceremonies
     administration: Administration
     issuer: OutpostIssuer
     enrollment: Enrollment
@@ -135,7 +138,8 @@ async def bed(folder: Path, *orgs: str, engine: Engine | None = None) -> AsyncIt
     await store.add_org(OPERATOR, START_MS)
     board = TrustBoard(store, clock, TRUST_DOMAIN)
     await board.refresh()
-    publisher = Publisher(store, clock, chance)
+    drafts = DraftFiles(folder)
+    publisher = Publisher(store, clock, chance, drafts)
     issuer = OutpostIssuer(TRUST_DOMAIN, lambda: board.current, chance)
     views = Views(store, clock)
     words = Words(store, clock)
@@ -154,6 +158,7 @@ async def bed(folder: Path, *orgs: str, engine: Engine | None = None) -> AsyncIt
             clones=Clones(store, clock),
             locks=Locks(store, clock),
             publisher=publisher,
+            ceremonies=Ceremonies(store, drafts, clock),
             administration=Administration(store, clock, chance),
             issuer=issuer,
             enrollment=Enrollment(store, issuer, keyring.pepper(), clock),

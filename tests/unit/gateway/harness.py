@@ -22,7 +22,7 @@ from outpost.core.bundle.caps import CapsDocument, build_caps
 from outpost.core.bundle.documents import DetectorsDocument, Provider, RoutesDocument, build_detectors, build_routes
 from outpost.core.bundle.kill import KillDocument, KillList, build_kill
 from outpost.core.bundle.reading import read_documents
-from outpost.core.bundle.release import SignedSet, VerifiedSet
+from outpost.core.bundle.release import RoleKeys, SignedSet, VerifiedSet
 from outpost.core.bundle.release_document import Release, SelfTest
 from outpost.core.bundle.revocations import RevocationsDocument, build_revocations
 from outpost.core.bundle.rollout import RolloutDocument, build_rollout
@@ -168,7 +168,7 @@ def verified_of(documents: dict[str, bytes], org: str = ORG) -> VerifiedSet:
         content=content,
         documents=documents,
         versions={names.SNAPSHOT: 1},
-        role_keys={},
+        role_keys={names.POLICY: RoleKeys(1, {})},
         signed_at_ms=1,
         timestamp_expires_ms=4_000_000_000_000,
         signed=SignedSet({}, documents),

@@ -15,7 +15,7 @@ from outpost.core.bundle.errors import OversizedError
 from outpost.core.bundle.release import SignedSet, VerifiedSet
 from outpost.core.errors import BundleError, InternalError, OutpostError, PeerError
 from outpost.sync import install, tuf
-from tests.unit.core.bundle.samples import AUDIENCE, NOTHING, ORG, repository
+from tests.unit.core.bundle.samples import AUDIENCE, NOTHING, ORG, Forge, repository, signed_part
 from tests.unit.sync.enrolled import Clock, Enrolled, fetcher, offer
 
 NOW_MS = 1_790_000_000_000
@@ -148,6 +148,26 @@ async def test_the_last_good_set_stays_when(what: str, tmp_path: Path) -> None:
         await installer.install(offer(update), active(held), never)
     assert [call.split()[0] for call in workers.calls] == calls
     assert (cache.active_slot(), cache.load_active(), cache.read_high_water()) == (slot, held, high_water)
+
+
+async def test_another_set_of_the_same_version_is_refused(tmp_path: Path) -> None:
+    """Only who signs timestamps can make it; somebody else was told the first one."""
+    workers = Workers()
+    installer, cache = make(tmp_path, workers)
+    held = cache.load_active()
+    second = repository(MADE.keys).refresh(held, NOW_MS + 1000)
+    with pytest.raises(BundleError) as refused:
+        await installer.install(offer(relabelled(held, second)), active(held), never)
+    assert refused.value.code == "bundle.equivocation"
+    assert workers.calls == []
+    assert cache.load_active() == held
+    assert (await installer.install(offer(held), active(held), never)).signed == held
+
+
+def relabelled(held: SignedSet, second: SignedSet) -> SignedSet:
+    """The second timestamp under the version of the first, by the holder of its key."""
+    version = signed_part(held.metadata["timestamp.json"])["version"]
+    return Forge(MADE.keys, second).edited("timestamp", lambda part: part.update(version=version))
 
 
 async def test_an_unsigned_set_reaches_no_worker(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from securesystemslib.signer import SSlibKey
 
 from controlplane.domain.releases import first_release
 from outpost.core.bundle import limits, names
@@ -22,7 +21,6 @@ from tests.unit.core.bundle.samples import (
     Forge,
     documents,
     forge,
-    key_id,
     new_keys,
     path_of,
     release,
@@ -212,70 +210,6 @@ def test_recovery_from_a_version_that_a_thief_drove_up(sentence: str) -> None:
     after = next_high_water(high_water, verified, NOW_MS)
     assert after.versions[case.driven_up] == verified.versions[case.driven_up] < 99999
     assert accept(recovered, after).versions["root"] == 2
-
-
-@dataclass(frozen=True)
-class RootStep:
-    """One root: which of six keys it names, how many must sign, which do sign."""
-
-    keys: str
-    threshold: int
-    signers: str
-    code: str = ""
-
-
-# Source: the sequences of python-tuf's tests/test_updater_key_rotations.py.
-ROOTS: dict[str, list[RootStep]] = {
-    "1 of 1 stays": [RootStep("0", 1, "0"), RootStep("0", 1, "0"), RootStep("0", 1, "0")],
-    "1 of 1 is replaced": [RootStep("0", 1, "0"), RootStep("1", 1, "01"), RootStep("2", 1, "12")],
-    "1 of 1, unsigned": [RootStep("0", 1, "0"), RootStep("0", 1, "", "bundle.unsigned")],
-    "1 of 1 replaced without the new key": [RootStep("0", 1, "0"), RootStep("1", 1, "0", "bundle.threshold")],
-    "1 of 1 replaced without the old key": [RootStep("0", 1, "0"), RootStep("1", 1, "1", "bundle.threshold")],
-    "a key of the root before last signs along": [
-        RootStep("0", 1, "0"),
-        RootStep("1", 1, "01"),
-        RootStep("2", 1, "012", "bundle.unknown_key"),
-    ],
-    "3 of 5 gets new keys": [RootStep("02413", 3, "024"), RootStep("02145", 3, "024")],
-    "3 of 5, old and new barely": [RootStep("01234", 3, "024"), RootStep("01325", 3, "0135")],
-    "3 of 5, only two old": [RootStep("01234", 3, "024"), RootStep("01325", 3, "015", "bundle.threshold")],
-    "3 of 5, only two new": [RootStep("01234", 3, "024"), RootStep("01325", 3, "024", "bundle.threshold")],
-    "3 of 5, keys in another order": [RootStep("01234", 3, "024"), RootStep("20143", 3, "340")],
-    "the threshold rises": [RootStep("0123", 1, "0"), RootStep("0123", 3, "012")],
-    "the threshold rises, but the old one signs": [
-        RootStep("0123", 1, "0"),
-        RootStep("0123", 3, "01", "bundle.threshold"),
-    ],
-    "the threshold falls": [RootStep("0123", 3, "012"), RootStep("0123", 1, "012")],
-    "the threshold falls, but only the new one signs": [
-        RootStep("0123", 3, "012"),
-        RootStep("0123", 1, "0", "bundle.threshold"),
-    ],
-    "the first root lacks a signature": [RootStep("0123", 3, "01", "bundle.threshold")],
-}
-SIX = [Ed25519PrivateKey.generate() for _ in range(6)]
-
-
-def root_of(step: RootStep, version: int) -> bytes:
-    part = signed_part(FORGE.root) | {"version": version}
-    chosen = [SIX[int(n)] for n in step.keys]
-    part["keys"] |= {key_id(k): SSlibKey.from_crypto(k.public_key()).to_dict() for k in chosen}
-    part["roles"]["root"] = {"keyids": [key_id(k) for k in chosen], "threshold": step.threshold}
-    return sign(part, [SIX[int(n)] for n in step.signers])
-
-
-@pytest.mark.parametrize("sentence", ROOTS)
-def test_root_rotation(sentence: str) -> None:
-    steps = ROOTS[sentence]
-    roots = {f"{n}.root.json": root_of(step, n) for n, step in enumerate(steps, 1)}
-    offered = SignedSet({**FORGE.signed.metadata, **roots}, FORGE.signed.targets)
-    code = steps[-1].code
-    if code:
-        with pytest.raises(BundleError) as refused:
-            verify(roots["1.root.json"], offered, NOTHING, NOW_MS, AUDIENCE)
-        assert refused.value.code == code
-    else:
-        assert verify(roots["1.root.json"], offered, NOTHING, NOW_MS, AUDIENCE).versions["root"] == len(steps)
 
 
 def test_a_root_that_does_not_know_the_timestamp_key_any_more() -> None:
