@@ -225,11 +225,10 @@ ControlMessage = Offer | Locked | RotateNow | Drain | Endpoints
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """First message of a sync stream.
+    """First message of a sync stream; digests are empty when there is nothing.
 
     Attributes:
         held: name of each file of the active set to its SHA-256.
-        set_sha256: identity of that set, empty when there is none.
         trust_bundle_sha256: digest of the root CAs that are believed here.
         refused_revision: newest revision that was refused here, empty when none.
     """

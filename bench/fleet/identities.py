@@ -6,7 +6,7 @@ the wire leaves behind.
 
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,10 @@ from certs import csr, keys
 from certs.issue import sign
 from certs.shell.private_files import replace_private_file
 from certs.shell.signers import generate_signing_key
-from certs.signer import Signer
 from certs.spiffe import OutpostIdentity
 from controlplane.bootstrap.plane import Plane
 from controlplane.domain import outposts
+from controlplane.domain.enrolling import Joining, enrolled
 from controlplane.domain.outposts import OUTPOST_ID_BYTES, Outpost
 from controlplane.services.issuance import OutpostIssuer
 from outpost.core.bundle import names
@@ -42,7 +42,6 @@ class _Told:
 
     trust_domain: str
     endpoints: tuple[str, ...]
-    signer: Signer
     witness_name: str
     witness_key: str
     tuf_root: bytes
@@ -50,14 +49,13 @@ class _Told:
 
 async def enroll_many(plane: Plane, org: str, folder: Path, count: int, endpoints: tuple[str, ...]) -> list[Enrolled]:
     """Make ``count`` enrolled outposts with their folders."""
-    setup, settings = plane.setup, plane.settings
-    issuing = await setup.outpost_ca()
-    issuer = OutpostIssuer(settings.trust_domain, issuing, await setup.roots(), plane.chance)
+    settings = plane.settings
+    trust = await plane.trust()
+    issuer = OutpostIssuer(settings.trust_domain, lambda: trust, plane.chance)
     witness = (await plane.ingest()).witness
     told = _Told(
         trust_domain=settings.trust_domain,
         endpoints=endpoints,
-        signer=issuing.signer,
         witness_name=witness.name,
         witness_key=witness.public_key.hex(),
         tuf_root=await _root(plane, org),
@@ -88,15 +86,16 @@ async def _batch(
             key, key_pem = identities.new_key()
             request = csr.read_request(csr.build_request(key))
             identity = OutpostIdentity(told.trust_domain, org, pending.id)
-            issuance, record = issuer.prepare(identity, request, now_ms // 1000)
-            leaf = sign(issuance, told.signer).der
+            issuance = issuer.prepare(identity, request, now_ms // 1000)
+            record = replace(issuance.record, sequence=1)
+            leaf = sign(issuance.token, issuance.issuing.signer).der
             log_key = generate_signing_key().public_key().public_bytes_raw()
-            active = outposts.enrolled(pending, record.serial, log_key, now_ms)
+            active = enrolled(pending, Joining(record.serial, log_key), now_ms)
             await transaction.outposts.add(pending)
             await transaction.outposts.save(active)
             await transaction.certificates.intend(record)
             await transaction.certificates.complete(record.serial, leaf)
-            made.append(_write(folder / str(number), org, active, told, (key_pem, issuer.chain(leaf))))
+            made.append(_write(folder / str(number), org, active, told, (key_pem, issuer.chain(leaf, record.issuer))))
     return made
 
 

@@ -12,7 +12,6 @@ import random
 import time
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -30,9 +29,13 @@ from outpost.core.program import build
 from outpost.paths import StatePaths
 from outpost.rpc.client import GrpcControlPlane
 from outpost.settings import Settings
-from outpost.sync import agent, tuf
+from outpost.sync import agent
 from outpost.sync import identity as identities
+from outpost.sync.enroll import Joining
+from outpost.sync.files import IdentityFiles
 from outpost.sync.install import Installer
+from outpost.sync.knowledge import OK, Knowledge, Parts, Strangers, Timing
+from outpost.sync.obey import StateLocker
 
 SYNC_METHOD = "/outpost_wire.v1.Sync/Sync"
 ABSENT = bytes(32)  # the hash of no file
@@ -82,6 +85,9 @@ class Workers:
         return
 
     async def commit(self, org: str) -> None:
+        return
+
+    async def lock(self, org: str) -> None:
         return
 
 
@@ -210,9 +216,10 @@ class Options:
     heartbeat_seconds: float = 10.0
     reconnect_cap_seconds: float = 60.0
     probing: bool = False  # call once more when a stream ends
+    check_seconds: float = 5.0  # between two looks at the certificate
 
 
-async def _never(plane: ports.ControlPlane, known: agent.Knowledge) -> None:
+async def _never(plane: ports.ControlPlane, known: Knowledge) -> None:
     await asyncio.Event().wait()
 
 
@@ -227,20 +234,20 @@ class Outpost:
         clock, chance = SystemClock(), SystemChance()
         self._dialer = agents.Dialer(chance)
         cache = programs.open_cache(paths, org, paths.wrap_key.read_bytes(), chance)
-        root = programs.read_root(paths, org)
+        verifier = programs.open_verifier(paths, org)
+        workers = Workers()
         installer = Installer(
             org=org,
-            root=root,
             cache=cache,
-            activator=Workers(),
-            verify=tuf.verify,
+            activator=workers,
+            verify=verifier.verify,
             attempt=shared.attempt,
             clock=clock,
         )
-        parts = agent.Parts(
-            load_identity=partial(identities.load, self._files.identity),
-            save_identity=partial(identities.save, self._files.identity),
+        parts = Parts(
+            identity=IdentityFiles(self._files.identity, chance),
             connect=self._connect,
+            strangers=Strangers(agents.recovery_desk, agents.presented_chain),
             installer=installer,
             deliver=_never,
             ledger=Ledger(),
@@ -248,11 +255,12 @@ class Outpost:
             changed=lambda known: None,
             clock=clock,
             chance=chance,
-            settings=agent.Timing(options.heartbeat_seconds, options.reconnect_cap_seconds),
+            settings=Timing(options.heartbeat_seconds, options.reconnect_cap_seconds, options.check_seconds),
+            locker=StateLocker(paths, org, workers.lock, clock),
             sleep=self._sleep,
         )
-        self.agent = agent.OrgAgent(org, parts, chance.token_bytes(16).hex(), agents.VERSION)
-        verified = programs.load_verified(paths, org, cache, clock.now_ms())
+        self.agent = agent.OrgAgent(org, parts, agents.VERSION)
+        verified = programs.load_verified(verifier, cache, clock.now_ms())
         if verified is not None:
             self.agent.adopt(verified)
 
@@ -262,7 +270,7 @@ class Outpost:
 
     def is_linked(self) -> bool:
         """Whether the stream is open, as the agent knows it."""
-        return self.agent.knowledge.functions.get("control_link") == agent.OK
+        return self.agent.knowledge.functions.get("control_link") == OK
 
     def _connect(self, identity: identities.Identity, attempts: int) -> ObservedPlane:
         plane = self._dialer.connect(identity, attempts)
@@ -272,7 +280,7 @@ class Outpost:
         self.notes.waits.append(seconds)
         await asyncio.sleep(seconds)
 
-    def _heartbeat(self, known: agent.Knowledge) -> ports.Heartbeat:
+    def _heartbeat(self, known: Knowledge) -> ports.Heartbeat:
         return ports.Heartbeat(
             now_ms=time.time_ns() // 1_000_000,
             state="ACTIVE",
@@ -285,9 +293,10 @@ class Outpost:
             workers=2,
             workers_ready=2,
             software_version=agents.VERSION,
+            trust_bundle_sha256=known.trust_bundle_sha256,
         )
 
 
 async def enrolled(folder: Path, token: str) -> None:
     """Spend a join token as ``outpost enroll`` does."""
-    await enrollment.enroll(Settings(state=folder), token, agents.VERSION)
+    await enrollment.enroll(Settings(state=folder), token, Joining(agents.VERSION))

@@ -18,7 +18,7 @@ from controlplane.ports.store import OrgTransaction, Store
 from controlplane.ports.world import Chance, Clock
 from controlplane.services.defaults import default_documents
 from controlplane.services.payloads import VALIDITY_MS, layout_of
-from controlplane.services.repository import ROOT_THRESHOLD, Repository
+from controlplane.services.repository import ROOT_THRESHOLD
 from controlplane.services.sets import (
     ConfigurationMissingError,
     Published,

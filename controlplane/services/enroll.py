@@ -14,10 +14,11 @@ from certs.keys import signing_key_from_raw
 from certs.spiffe import OutpostIdentity
 from controlplane import telemetry
 from controlplane.domain import join, outposts
+from controlplane.domain.enrolling import Joining, enrolled
 from controlplane.domain.errors import ControlPlaneError
 from controlplane.domain.join import JoinToken, Redemption, TokenRefusedError
 from controlplane.domain.orgs import OPERATOR, OrgNameError, checked_id
-from controlplane.domain.outposts import Joining, Outpost, OutpostState
+from controlplane.domain.outposts import Outpost, OutpostState
 from controlplane.domain.records import CertificateRecord
 from controlplane.domain.throttle import (
     BAD_TOKENS_PER_ORG,
@@ -155,7 +156,7 @@ class Enrollment:
             won = await transaction.tokens.spend(token, request.request_sha256, serial, now_ms)
             if won:
                 joining = Joining(serial, call.audit_public_key, call.source, token.anew)
-                active = outposts.enrolled(outpost, joining, now_ms)
+                active = enrolled(outpost, joining, now_ms)
                 record = stamped(issuance, active.join_sequence, call.source)
                 await transaction.outposts.save(active)
                 await transaction.certificates.intend(record)

@@ -108,6 +108,24 @@ async def _worker(child: Child, index: int) -> None:
     scanner = load_scanner(paths, wrap_key(paths, SystemChance()), SystemChance())
     worker = Worker(settings, World(SystemClock(), SystemChance(), ledger), scanner)
 
+    _listen(child, worker)
+    runner = await worker.serve(listener.share(settings.host, port), listener.tls_context(settings))
+    child.ready(states=worker.states())
+    jobs = [asyncio.create_task(worker.keep_canary())]
+    if index == 0:
+        jobs += [asyncio.create_task(worker.watch_states()), asyncio.create_task(_report_states(child, worker))]
+    await child.stopping.wait()
+    for job in jobs:
+        job.cancel()
+    await worker.close()
+    await runner.cleanup()
+    await ledger.close()
+    await _end(running)
+
+
+def _listen(child: Child, worker: Any) -> None:
+    """Do what the supervisor says."""
+
     async def prepare(frame: frames.Frame) -> None:
         await worker.prepare(str(frame["org"]), str(frame["slot"]))
 
@@ -121,22 +139,10 @@ async def _worker(child: Child, index: int) -> None:
         worker.health(frame["orgs"])
 
     async def metrics(frame: frames.Frame) -> str:
-        return worker.gateway.metrics.render().decode()
+        return str(worker.gateway.metrics.render().decode())
 
     for handler in (prepare, commit, lock, health, metrics):
         child.on(handler.__name__, handler)
-    runner = await worker.serve(listener.share(settings.host, port), listener.tls_context(settings))
-    child.ready(states=worker.states())
-    jobs = [asyncio.create_task(worker.keep_canary())]
-    if index == 0:
-        jobs += [asyncio.create_task(worker.watch_states()), asyncio.create_task(_report_states(child, worker))]
-    await child.stopping.wait()
-    for job in jobs:
-        job.cancel()
-    await worker.close()
-    await runner.cleanup()
-    await ledger.close()
-    await _end(running)
 
 
 async def _report_states(child: Child, worker: Any) -> None:

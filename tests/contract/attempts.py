@@ -117,6 +117,11 @@ async def _create_role(t: Transaction, v: Victim, r: random.Random) -> object:
     return MARK if key_id((await t.role_keys.create("policy", 1)).public_key()) in v.role_keys else None
 
 
+async def _seen(count: Awaitable[int]) -> object:
+    """A number above zero is a number of the victim's."""
+    return MARK if await count else None
+
+
 ATTEMPTS: dict[str, Attempt] = {
     "changes.newest": lambda t, v, r: t.changes.newest(),
     "changes.since": lambda t, v, r: t.changes.since(r.choice((0, 1, 5, 40))),
@@ -143,6 +148,9 @@ ATTEMPTS: dict[str, Attempt] = {
     ),
     "certificates.complete": lambda t, v, r: t.certificates.complete(r.choice(v.serials), b"stolen"),
     "certificates.get": lambda t, v, r: t.certificates.get(r.choice(v.serials)),
+    "certificates.answered": lambda t, v, r: t.certificates.answered(r.choice(v.outposts), MARK),
+    "certificates.count_since": lambda t, v, r: _seen(t.certificates.count_since(r.choice(v.outposts), 0)),
+    "certificates.alive": lambda t, v, r: t.certificates.alive(0),
     "certificates.of_outpost": lambda t, v, r: t.certificates.of_outpost(r.choice(v.outposts)),
     "keys.add": _add_key,
     "keys.revoke": lambda t, v, r: t.keys.revoke(r.choice(v.keys + v.names)),

@@ -158,6 +158,14 @@ async def read(call: Any) -> sync_pb2.SyncDown:
     return message
 
 
+async def read_offer(call: Any) -> sync_pb2.Offer:
+    """The next offer; what else is told of meanwhile, such as addresses, is passed over."""
+    while True:
+        message = await read(call)
+        if message.WhichOneof("message") == "offer":
+            return message.offer
+
+
 async def refusal(call: Any) -> tuple[grpc.StatusCode, types_pb2.ErrorDetail]:
     """How a call was refused."""
     with pytest.raises(grpc.aio.AioRpcError) as caught:

@@ -16,16 +16,15 @@ from certs.recover import NONCE_LIFE_MS
 from controlplane.domain import boots, renewals
 from controlplane.domain.boots import Hello, Start
 from controlplane.domain.clones import CloneTrace, cloned
+from controlplane.domain.enrolling import Joining, enrolled
 from controlplane.domain.errors import RefusedError
 from controlplane.domain.outposts import (
     Act,
     IdentitySupersededError,
-    Joining,
     Outpost,
     OutpostState,
     advanced,
     authorise,
-    enrolled,
     register,
     renewed,
 )

@@ -55,6 +55,9 @@ class Workers:
     async def commit(self, org: str) -> None:
         raise AssertionError("nothing is offered here")
 
+    async def lock(self, org: str) -> None:
+        raise AssertionError("nothing is ordered here")
+
 
 @dataclass
 class Fleet:

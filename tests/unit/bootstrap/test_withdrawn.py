@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from outpost.bootstrap.programs import Programs
-from outpost.cache.marker import Marker, write_marker
 from outpost.core.bundle import names
 from outpost.core.bundle.canonical import decode, encode
 from outpost.core.bundle.extension import Extension
@@ -16,6 +15,8 @@ from outpost.core.bundle.release import SignedSet
 from outpost.core.bundle.revocations import RevocationsDocument, RevokedOutpost, build_revocations
 from outpost.core.bundle.trust import State
 from outpost.paths import StatePaths
+from outpost.sync.files import WITHDRAWN
+from outpost.sync.obey import LockMark, write_mark
 from tests.unit.bootstrap.test_programs import DAY_MS, MADE, NOW_MS, SEAL_MS, Outpost, next_set
 from tests.unit.core.bundle.samples import ORG, Forge, key_id
 from tests.unit.sync.enrolled import OUTPOST, Clock
@@ -60,31 +61,34 @@ def state(programs: Programs) -> tuple[State, str]:
     return found.state, found.code
 
 
+MARK = LockMark(ORG, OUTPOST, "prod", "operator.lock", NOW_MS, NOW_MS, "")
+
+
 # locked
 
 
 def test_a_locked_outpost_serves_nothing_and_says_so_after_a_restart(outpost: Outpost) -> None:
-    write_marker(outpost.paths.org(ORG).locked, Marker(OUTPOST, "operator.lock", NOW_MS))
+    write_mark(outpost.paths.org(ORG), MARK)
     programs = outpost.programs()
-    assert state(programs) == (State.LOCKED, "operator.lock")
+    assert state(programs) == (State.LOCKED, "outpost.locked")
     assert not programs.state_of(ORG).state.serves
     assert (programs.orgs, programs.outpost_id(ORG)) == ((ORG,), OUTPOST)
 
 
 def test_a_locked_outpost_whose_identity_is_wiped_is_still_locked(outpost: Outpost) -> None:
-    write_marker(outpost.paths.org(ORG).locked, Marker(OUTPOST, "operator.lock", NOW_MS))
+    write_mark(outpost.paths.org(ORG), MARK)
     shutil.rmtree(outpost.paths.org(ORG).identity)
     shutil.rmtree(outpost.folder / "cache")
     programs = outpost.programs()
-    assert state(programs) == (State.LOCKED, "operator.lock")
+    assert state(programs) == (State.LOCKED, "outpost.locked")
     assert programs.program(ORG) is None
 
 
 def test_a_running_process_is_locked_at_once(outpost: Outpost) -> None:
     programs = outpost.programs()
     assert programs.state_of(ORG).state.serves
-    programs.lock(ORG, Marker(OUTPOST, "operator.lock", NOW_MS))
-    assert state(programs) == (State.LOCKED, "operator.lock")
+    programs.lock(ORG)
+    assert state(programs) == (State.LOCKED, "outpost.locked")
     assert programs.program(ORG) is None
 
 
@@ -117,7 +121,8 @@ def test_a_withdrawn_identity(sentence: str, outpost: Outpost) -> None:
 
 def test_what_was_told_outlives_a_restart(outpost: Outpost) -> None:
     activate(outpost, next_set(sealing))
-    write_marker(outpost.paths.org(ORG).revoked, Marker(OUTPOST, "outpost.revoked", NOW_MS))
+    (outpost.paths.org(ORG).identity / WITHDRAWN).write_text("outpost.revoked\n")
+    (outpost.paths.org(ORG).identity / WITHDRAWN).chmod(0o600)
     programs = outpost.programs()
     assert state(programs) == (State.SEALED, "outpost.revoked")
     programs.contact(ORG, NOW_MS)  # says nothing of it

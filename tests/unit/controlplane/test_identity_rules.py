@@ -8,8 +8,9 @@ import pytest
 from controlplane.domain import boots, outposts, recovery, renewals
 from controlplane.domain.boots import Hello, Start
 from controlplane.domain.clones import CloneTrace, cloned
+from controlplane.domain.enrolling import Joining, enrolled
 from controlplane.domain.errors import ControlPlaneError
-from controlplane.domain.outposts import DRAIN_MS, MAX_DRAINING, Act, Joining, Outpost, OutpostState
+from controlplane.domain.outposts import DRAIN_MS, MAX_DRAINING, Act, Outpost, OutpostState
 from controlplane.domain.records import CertificateRecord
 from controlplane.domain.recovery import GRACE_MS, MAX_IN_A_ROW
 from controlplane.domain.renewals import CLOCK_SPREAD_MS, Ask, Cloned, Facts, Granted
@@ -19,12 +20,12 @@ NOW = 1_000_000_000_000
 LEAF_S = 24 * 3600
 KEY = bytes(32)
 PENDING = Outpost("op-1", "prod", OutpostState.PENDING, 0)
-ACTIVE = outposts.enrolled(PENDING, Joining("a", KEY, "192.0.2.1"), NOW)
+ACTIVE = enrolled(PENDING, Joining("a", KEY, "192.0.2.1"), NOW)
 RENEWED = outposts.renewed(ACTIVE, "b")
 ADVANCED = outposts.advanced(RENEWED, "b", NOW)
 REVOKED = outposts.revoked(RENEWED, "stolen", NOW)
 LOCKED = cloned(RENEWED, CloneTrace.SECOND_KEY, "z", ("192.0.2.1", "198.51.100.2"), NOW)
-ANEW = outposts.enrolled(LOCKED, Joining("n", KEY, "192.0.2.1", anew=True), NOW)
+ANEW = enrolled(LOCKED, Joining("n", KEY, "192.0.2.1", anew=True), NOW)
 
 AUTHORISED: dict[str, tuple[Outpost, str, Act, int, object]] = {
     "the serial in use syncs": (ACTIVE, "a", Act.SYNC, NOW, False),
@@ -78,7 +79,7 @@ def test_the_join_sequence_advances_at_first_use_and_at_enrollment_only() -> Non
 def test_revocation_is_final_and_keeps_its_first_reason() -> None:
     assert outposts.revoked(REVOKED, "again", NOW + 1) == REVOKED
     assert outposts.locked(REVOKED, "late", NOW) == REVOKED
-    refused("outpost.revoked", outposts.enrolled, REVOKED, Joining("c", KEY, anew=True), NOW)
+    refused("outpost.revoked", enrolled, REVOKED, Joining("c", KEY, anew=True), NOW)
     refused("outpost.revoked", outposts.require_reenrollable, REVOKED)
 
 
@@ -97,9 +98,9 @@ def test_a_lock_names_both_holders_and_is_not_moved_by_another() -> None:
 def test_enrolling_anew_wipes_the_lock_and_goes_on_with_the_log() -> None:
     assert (ANEW.state, ANEW.alert, ANEW.draining, ANEW.boot_id) == (OutpostState.ACTIVE, "", (), "")
     assert ANEW.audit_public_key == KEY
-    refused("outpost.audit_key", outposts.enrolled, LOCKED, Joining("n", bytes(31) + b"x", anew=True), NOW)
-    refused("identity.refused", outposts.enrolled, ACTIVE, Joining("n", KEY), NOW)
-    refused("identity.refused", outposts.enrolled, LOCKED, Joining("n", KEY), NOW)
+    refused("outpost.audit_key", enrolled, LOCKED, Joining("n", bytes(31) + b"x", anew=True), NOW)
+    refused("identity.refused", enrolled, ACTIVE, Joining("n", KEY), NOW)
+    refused("identity.refused", enrolled, LOCKED, Joining("n", KEY), NOW)
     refused("outpost.pending", outposts.require_reenrollable, PENDING)
     refused("outpost.pending", outposts.locked, PENDING, "x", NOW)
 

@@ -55,10 +55,10 @@ def test_an_enrollment_of_the_version_before_is_read(folder: Path) -> None:
 
 def test_addresses_are_kept_and_the_first_one_is_never_forgotten(folder: Path) -> None:
     told = ("b.example:1", "127.0.0.1:1", "a.example:1")
-    identities.save(folder, identities.with_endpoints(identities.load(folder), told))
+    identities.save_endpoints(folder, told)
     loaded = identities.load(folder).enrollment
     assert (loaded.sync_endpoints, loaded.endpoints) == (told, told)
-    identities.save(folder, identities.with_endpoints(identities.load(folder), told[:1]))
+    identities.save_endpoints(folder, told[:1])
     assert identities.load(folder).enrollment.endpoints == ("b.example:1", "127.0.0.1:1")
 
 
