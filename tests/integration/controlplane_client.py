@@ -1,6 +1,7 @@
 """A running control plane, and an outpost that speaks the wire by hand."""
 
 import asyncio
+import contextlib
 import hashlib
 import time
 from collections.abc import AsyncIterator, Callable
@@ -116,7 +117,6 @@ class Client:
         return cls(answer, keys.private_key_pem(key), log)
 
     async def hello(self, held: dict[str, bytes] | None = None, boot: str = "0" * 32, trust_bundle: bytes = b"") -> Any:
-        call = self.sync.Sync()
         files = [sync_pb2.HeldFile(name=name, sha256=digest) for name, digest in (held or {}).items()]
         hello = sync_pb2.Hello(
             protocol_min=1,
@@ -127,7 +127,12 @@ class Client:
             held=files,
             trust_bundle_sha256=trust_bundle,
         )
-        await call.write(sync_pb2.SyncUp(hello=hello))
+        for _ in range(9):
+            call = self.sync.Sync()
+            # A stream that is refused while hello is being written ends for grpc without the refusal's words.
+            with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+                await call.write(sync_pb2.SyncUp(hello=hello))
+                break
         return call
 
     async def contents(self, offer: sync_pb2.Offer) -> SignedSet:
