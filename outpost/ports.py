@@ -136,6 +136,7 @@ class EnrollmentAnswer:
     now_ms: int
     sync_endpoints: tuple[str, ...] = ()  # of every replica, when there are several
     issuers: tuple[bytes, ...] = ()  # issuing CAs that the control plane knows, so that a leaf may travel alone
+    logical: str = ""  # logical outpost of which this one is a replica; empty when it was not said
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,6 +113,7 @@ def enrollment_answer(message: enrollment_pb2.EnrollResponse) -> ports.Enrollmen
         now_ms=message.now_ms,
         sync_endpoints=_endpoints(message.sync_endpoints),
         issuers=tuple(message.issuer_der),
+        logical=message.logical,
     )
 
 

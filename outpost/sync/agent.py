@@ -10,6 +10,7 @@ is needed for enforcement: workers judge with what is on disk.
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Coroutine, Mapping
+from dataclasses import replace
 from typing import Any
 
 from certs import rotation
@@ -18,6 +19,7 @@ from outpost import ports
 from outpost.core.audit import record
 from outpost.core.bundle.delta import set_identity
 from outpost.core.bundle.release import VerifiedSet
+from outpost.core.bundle.trust import State
 from outpost.core.errors import OutpostError, PeerError
 from outpost.sync.identity import Identity
 from outpost.sync.keeper import Keeper, closing, is_unreachable
@@ -83,7 +85,8 @@ class OrgAgent:
             except (OutpostError, TrustError) as error:
                 code = await self._lost(error)
                 asked = min(getattr(error, "retry_after_seconds", 0.0), LONGEST_ASKED_SECONDS)
-                wait = asked + self._jitter(at_cap=code in SLOW)
+                final = isinstance(error, PeerError) and bool(error.as_dict()["fatal"])
+                wait = asked + self._jitter(at_cap=final or code in SLOW)
                 await (self._drain(wait) if code in WITHDRAWN else self._parts.sleep(wait))
 
     async def _session(self) -> None:
@@ -252,7 +255,7 @@ class OrgAgent:
             return
         self._report.set("control_link", LOCKED)
         with contextlib.suppress(OutpostError):  # whether it is heard or not, the order is obeyed
-            await session.status(self._parts.heartbeat(self.knowledge))
+            await session.status(replace(self._parts.heartbeat(self.knowledge), state=State.LOCKED.value))
         await self._parts.locker.wipe()
         raise _ObeyedError
 

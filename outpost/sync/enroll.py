@@ -28,6 +28,7 @@ PENDING = "pending.pem"
 PENDING_CSR = "pending.csr"
 LOG_KEY = "log.key"
 LOG_ORIGIN = "origin"
+MAX_NAME_BYTES = 63  # enrollment.proto: names of outposts, logical ones too
 LOCKED_IDENTITY = "identity.locked"  # the control plane holds it for a copy: a new token replaces it
 
 
@@ -177,6 +178,8 @@ def _accept(
     pins = {keys.key_id(keys.require_tls_key(root.public_key())) for root in bundle}
     if token.pin not in pins:
         raise EnrollmentAnswerError("the trust bundle does not hold the pinned root CA")
+    if len(answer.logical.encode()) > MAX_NAME_BYTES:
+        raise EnrollmentAnswerError("the answer names a logical outpost that has no such name", field="logical")
     try:
         NoteVerifier(answer.witness_name, answer.witness_public_key, SignatureType.COSIGNATURE_V1)
     except NoteError as error:
@@ -194,6 +197,7 @@ def _accept(
         sync_endpoints=answer.sync_endpoints,
         leaf_alone=identities.is_leaf_alone(answer.chain, answer.issuers),
         enroll_endpoint=token.endpoint,
+        logical="" if answer.logical == answer.name else answer.logical,
     )
     chain = keys.certificates_pem([keys.certificate_from_der(der) for der in answer.chain])
     identity = identities.Identity(enrollment, key_pem, chain, keys.certificates_pem(bundle))

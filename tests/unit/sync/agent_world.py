@@ -132,6 +132,7 @@ class Plane:
     authority: Authority
     failure: OutpostError | None = None
     closed: bool = False
+    failure_lasts: int = 10**9  # attempts
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     opened: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -142,7 +143,8 @@ class Plane:
         self.hellos.append(hello)
         self.opened.set()
         await self.gate.wait()
-        if self.failure is not None:
+        if self.failure is not None and self.failure_lasts > 0:
+            self.failure_lasts -= 1
             raise self.failure
         return self.session
 
@@ -254,6 +256,7 @@ class World:
         self.hellos: list[ports.Hello] = []
         self.connected: asyncio.Queue[Plane] = asyncio.Queue()
         self.failures: list[OutpostError | None] = []
+        self.failure_lasts = 10**9  # attempts on one connection
         self.shown: tuple[bytes, ...] = ()
         self.installer = Installer(result or verified(SET))
         self.ledger, self.locker = Ledger(), Locker()
@@ -297,7 +300,7 @@ class World:
 
     def _connect(self, identity: identities.Identity, attempts: int) -> Plane:
         failure = self.failures.pop(0) if self.failures else None
-        plane = Plane(Session(), self.hellos, identity, self.authority, failure)
+        plane = Plane(Session(), self.hellos, identity, self.authority, failure, failure_lasts=self.failure_lasts)
         self.planes.append(plane)
         self.connected.put_nowait(plane)
         return plane

@@ -132,6 +132,18 @@ async def test_the_leaf_may_travel_alone_when_the_control_plane(who: str, tmp_pa
     assert (identity.enrollment.leaf_alone, identity.enrollment.sync_endpoints) == (alone, told)
 
 
+LOGICAL = {"of the same name": ("prod-eu", ""), "of another name": ("plant-7", "plant-7"), "not said": ("", "")}
+
+
+@pytest.mark.parametrize("which", LOGICAL)
+async def test_the_logical_outpost_is_kept(which: str, tmp_path: Path) -> None:
+    told, kept = LOGICAL[which]
+    plane = ControlPlane(change=lambda answer: replace(answer, logical=told))
+    identity = await enroll(tmp_path / "s", plane)
+    assert identities.load(StatePaths(tmp_path / "s").org(ORG).identity).enrollment.logical == kept
+    assert identity.enrollment.audience.logical == (kept or "prod-eu")
+
+
 async def test_only_a_request_travels_and_private_keys_stay(tmp_path: Path) -> None:
     plane = ControlPlane()
     identity = await enroll(tmp_path / "s", plane)

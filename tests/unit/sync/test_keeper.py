@@ -10,7 +10,6 @@ from certs import keys
 from certs.adoption import trust_bundle_digest
 from certs.shell.dev import create_hierarchy
 from outpost import ports
-from outpost.core.bundle.trust import State
 from outpost.sync import schedule
 from outpost.sync.identity import Identity
 from tests.unit.sync.agent_world import (
@@ -376,11 +375,10 @@ async def test_a_signed_order_is_obeyed_said_and_ends_everything(tmp_path: Path)
         assert not world.locker.locked
         plane.session.down.put_nowait(ports.Locked("operator.lock"))
         beat = await asyncio.wait_for(plane.session.beats.get(), 5)
-        assert beat.functions["control_link"] == "outpost.locked"
+        assert (beat.state, beat.functions["control_link"]) == ("LOCKED", "outpost.locked")
         await until(lambda: world.locker.wiped and plane.closed)
         await asyncio.sleep(0.02)
         assert len(world.planes) == 1
-    assert State.LOCKED.value == "LOCKED"
 
 
 async def test_a_locked_outpost_says_so_and_calls_nobody(tmp_path: Path) -> None:
