@@ -168,6 +168,15 @@ class Store(Protocol):
         """An org's own space. Raises OrgNameError; whether the org exists, its transactions say."""
         ...
 
+    def view_for_stranger(self, org: str) -> AbstractAsyncContextManager[OrgTransaction]:
+        """A consistent view of an org that a stranger names.
+
+        Where there is no such org, or no such name, it is an empty one, got at the same cost: neither what is answered
+        nor how long it takes tells which orgs there are. Whether it is the org's, ``OrgTransaction.org`` says together
+        with what is found in it.
+        """
+        ...
+
     async def orgs(self) -> tuple[Org, ...]:
         """All orgs but the operator's own, in order of creation."""
         ...

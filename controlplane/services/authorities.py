@@ -4,6 +4,7 @@ Each step is one transaction on the registry, so a server that dies in the middl
 or none. Running servers of every replica take a step up within a second (``services.trust``).
 """
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -21,6 +22,7 @@ from controlplane.domain.authorities import (
     AuthorityOrderError,
     AuthorityState,
 )
+from controlplane.domain.errors import ConfigurationError
 from controlplane.domain.outposts import OutpostState
 from controlplane.domain.vault import KeyLabel, VaultEntry
 from controlplane.ports.authorities import KeyMaker
@@ -30,6 +32,12 @@ from controlplane.services.certification import Certifier
 from controlplane.services.trust import TrustBoard, certificate_of, entry_name, key_id
 
 _KINDS = {AuthorityKind.OUTPOSTS: CertificateKind.OUTPOST_CA, AuthorityKind.SERVERS: CertificateKind.SERVER_CA}
+
+
+class RootKeyAwayError(ConfigurationError):
+    """A step needs the key of a root that is kept elsewhere."""
+
+    code = "authority.root_key"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +97,11 @@ class Authorities:
 
         Raises:
             AuthorityOrderError: one is prepared already, or another process was faster.
-            KeyStoreError: the root's key is not at hand.
+            RootKeyAwayError: the root's key is not at hand.
         """
         known = await self.all()
         root = authorities.signing(known, AuthorityKind.ROOT)
-        signer = root_key or await self._store.vault.signer(root.name)
-        _require_key_of(signer, root)
+        signer = await self._root_signer(root, root_key)
         if kind is AuthorityKind.ROOT:
             added, entries, root_key_pem = await self._root(known, root, signer, root_stays=root_stays)
         else:
@@ -102,6 +109,7 @@ class Authorities:
             added, entries, root_key_pem = (one,), (entry,), b""
         if not await self._store.authorities.add(added, entries, len(known)):
             raise _overtaken()
+        await self._board.refresh()
         return Prepared(added, root_key_pem)
 
     async def activate(self, kind: AuthorityKind, *, force: bool = False) -> tuple[Authority, ...]:
@@ -166,24 +174,47 @@ class Authorities:
                     leaves[record.issuer] = leaves.get(record.issuer, 0) + 1
         return Uptake(active, having, away, leaves)
 
-    async def revocation_lists(self) -> bytes:
+    async def revocation_lists(self, root_key: Signer | None = None) -> bytes:
         """Lists of the issuing CA for outposts and of its root, PEM: what a reader outside needs for the whole path.
 
+        Args:
+            root_key: of the root, when it is kept elsewhere.
+
         Raises:
-            KeyStoreError: the root's key is kept elsewhere: its list is made with ``--root-key``.
+            AuthorityOrderError: that is not the root's key.
+            RootKeyAwayError: the root's key is not at hand.
         """
-        known = await self.all()
+        known = await self._store.authorities.all()  # with the numbers of their newest lists
         issuing = authorities.signing(known, AuthorityKind.OUTPOSTS)
         root = next(each for each in known if each.kind is AuthorityKind.ROOT and each.generation == issuing.root)
-        lists = [await self._list(issuing, await self._revoked(issuing)), await self._list(root, {})]
-        return crl.lists_pem(lists)
+        above = await self._root_signer(root, root_key)
+        below = await self._store.vault.signer(issuing.name)
+        revoked = await self._revoked(issuing)
+        return crl.lists_pem([await self._list(issuing, below, revoked), await self._list(root, above, {})])
 
-    async def _list(self, authority: Authority, revoked: dict[int, int]) -> bytes:
+    async def _root_signer(self, root: Authority, given: Signer | None) -> Signer:
+        """The key of a root, here or given. Raises AuthorityOrderError, RootKeyAwayError."""
+        if given is None:
+            try:
+                return await self._store.vault.signer(root.name)
+            except ConfigurationError as error:
+                raise RootKeyAwayError(
+                    f"the key of {root.label} is not here: {error.message}",
+                    field="root_key",
+                    next_step="name the file that holds it: --root-key FILE",
+                ) from error
+        if given.public_key() != certificate_of(root).public_key():
+            raise AuthorityOrderError(
+                f"that is not the key of {root.label}", field="root_key", next_step="name the file that holds its key"
+            )
+        return given
+
+    async def _list(self, authority: Authority, signer: Signer, revoked: dict[int, int]) -> bytes:
         now_s = self._clock.now_ms() // 1000
         number = crl.next_number(authority.list_number, now_s)
-        await self._store.authorities.next_list(authority, number)
-        signer = await self._store.vault.signer(authority.name)
-        return crl.build_list(certificate_of(authority), signer, revoked, number, now_s)
+        if not await self._store.authorities.next_list(authority, number):
+            raise _overtaken()
+        return await asyncio.to_thread(crl.build_list, certificate_of(authority), signer, revoked, number, now_s)
 
     async def _revoked(self, issuing: Authority) -> dict[int, int]:
         """Serials below an issuing CA that are refused, and since when: of outposts and of ingresses."""
@@ -256,7 +287,8 @@ class Authorities:
     async def _require_uptake(self, doomed: Sequence[Authority] = ()) -> None:
         """Raises AuthorityBusyError: outposts in contact believe other roots, or hold leaves of CAs that go."""
         uptake = await self.uptake()
-        missing = uptake.active - uptake.current
+        roots = not doomed or any(each.kind is AuthorityKind.ROOT for each in doomed)
+        missing = uptake.active - uptake.current if roots else 0
         held = sum(uptake.leaves.get(key_id(certificate_of(each)), 0) for each in doomed)
         if missing or held:
             raise AuthorityBusyError(
@@ -265,13 +297,6 @@ class Authorities:
                 field="kind",
                 next_step="wait: they were asked to renew; look at it: controlplane ca show; or use --force",
             )
-
-
-def _require_key_of(signer: Signer, root: Authority) -> None:
-    if signer.public_key() != certificate_of(root).public_key():
-        raise AuthorityOrderError(
-            f"that is not the key of {root.label}", field="root_key", next_step="name the file that holds its key"
-        )
 
 
 def _overtaken() -> AuthorityOrderError:

@@ -17,7 +17,6 @@ from controlplane.domain import join, outposts
 from controlplane.domain.enrolling import Joining, enrolled
 from controlplane.domain.errors import ControlPlaneError
 from controlplane.domain.join import JoinToken, Redemption, TokenRefusedError
-from controlplane.domain.orgs import OPERATOR, OrgNameError, checked_id
 from controlplane.domain.outposts import Outpost, OutpostState
 from controlplane.domain.records import CertificateRecord
 from controlplane.domain.throttle import (
@@ -30,6 +29,7 @@ from controlplane.domain.throttle import (
 )
 from controlplane.ports.store import OrgSpace, Store
 from controlplane.ports.world import Clock
+from controlplane.services.even import refused_evenly
 from controlplane.services.issuance import Chain, OutpostIssuer, stamped
 from outpost.core.bundle import names
 
@@ -99,7 +99,8 @@ class Enrollment:
         """
         if self._by_source.is_over(call.source, self._moment_ms()):
             raise throttled_error()
-        space, token = await self._match(call)
+        async with refused_evenly(self._clock):
+            space, token = await self._match(call)
         request = read_request(call.csr_der)
         signing_key_from_raw(call.audit_public_key, field="audit_log_public_key")
         try:
@@ -117,17 +118,16 @@ class Enrollment:
     async def _match(self, call: EnrollmentCall) -> tuple[OrgSpace, JoinToken]:
         """The stored row behind a secret, or the one refusal that all strangers get.
 
-        Whatever is wrong, the same is done: a keyed hash, a look at the list of orgs, and a look for a row; for an org
-        that is not here in the operator's own space, which has none.
+        Whatever is wrong, the same is done: a keyed hash and a look for a row; for an org that is not here in a view
+        that has none.
         """
         secret = call.secret if len(call.secret) == SECRET_BYTES else bytes(SECRET_BYTES)
         digest = secret_digest(self._pepper, secret)
-        space = await known_space(self._store, call.org)
-        async with space.read() as transaction:
+        async with self._store.view_for_stranger(call.org) as transaction:
             token = await transaction.tokens.match(digest)
-        if token is None or len(call.secret) != SECRET_BYTES or space.org != call.org:
+        if token is None or len(call.secret) != SECRET_BYTES or transaction.org != call.org:
             raise self._refusal(call)
-        return space, token
+        return self._store.for_org(call.org), token
 
     def _moment_ms(self) -> float:
         """Throttles count by a clock that never steps: else a corrected one would lock a source out."""
@@ -192,16 +192,6 @@ class Enrollment:
         root = max((names.root_version(name), name) for name in contents)[1]
         told = replace(outpost, join_sequence=record.sequence)
         return Enrolled(space.org, told, chain, contents[root], self._clock.now_ms())
-
-
-async def known_space(store: Store, org: str) -> OrgSpace:
-    """The space of an org that a stranger names, or the operator's when there is none: as much work for either."""
-    try:
-        name = checked_id(org)
-    except OrgNameError:
-        name = OPERATOR
-    known = await store.heads((name,))
-    return store.for_org(name if name in known else OPERATOR)
 
 
 def _judged(token: JoinToken, request: VerifiedRequest, call: EnrollmentCall, now_ms: int) -> Redemption:

@@ -3,17 +3,22 @@
 Order: throttle -> nonce -> request read, possession proved -> rows looked up -> proof verified -> one transaction
 judges, counts and records the intent -> signed -> stored -> answered. Up to and with the proof the work is the same for
 every caller: for an org or an outpost that is not here, rows are looked for where there are none, and the proof is
-verified against a key of nobody. Whoever does not hold the bound key of that very outpost gets one answer.
+verified against a key of nobody. Whoever does not hold the bound key of that very outpost gets one answer, at one
+moment after the call.
 
 The moment in the nonce proves that the caller has lived since then; so a recovery with a retired certificate is told
 from one that arrives late.
 """
 
 from dataclasses import dataclass, field
-from typing import Final
+from datetime import UTC, datetime
+from functools import cache
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
 
 from certs import keys, recover
 from certs.csr import VerifiedRequest, read_request
@@ -29,13 +34,13 @@ from controlplane.domain.renewals import Ask, Cloned, Facts, Granted
 from controlplane.domain.throttle import Rate, Throttle, recovery_throttled
 from controlplane.ports.store import OrgSpace, OrgTransaction, Store
 from controlplane.ports.world import Clock
-from controlplane.services.enroll import known_space
+from controlplane.services.even import refused_evenly
 from controlplane.services.issuance import Chain, Issuance, OutpostIssuer, require_quota, stamped
 from controlplane.services.renew import facts_of, known_again, log_clone, record_issuance
 
 CHALLENGES_PER_SOURCE = Rate(20.0, 2_000)  # cheap; a site of 2,000 behind one address may come back at once
 REFUSALS_PER_SOURCE = Rate(6_000.0, 10)  # ten a minute, as of bad tokens
-NOBODY: Final = ec.derive_private_key(2, ec.SECP256R1()).public_key()  # no secret: proofs of nobody are held against it
+SOME_DAY = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC)  # nobody looks at it
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +72,6 @@ class Recovered:
     chain: Chain
     join_sequence: int
     now_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Found:
-    space: OrgSpace
-    outpost: Outpost | None
-    held: CertificateRecord | None
 
 
 class Recovery:
@@ -120,29 +118,26 @@ class Recovery:
         now_ms = self._clock.now_ms()
         recover.check_nonce(self._nonce_key, call.nonce, call.org, call.outpost_id, now_ms)
         request = read_request(call.csr_der)
-        found = await self._find(call)
-        held = self._proved(call, found)
+        async with refused_evenly(self._clock):
+            held = self._proved(call, await self._find(call))
         try:
-            return await self._grant(found.space, held, request, call)
+            return await self._grant(self._store.for_org(call.org), held, request, call)
         except ControlPlaneError as error:
             self._log_refusal(call, error.code)
             raise
 
-    async def _find(self, call: RecoveryCall) -> _Found:
-        space = await known_space(self._store, call.org)
-        async with space.read() as transaction:
-            some = await transaction.outposts.some((call.outpost_id,))
+    async def _find(self, call: RecoveryCall) -> CertificateRecord | None:
+        """The certificate that a caller names, if it is of the outpost and the org that he names."""
+        async with self._store.view_for_stranger(call.org) as transaction:
             held = await transaction.certificates.get(call.serial)
-        mine = held is not None and held.outpost_id == call.outpost_id and held.leaf_der and space.org == call.org
-        return _Found(space, some[0] if some and mine else None, held if mine else None)
+        is_theirs = held is not None and held.outpost_id == call.outpost_id and transaction.org == call.org
+        return held if is_theirs and held is not None and held.leaf_der else None
 
-    def _proved(self, call: RecoveryCall, found: _Found) -> CertificateRecord:
+    def _proved(self, call: RecoveryCall, held: CertificateRecord | None) -> CertificateRecord:
         """The certificate whose key made the proof, or the one refusal that all strangers get."""
         claim = RecoverClaim(call.org, call.outpost_id, call.nonce, call.csr_der, call.join_sequence, call.boot_id)
-        held = found.held if found.outpost is not None else None
-        key = (
-            NOBODY if held is None else keys.require_tls_key(x509.load_der_x509_certificate(held.leaf_der).public_key())
-        )
+        leaf = nobodys_leaf() if held is None else held.leaf_der
+        key = keys.require_tls_key(x509.load_der_x509_certificate(leaf).public_key())
         try:
             recover.verify_proof(key, recover.recover_message(claim), call.proof)
         except RecoverProofError:
@@ -205,3 +200,12 @@ async def _record(transaction: OrgTransaction, verdict: Granted, issuance: Issua
         return
     await transaction.certificates.intend(stamped(issuance, verdict.outpost.join_sequence, source))
     await transaction.outposts.save(outposts.drains_with(verdict.outpost, issuance.record.serial))
+
+
+@cache
+def nobodys_leaf() -> bytes:
+    """A certificate whose key is no secret: what nobody's proofs are held against, so that they cost as much."""
+    key = ec.derive_private_key(2, ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "nobody")])
+    built = x509.CertificateBuilder(name, name, key.public_key(), 1, *SOME_DAY)
+    return built.sign(key, SHA256()).public_bytes(Encoding.DER)

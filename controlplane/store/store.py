@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 
 from certs.issue import IssuanceIntent
-from controlplane.domain.orgs import Org, checked_id
+from controlplane.domain.orgs import OPERATOR, Org, OrgNameError, checked_id
 from controlplane.ports.store import Heard
 from controlplane.store import registry
 from controlplane.store.audit import AuditTable
@@ -84,6 +84,16 @@ class DatabaseStore:
     def for_org(self, org: str) -> DatabaseOrgSpace:
         """An org's own space."""
         return DatabaseOrgSpace(checked_id(org), self._engine, self.keyring)
+
+    @asynccontextmanager
+    async def view_for_stranger(self, org: str) -> AsyncIterator[Transaction]:
+        """A view of an org that a stranger names."""
+        try:
+            name = checked_id(org)
+        except OrgNameError:
+            name = OPERATOR
+        async with self._engine.named(name) as session:
+            yield Transaction(session, self.keyring)
 
     async def orgs(self) -> tuple[Org, ...]:
         """All orgs but the operator's own."""
