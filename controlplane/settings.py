@@ -16,12 +16,14 @@ from certs.errors import TrustError
 from certs.join_token import split_endpoint
 from certs.spiffe import require_trust_domain
 from controlplane.domain.errors import ConfigurationError
+from controlplane.domain.throttle import CONNECTS_PER_SECOND
 
 PREFIX = "CONTROLPLANE_"
 FILE_NAME = "controlplane.toml"
 MAX_FILE_BYTES = 64 * 1024  # ours has a few hundred
 MAX_HOSTS = 15  # of one server certificate; certs.profiles.MAX_DNS_NAMES is 16
-LISTS = frozenset({"hosts"})  # written with commas in a variable
+MAX_SYNC_ENDPOINTS = 8  # sync.proto: Endpoints.sync
+LISTS = frozenset({"hosts", "sync_endpoints"})  # written with commas in a variable
 # Variables of the command line: where it finds the file, and how it reaches an API; the setting ``api`` has none.
 NOT_SETTINGS = frozenset({"state", "api", "token_file", "ca_file", "session"})
 
@@ -50,6 +52,12 @@ class Settings(BaseModel):
     api_key_file: str = Field("", description="PEM key of that chain")
     enroll_endpoint: str = Field("", description="host:port that join tokens carry; empty = first host and the port")
     sync_endpoint: str = Field("", description="host:port that outposts call; empty = first host and the port")
+    sync_endpoints: tuple[str, ...] = Field(
+        (), max_length=MAX_SYNC_ENDPOINTS, description="host:port of every replica, told to outposts; empty = one only"
+    )
+    connect_rate: int = Field(
+        CONNECTS_PER_SECOND, ge=1, le=100_000, description="streams that this replica takes in one second"
+    )
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="least severe log line")
     status_write_seconds: int = Field(5, ge=1, le=3600, description="heartbeats of one outpost are stored this often")
     database_url_file: str = Field("", description="file with the PostgreSQL URL; empty = SQLite in the state folder")
@@ -57,6 +65,11 @@ class Settings(BaseModel):
     kek_file: str = Field(
         "", description="key-encryption key, the same at every replica; empty = kek in the state folder"
     )
+
+    pkcs11_module: str = Field("", description="PKCS#11 library that holds the CA keys; empty = sealed in the vault")
+    pkcs11_token: str = Field("", description="label of the token")
+    pkcs11_pin_file: str = Field("", description="private file with the PIN of the token's user")
+    ingress: bool = Field(default=False, description="an ingress that proves itself may pass certificates on")
 
     @field_validator("trust_domain")
     @classmethod
@@ -68,6 +81,13 @@ class Settings(BaseModel):
     def _endpoint(cls, value: str) -> str:
         if value:
             _plain(split_endpoint, value)
+        return value
+
+    @field_validator("sync_endpoints")
+    @classmethod
+    def _endpoints(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for each in value:
+            _plain(split_endpoint, each)
         return value
 
 
@@ -129,7 +149,7 @@ def render(settings: Settings) -> str:
         if isinstance(value, tuple):
             text = "[" + ", ".join(f'"{item}"' for item in value) + "]"
         else:
-            text = f'"{value}"' if isinstance(value, str) else str(value).lower()  # TOML writes true and false small
+            text = f'"{value}"' if isinstance(value, str) else str(value).lower()  # TOML writes true and false
         lines.append(f"{name} = {text}  # {info.description}")
     return "\n".join(lines) + "\n"
 

@@ -28,6 +28,12 @@ class Event(StrEnum):
     NOT_ACKNOWLEDGED = "sync.refused"
     RENEWED = "certificate.renewed"
     FIRST_USE = "certificate.first_use"
+    RECOVERED = "certificate.recovered"
+    RECOVER_REFUSED = "certificate.recover_refused"
+    CLONE_FOUND = "identity.cloned"
+    LOCK_ORDERED = "outpost.lock_ordered"
+    LOCK_CONFIRMED = "outpost.lock_confirmed"
+    AUTHORITIES_CHANGED = "authorities.changed"
     AUDIT_COSIGNED = "audit.cosigned"
     AUDIT_REFUSED = "audit.refused"
     RPC_FAILED = "rpc.failed"
@@ -35,6 +41,8 @@ class Event(StrEnum):
     API_REQUEST = "api.request"
     API_FAILED = "api.failed"
     ACT_UNRECORDED = "act.unrecorded"
+    WORDS_FAILED = "words.failed"
+    WORDS_DROPPED = "words.dropped"
     MAINTAINED = "maintenance.done"
     MAINTENANCE_FAILED = "maintenance.failed"
     STORE_LOST = "store.lost"
@@ -55,6 +63,7 @@ class Fields(TypedDict, total=False):
     number: int
     size: int
     status: int
+    admitted_ms: int
     enroll_port: int
     sync_port: int
     api_port: int

@@ -44,6 +44,7 @@ async def run(settings: Settings) -> None:
     paths = prepare_state(settings.state)
     with usable(paths.state):
         lock = await _lock(paths.run / "lock")
+    _finish_wipes(paths)
     await wait_free(settings.host, settings.port)
     wrap_key(paths, SystemChance())
     if settings.uses_tls():
@@ -75,6 +76,14 @@ async def run(settings: Settings) -> None:
         await outpost.stop()
         os.close(lock)
     emit(Event.STOPPED, pid=os.getpid())
+
+
+def _finish_wipes(paths: StatePaths) -> None:
+    """Finish what a signed lock order says, should a crash have interrupted it, before anything is served."""
+    if any(paths.org(org).lock_mark.exists() for org in paths.orgs()):
+        from outpost.sync.obey import finish_wipes  # brings cryptography; hardly any outpost needs it
+
+        finish_wipes(paths)
 
 
 def _make(settings: Settings) -> "Single | Supervisor":

@@ -21,6 +21,11 @@ class OrgPaths:
         return self.folder / "root.json"
 
     @property
+    def extension(self) -> Path:
+        """The newest extension of the bound at which age seals."""
+        return self.folder / "extension.json"
+
+    @property
     def cache(self) -> Path:
         """The two slots and large resources."""
         return self.folder / "cache"
@@ -29,6 +34,21 @@ class OrgPaths:
     def audit(self) -> Path:
         """The audit log."""
         return self.folder / "audit"
+
+    @property
+    def high_water(self) -> Path:
+        """Highest versions and signed time ever accepted."""
+        return self.folder / "high-water.json"
+
+    @property
+    def vault(self) -> Path:
+        """Sealed placeholders of stateful APIs."""
+        return self.folder / "vault"
+
+    @property
+    def lock_mark(self) -> Path:
+        """Word that a signed order to wipe was obeyed; outside of what is wiped."""
+        return self.folder / "locked.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +87,15 @@ class StatePaths:
         return OrgPaths(self.state / "orgs" / org)
 
     def orgs(self) -> tuple[str, ...]:
-        """Orgs that this outpost is enrolled with, sorted."""
+        """Orgs that this outpost is enrolled with, or was until a lock order, sorted."""
         folder = self.state / "orgs"
         if not folder.is_dir():
             return ()
+        found = (OrgPaths(entry) for entry in folder.iterdir())
         return tuple(
-            sorted(entry.name for entry in folder.iterdir() if (entry / "identity" / "enrollment.json").exists())
+            sorted(
+                org.folder.name
+                for org in found
+                if (org.identity / "enrollment.json").exists() or org.lock_mark.exists()
+            )
         )

@@ -134,39 +134,77 @@ class EnrollmentAnswer:
     sync_endpoint: str
     join_sequence: int
     now_ms: int
+    sync_endpoints: tuple[str, ...] = ()  # of every replica, when there are several
+    issuers: tuple[bytes, ...] = ()  # issuing CAs that the control plane knows, so that a leaf may travel alone
+    logical: str = ""  # logical outpost of which this one is a replica; empty when it was not said
 
 
 @dataclass(frozen=True, slots=True)
 class OfferedFile:
-    """One file of an offer; ``inline`` is empty when it has to be fetched or is held already."""
+    """One file of an offer.
+
+    Attributes:
+        name: metadata file name or target path.
+        sha256: 32 bytes.
+        size: bytes.
+        metadata: TUF metadata, else a target.
+        inline: its bytes; empty when it has to be fetched, is held already, or comes as a delta.
+        delta: zstd frame that makes its bytes out of a held file, or empty.
+        delta_sha256: that held file.
+    """
 
     name: str
     sha256: bytes
     size: int
     metadata: bool
     inline: bytes
+    delta: bytes = b""
+    delta_sha256: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A complete signed set by name and hash."""
+    """A signed set by name and hash, complete or as changes of the held one.
+
+    Attributes:
+        nonce: returned in the answer.
+        revision: for people.
+        files: all files, or with a base those that differ from it.
+        now_ms: clock of the control plane.
+        base_sha256: identity of the held set that ``files`` change; empty: they are complete.
+        removed: files of the base that the new set has not.
+        withheld: code with which this outpost refused what is newer, so that it is not offered again; or empty.
+    """
 
     nonce: str
     revision: str
     files: tuple[OfferedFile, ...]
     now_ms: int
+    base_sha256: bytes = b""
+    removed: tuple[str, ...] = ()
+    withheld: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Locked:
-    """The control plane revoked this outpost: deliver the audit tail, nothing else."""
+    """An order to wipe keys and configuration; untrusted until its signatures are verified.
+
+    Attributes:
+        reason: code, for people.
+        order: exact signed bytes.
+        signatures: key id and signature.
+    """
 
     reason: str
+    order: bytes = b""
+    signatures: tuple[tuple[str, bytes], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class RotateNow:
-    """Renew the certificate at once."""
+    """Renew the certificate at a random moment within so many seconds."""
+
+    spread_seconds: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,18 +214,34 @@ class Drain:
     spread_seconds: int
 
 
-ControlMessage = Offer | Locked | RotateNow | Drain
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """Every address at which the control plane may be called, host:port."""
+
+    sync: tuple[str, ...]
+
+
+ControlMessage = Offer | Locked | RotateNow | Drain | Endpoints
 
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """First message of a sync stream."""
+    """First message of a sync stream; digests are empty when there is nothing.
+
+    Attributes:
+        held: name of each file of the active set to its SHA-256.
+        trust_bundle_sha256: digest of the root CAs that are believed here.
+        refused_revision: newest revision that was refused here, empty when none.
+    """
 
     boot_id: str
     join_sequence: int
     software_version: str
     active_revision: str
-    held: Mapping[str, bytes]  # file name -> SHA-256
+    held: Mapping[str, bytes]
+    set_sha256: bytes = b""
+    trust_bundle_sha256: bytes = b""
+    refused_revision: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +258,65 @@ class Heartbeat:
     tiers: tuple[int, ...]
     workers: int
     workers_ready: int
+    software_version: str
+    trust_bundle_sha256: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class RenewalRequest:
+    """A request for the next certificate, stored before it is sent."""
+
+    csr_der: bytes
+    join_sequence: int
+    boot_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class RenewalAnswer:
+    """A certificate and whom to believe from now on. DER, not yet trusted.
+
+    Attributes:
+        chain: leaf first.
+        trust_bundle: root CAs.
+        join_sequence: that holds once the certificate is used.
+        issuers: issuing CAs that the control plane knows, so that a leaf may travel alone.
+        sync_endpoints: of every replica; empty when it was not said.
+    """
+
+    chain: tuple[bytes, ...]
+    trust_bundle: tuple[bytes, ...]
+    join_sequence: int
+    issuers: tuple[bytes, ...] = ()
+    sync_endpoints: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Challenge:
+    """A nonce of the control plane, and its clock."""
+
+    nonce: bytes
+    now_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecoveryRequest:
+    """What an outpost shows for a certificate when its own has expired.
+
+    Attributes:
+        serial: of the certificate whose key signed ``proof``, hex.
+        proof: of certs/recover.py.
+        now_ms: our clock.
+    """
+
+    org: str
+    outpost_id: str
+    nonce: bytes
+    csr_der: bytes
+    join_sequence: int
+    serial: str
+    proof: bytes
+    boot_id: str
+    now_ms: int
     software_version: str
 
 
@@ -244,15 +357,20 @@ class ControlPlane(Protocol):
     """The control plane as an enrolled outpost sees it (mTLS)."""
 
     async def open(self, hello: Hello) -> SyncSession:
-        """Open the sync stream."""
+        """Open the sync stream; returns when it is taken.
+
+        Raises:
+            PeerError: no connection, or refused; ``retry_after_seconds`` says that the connection is good, and when the
+                stream may be asked for again.
+        """
         ...
 
     async def fetch(self, sha256: bytes, size: int) -> bytes:
         """Bytes of a file; length and hash are checked."""
         ...
 
-    async def renew(self, csr_der: bytes, join_sequence: int) -> tuple[tuple[bytes, ...], tuple[bytes, ...], int]:
-        """Chain, trust bundle and join sequence for a fresh key."""
+    async def renew(self, request: RenewalRequest) -> RenewalAnswer:
+        """The next certificate; the same request may be repeated and gets the same one."""
         ...
 
     async def append(self, origin: str, first: int, entries: Sequence[bytes], checkpoint: bytes) -> AppendAnswer:
@@ -261,6 +379,22 @@ class ControlPlane(Protocol):
 
     async def root(self, origin: str, size: int) -> tuple[int, bytes]:
         """(known size, root at ``size``); the root is empty beyond the known size."""
+        ...
+
+    async def close(self) -> None:
+        """Let the connection go."""
+        ...
+
+
+class RecoveryDesk(Protocol):
+    """The control plane as it is seen without a certificate: server TLS only, the server being below a root of ours."""
+
+    async def challenge(self, org: str, outpost_id: str) -> Challenge:
+        """A nonce for a recovery."""
+        ...
+
+    async def recover(self, request: RecoveryRequest) -> RenewalAnswer:
+        """The next certificate for a proof of the bound key; the same request may be repeated."""
         ...
 
     async def close(self) -> None:

@@ -53,7 +53,7 @@ class Child:
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     starts: int = 0
     info: dict[str, Any] = field(default_factory=dict)
-    missed: set[str] = field(default_factory=set)  # orgs whose set was switched while this one was coming up
+    missed: set[tuple[str, str]] = field(default_factory=set)  # kind and org of what was said while it was coming up
 
 
 class Supervisor:
@@ -245,7 +245,7 @@ class Supervisor:
             for worker in self._workers:
                 self._tell_worker(worker)
             return None
-        if kind in {"prepare", "commit"}:
+        if kind in {"prepare", "commit", "lock"}:
             return await self._fan_out(frame)
         raise InternalError(f"unknown frame type from {child.role}")
 
@@ -254,10 +254,10 @@ class Supervisor:
             worker.link.cast({"type": "health", "orgs": self._health})
 
     def _catch_up(self, worker: Child) -> None:
-        """Switch what was switched between the moment when it read its slots and the moment when it was ready."""
+        """Say what was said between the moment when it read the state folder and the moment when it was ready."""
         assert worker.link is not None  # the ready frame came through it
-        for org in worker.missed:
-            worker.link.cast({"type": "commit", "org": org})
+        for kind, org in sorted(worker.missed):  # a commit before a lock
+            worker.link.cast({"type": kind, "org": org})
         worker.missed.clear()
 
     def _tell_agent(self) -> None:
@@ -269,10 +269,10 @@ class Supervisor:
     async def _fan_out(self, frame: frames.Frame) -> None:
         """Ask every worker that is up; one that is late is replaced, one that refuses refuses for all."""
         message = {key: value for key, value in frame.items() if key != "id"}
-        if frame["type"] == "commit":
+        if frame["type"] != "prepare":
             for worker in self._workers:
                 if not worker.ready.is_set():
-                    worker.missed.add(str(frame["org"]))
+                    worker.missed.add((str(frame["type"]), str(frame["org"])))
         asked = [(worker, worker.link) for worker in self._workers if worker.ready.is_set()]
         await asyncio.gather(*(self._ask(worker, link, message) for worker, link in asked if link is not None))
 

@@ -46,9 +46,7 @@ class ApiRole:
         handler = ApiHandler(Dispatcher(self._bench, usual_rates()), self._new_id)
         try:
             self._runner, port = await start(handler, settings.listen, settings.api_port, self._tls)
-            if not settings.api_certificate_file:  # the roots that its own chain leads to, for whoever calls from here
-                roots = certificates_pem(await self._plane.setup.roots())
-                (self._plane.folder / ROOTS_FILE).write_bytes(roots)
+            self._write_roots()
         except OSError as error:
             raise ApiListenError(
                 f"the admin API cannot listen on {settings.listen} port {settings.api_port}: {error.strerror}",
@@ -61,6 +59,7 @@ class ApiRole:
         """Show a new server certificate from the next handshake on."""
         if self._tls is not None and not self._plane.settings.api_certificate_file:
             replace_identity(self._tls, identity)
+            self._write_roots()
 
     async def stop(self) -> None:
         """End; requests that run get a moment."""
@@ -104,6 +103,12 @@ class ApiRole:
             folder = self._plane.folder
             return server_context(folder / settings.api_certificate_file, folder / settings.api_key_file)
         return identity_context(identity)
+
+    def _write_roots(self) -> None:
+        """The roots that its own chain leads to, for whoever calls from here."""
+        if not self._plane.settings.api_certificate_file:
+            roots = certificates_pem(self._plane.board.current.roots)
+            (self._plane.folder / ROOTS_FILE).write_bytes(roots)
 
     def _new_id(self) -> str:
         return self._bench.chance.token_bytes(REQUEST_ID_BYTES).hex()

@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from certs.shell.pkcs11 import KeyToken
+from controlplane.bootstrap.key_places import openers
 from controlplane.domain.errors import ConfigurationError
 from controlplane.settings import Settings
 from controlplane.store.migrations.listing import HEAD, STEPS, position, revision_at
@@ -61,8 +63,8 @@ def database_file(folder: Path, settings: Settings) -> Path | None:
 
 
 @contextlib.asynccontextmanager
-async def opened_store(folder: Path, settings: Settings) -> AsyncIterator[DatabaseStore]:
-    """The store that the settings name, closed at the end.
+async def opened_store(folder: Path, settings: Settings, token: KeyToken | None = None) -> AsyncIterator[DatabaseStore]:
+    """The store that the settings name, closed at the end; ``token`` holds keys that are not in the database.
 
     Raises:
         DatabaseAddressError: the URL; so is DatabaseRoleError.
@@ -70,12 +72,13 @@ async def opened_store(folder: Path, settings: Settings) -> AsyncIterator[Databa
         DatabaseError: it cannot be asked.
     """
     keyring, path = keyring_of(folder, settings), database_file(folder, settings)
+    reach = openers(token)
     if path is None:
-        store = DatabaseStore(SqliteEngine(folder), keyring)
+        store = DatabaseStore(SqliteEngine(folder), keyring, reach)
     else:
         engine = PostgresEngine(read_address(path), settings.database_pool)
         await require_ready(engine)
-        store = DatabaseStore(engine, keyring)
+        store = DatabaseStore(engine, keyring, reach)
     try:
         yield store
     finally:

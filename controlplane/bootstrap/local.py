@@ -15,12 +15,11 @@ import orjson
 from controlplane.bootstrap.plane import Plane, opened
 from controlplane.bootstrap.workbench import REQUEST_ID_BYTES, workbench
 from controlplane.domain.rbac import Principal, PrincipalKind, Role
-from controlplane.web.api.calls import LIMITS, Answer, Call
+from controlplane.web.api.calls import Answer, Call, parsed
 from controlplane.web.api.context import Origin, Workbench
 from controlplane.web.api.dispatch import Dispatcher, usual_rates
 from controlplane.web.api.operation import AnyOperation
 from controlplane.web.api.registry import named
-from outpost.core.chat.messages import parse_body
 
 LOCAL_SOURCE = "local"
 ReadBody = Callable[[], Awaitable[Mapping[str, object]]]
@@ -57,7 +56,7 @@ class LocalApi:
         raw = orjson.dumps(body or {})
 
         async def read_body() -> Mapping[str, object]:
-            return parse_body(raw, LIMITS)
+            return parsed(operation, raw)
 
         return await self._dispatcher.answer(self._call(operation, texts, read_body, if_match))
 

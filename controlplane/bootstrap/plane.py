@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from certs.shell.pkcs11 import KeyToken
 from certs.shell.private_files import create_private_file, read_private_file, replace_private_file
 from controlplane import settings as settings_module
 from controlplane.bootstrap.database import (
@@ -20,15 +21,24 @@ from controlplane.bootstrap.database import (
     migrate_postgres,
     opened_store,
 )
+from controlplane.bootstrap.key_places import TokenKeys, VaultKeys, token_of
 from controlplane.domain.condition import silent_after_ms
 from controlplane.domain.errors import ConfigurationError, ConflictError
 from controlplane.domain.orgs import OPERATOR
 from controlplane.domain.replicas import LOST_MS
+from controlplane.ports.authorities import KeyMaker
 from controlplane.services.administer import Administration, Door
+from controlplane.services.authorities import Authorities
+from controlplane.services.ceremonies import Ceremonies
+from controlplane.services.certification import Certifier
 from controlplane.services.configuration import Publisher
 from controlplane.services.ingest import Ingest
+from controlplane.services.ingresses import IngressDesk
+from controlplane.services.locks import Locks
 from controlplane.services.setup import ROOT, Foundation, Setup
+from controlplane.services.trust import Trust, TrustBoard
 from controlplane.settings import FILE_NAME, Settings
+from controlplane.store.drafts import DraftFiles
 from controlplane.store.migrations.listing import HEAD
 from controlplane.store.postgres_address import read_address, user_of
 from controlplane.store.postgres_faults import wrong_address
@@ -87,7 +97,12 @@ class Plane:
     store: DatabaseStore
     keyring: Keyring
     setup: Setup
+    board: TrustBoard
+    authorities: Authorities
+    ingresses: IngressDesk
+    locks: Locks
     publisher: Publisher
+    ceremonies: Ceremonies
     administration: Administration
     clock: SystemClock = field(default_factory=SystemClock)
     chance: SystemChance = field(default_factory=SystemChance)
@@ -95,7 +110,12 @@ class Plane:
     async def door(self) -> Door:
         """Where outposts enroll. Raises ServerNotRunningError."""
         endpoint = self.settings.enroll_endpoint or self._endpoint("enroll_port", self.settings.enroll_port)
-        return Door(endpoint, await self.setup.pin(), self.keyring.pepper())
+        return Door(endpoint, (await self.trust()).pin, self.keyring.pepper())
+
+    async def trust(self) -> Trust:
+        """Who is believed and who signs, as the store says now."""
+        await self.board.refresh()
+        return self.board.current
 
     async def ingest(self) -> Ingest:
         """The witness and its store of logs."""
@@ -176,15 +196,23 @@ def running_ports(folder: Path) -> Mapping[str, int]:
     return {name: int(values[name]) for name in ("enroll_port", "grpc_port")}
 
 
-def _assemble(folder: Path, settings: Settings, store: DatabaseStore) -> Plane:
-    clock, chance = SystemClock(), SystemChance()
+def _assemble(folder: Path, settings: Settings, store: DatabaseStore, token: KeyToken | None) -> Plane:
+    clock, chance, drafts = SystemClock(), SystemChance(), DraftFiles(folder)
+    maker: KeyMaker = VaultKeys() if token is None else TokenKeys(token, chance)
+    certifier = Certifier(store, clock, chance, settings.trust_domain)
+    board = TrustBoard(store, clock, settings.trust_domain)
     return Plane(
         folder=folder,
         settings=settings,
         store=store,
         keyring=store.keyring,
-        setup=Setup(store, clock, chance),
-        publisher=Publisher(store, clock, chance),
+        setup=Setup(store, clock, certifier, maker),
+        board=board,
+        authorities=Authorities(store, board, certifier, maker),
+        ingresses=IngressDesk(store, board, certifier),
+        locks=Locks(store, clock),
+        publisher=Publisher(store, clock, chance, drafts),
+        ceremonies=Ceremonies(store, drafts, clock),
         administration=Administration(store, clock, chance),
         clock=clock,
         chance=chance,
@@ -200,8 +228,9 @@ async def opened(folder: Path) -> AsyncIterator[Plane]:
         StateError: its database cannot be used.
     """
     settings = settings_module.load(folder)
-    async with opened_store(folder, settings) as store:
-        yield _assemble(folder, settings, store)
+    token = token_of(folder, settings)
+    async with opened_store(folder, settings, token) as store:
+        yield _assemble(folder, settings, store, token)
 
 
 def migrate_state(folder: Path, revision: str, *, down: bool) -> Migration:
@@ -241,12 +270,12 @@ async def initialise(
     url_file = database_file(folder, settings)
     if url_file is not None and owner_url_file is not None:
         await migrate_postgres(owner_url_file, HEAD, user_of(read_address(url_file)), down=False)
-    laid = False
+    laid, token = False, token_of(folder, settings)
     try:
-        async with opened_store(folder, settings) as store:
+        async with opened_store(folder, settings, token) as store:
             if await store.vault.find_certificates(ROOT):
                 raise _initialised("the database", "for one more replica, copy controlplane.toml and kek of the first")
-            plane = _assemble(folder, settings, store)
+            plane = _assemble(folder, settings, store, token)
             with _reserved(root_key_file):
                 foundation = await _founded(plane, root_key_file)
                 laid = True
@@ -262,7 +291,7 @@ async def _founded(plane: Plane, root_key_file: Path | None) -> Foundation:
     if not plane.keyring.path.exists():
         plane.keyring.create()
     settings = plane.settings
-    foundation = await plane.setup.create(settings.trust_domain, settings.hosts, root_stays=root_key_file is None)
+    foundation = await plane.setup.create(settings.hosts, root_stays=root_key_file is None)
     if root_key_file is not None:
         replace_private_file(root_key_file, foundation.root_key_pem)
     await plane.store.add_org(OPERATOR, plane.clock.now_ms())

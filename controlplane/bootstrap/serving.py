@@ -17,19 +17,30 @@ from certs.verify import TrustAnchors
 from controlplane import telemetry
 from controlplane.bootstrap.api import ROOTS_FILE, ApiRole
 from controlplane.bootstrap.plane import RUN_FILE, Plane, endpoint_of, opened, serve_lock
+from controlplane.bootstrap.replica import ReplicaBeat
 from controlplane.bootstrap.workbench import workbench
 from controlplane.domain.errors import ControlPlaneError
-from controlplane.domain.replicas import BEAT_SECONDS, LOST_MS, REPLICA_ID_BYTES, Replica
+from controlplane.domain.throttle import Admission
+from controlplane.rpc.callers import Callers
 from controlplane.rpc.calls import AuditService, EnrollmentService
 from controlplane.rpc.server import STOP_GRACE_SECONDS, start_enrollment, start_outposts
-from controlplane.rpc.sync import Streams, SyncDesk, SyncService
+from controlplane.rpc.streams import EXPIRY_LOOK_SECONDS, Streams
+from controlplane.rpc.sync import SyncDesk, SyncService
+from controlplane.services.clones import Clones
 from controlplane.services.delivery import DeliveryDesk
 from controlplane.services.enroll import Enrollment
-from controlplane.services.identity import Gatekeeper, Views
+from controlplane.services.identity import Gatekeeper
+from controlplane.services.ingest import Ingest
 from controlplane.services.issuance import OutpostIssuer
 from controlplane.services.presence import Presence
+from controlplane.services.recover import Recovery
 from controlplane.services.renew import Renewal
+from controlplane.services.trust import Trust
+from controlplane.services.views import Views
+from controlplane.services.words import Words
 
+NONCE_INFO = b"outpost.controlplane recover nonce 1"
+TRUST_LOOK_SECONDS = 0.5  # between two looks for new generations of CAs
 MAINTENANCE_SECONDS = 60.0  # between two looks at what must be signed or issued again
 
 
@@ -40,47 +51,46 @@ class Server:
         self._plane = plane
         self._api = api
         self._views = Views(plane.store, plane.clock)
-        self._streams = Streams()
+        self._words = Words(plane.store, plane.clock)
+        self._sync: SyncService | None = None
         self._identity: TLSIdentity | None = None
+        self._applied: Trust | None = None  # what the listeners show
+        self._revoked: frozenset[int] = frozenset()  # serials of ingresses
+        self._roots_of: TrustAnchors | None = None
+        self._roots_pem = b""
         self._listeners: list[grpc.aio.Server] = []
         self._lock = -1
-        self._replica_id = ""
+        self._beat: ReplicaBeat | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> Mapping[str, object]:
         """Listen. Returns what the ready line says. Raises ListenError."""
         plane, settings = self._plane, self._plane.settings
         self._lock = serve_lock(plane.folder)
-        self._identity = await plane.setup.server_identity(settings.trust_domain, settings.hosts)
+        await plane.board.refresh()
+        self._applied = plane.board.current
+        self._identity = await plane.setup.server_identity(settings.hosts, self._applied)
+        self._revoked = await plane.ingresses.revoked_serials()
         await self._refresh_all()
-        roots = await plane.setup.roots()
-        issuer = OutpostIssuer(settings.trust_domain, await plane.setup.outpost_ca(), roots, plane.chance)
-        gatekeeper = Gatekeeper(plane.store, self._views, TrustAnchors(settings.trust_domain, roots), plane.clock)
+        issuer = OutpostIssuer(settings.trust_domain, self._trust, plane.chance)
         ingest = await plane.ingest()
-        services = SyncService(self._desk(gatekeeper, issuer), self._streams), AuditService(gatekeeper, ingest)
-        address = endpoint_of(settings.listen, settings.grpc_port)
-        listener, sync_port = await start_outposts(services, self._current, certificates_pem(roots), address)
-        self._listeners.append(listener)
+        streams, sync_port = await self._listen_for_outposts(issuer, ingest)
         sync_endpoint = settings.sync_endpoint or endpoint_of(settings.hosts[0], sync_port)
-        enrollment = EnrollmentService(
-            Enrollment(plane.store, issuer, plane.keyring.pepper(), plane.clock),
-            settings.trust_domain,
-            (ingest.witness.name, ingest.witness.public_key),
-            sync_endpoint,
+        enroll_port = await self._listen_for_strangers(issuer, ingest, sync_endpoint)
+        work = (
+            plane.store.listen(self._views.poke),
+            self._views.watch(),
+            self._watch_trust(),
+            self._end_expired(streams),
+            self._maintain(),
         )
-        address = endpoint_of(settings.listen, settings.enroll_port)
-        listener, enroll_port = await start_enrollment(enrollment, self._current, address)
-        self._listeners.append(listener)
-        self._replica_id = plane.chance.token_bytes(REPLICA_ID_BYTES).hex()
-        await self._beat_once(sync_endpoint)
         ports = {"enroll_port": enroll_port, "grpc_port": sync_port, "api_port": await self._start_api()}
-        work = (plane.store.listen(self._views.poke), self._views.watch(), self._maintain(), self._beat(sync_endpoint))
         self._tasks += [asyncio.create_task(each) for each in work]
         self._write_run_file(ports)
         telemetry.log(telemetry.Event.STARTED, enroll_port=enroll_port, sync_port=sync_port, api_port=ports["api_port"])
-        return await self._told(ports, sync_endpoint)
+        return self._told(ports, sync_endpoint)
 
-    async def _told(self, ports: Mapping[str, int], sync_endpoint: str) -> Mapping[str, object]:
+    def _told(self, ports: Mapping[str, int], sync_endpoint: str) -> Mapping[str, object]:
         """The ready line."""
         plane, settings = self._plane, self._plane.settings
         host, api = settings.hosts[0], {}
@@ -95,9 +105,42 @@ class Server:
             "grpc": sync_endpoint,
             "listen": [endpoint_of(settings.listen, ports[name]) for name in ("enroll_port", "grpc_port")],
             "pid": os.getpid(),
-            "pin": await plane.setup.pin(),
+            "pin": self._trust().pin,
             "trust_domain": settings.trust_domain,
         }
+
+    async def _listen_for_outposts(self, issuer: OutpostIssuer, ingest: Ingest) -> tuple[Streams, int]:
+        plane, settings = self._plane, self._plane.settings
+        gatekeeper = Gatekeeper(
+            plane.store, self._views, lambda: self._trust().anchors, plane.clock, lambda: self._revoked
+        )
+        callers = Callers(gatekeeper, lambda: settings.ingress)
+        streams = Streams(gatekeeper, self._views.held)
+        self._sync = SyncService(self._desk(gatekeeper, callers, issuer), streams)
+        address = endpoint_of(settings.listen, settings.grpc_port)
+        services = self._sync, AuditService(callers, ingest)
+        listener, port = await start_outposts(services, self._current, self._client_roots, address)
+        self._listeners.append(listener)
+        return streams, port
+
+    async def _listen_for_strangers(self, issuer: OutpostIssuer, ingest: Ingest, sync_endpoint: str) -> int:
+        plane, settings = self._plane, self._plane.settings
+        if self._sync is None:
+            raise RuntimeError("outposts are listened for before strangers")
+        self._beat = beat = ReplicaBeat(plane, sync_endpoint, self._sync.tell_endpoints)
+        await beat.start()
+        self._tasks.append(asyncio.create_task(beat.run()))
+        enrollment = EnrollmentService(
+            Enrollment(plane.store, issuer, plane.keyring.pepper(), plane.clock),
+            Recovery(plane.store, issuer, plane.keyring.derive(NONCE_INFO), plane.clock),
+            settings.trust_domain,
+            (ingest.witness.name, ingest.witness.public_key),
+            lambda: (sync_endpoint, *beat.endpoints),
+        )
+        address = endpoint_of(settings.listen, settings.enroll_port)
+        listener, port = await start_enrollment(enrollment, self._current, address)
+        self._listeners.append(listener)
+        return port
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Wait for the signal. A background task that fails ends the server: whoever supervises it starts it again."""
@@ -114,38 +157,87 @@ class Server:
         started = bool(self._tasks)
         if started:
             telemetry.log(telemetry.Event.STOPPING)
-        self._streams.stopping = True
-        self._views.wake_all()
+        if self._sync is not None:
+            await self._sync.stop(self._plane.settings.connect_rate)
         await asyncio.gather(*(listener.stop(STOP_GRACE_SECONDS) for listener in self._listeners))
         if self._api is not None:
             await self._api.stop()
+        await self._words.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._replica_id:
-            await self._leave()
+        if self._beat is not None:
+            await self._beat.leave()
         if self._lock >= 0:
             self._forget()
         if started:
             telemetry.log(telemetry.Event.STOPPED)
 
-    def _desk(self, gatekeeper: Gatekeeper, issuer: OutpostIssuer) -> SyncDesk:
-        plane = self._plane
-        write_every_ms = plane.settings.status_write_seconds * 1000
+    def _desk(self, gatekeeper: Gatekeeper, callers: Callers, issuer: OutpostIssuer) -> SyncDesk:
+        plane, settings = self._plane, self._plane.settings
         return SyncDesk(
             gatekeeper=gatekeeper,
+            admission=Admission(settings.connect_rate, self._views.connects_per_second),
             views=self._views,
-            delivery=DeliveryDesk(plane.store, plane.clock),
+            delivery=DeliveryDesk(plane.store, self._views, self._words, plane.clock),
             renewal=Renewal(plane.store, issuer, plane.clock),
-            presence=Presence(plane.store, plane.clock, write_every_ms),
+            presence=Presence(self._words, plane.clock, settings.status_write_seconds * 1000),
             clock=plane.clock,
             chance=plane.chance,
+            callers=callers,
+            clones=Clones(plane.store, plane.clock),
+            locks=plane.locks,
+            trust=self._trust,
         )
+
+    async def _watch_trust(self) -> None:
+        """Take up what changed with CAs and ingresses, whatever process changed it, until cancelled."""
+        plane, settings = self._plane, self._plane.settings
+        while True:
+            await asyncio.sleep(TRUST_LOOK_SECONDS)
+            try:
+                if settings.ingress:
+                    self._revoked = await plane.ingresses.revoked_serials()
+                await plane.board.refresh()
+                trust = self._trust()
+                if trust is self._applied:
+                    continue
+                self._show(await plane.setup.server_identity(settings.hosts, trust))
+                self._applied = trust
+            except (ControlPlaneError, TrustError) as error:
+                telemetry.log(telemetry.Event.MAINTENANCE_FAILED, level=40, kind="trust", code=error.code)
+                continue
+            telemetry.log(telemetry.Event.AUTHORITIES_CHANGED, number=len(self._trust().roots))
+            if self._sync is not None:
+                self._sync.rotate()
+
+    def _trust(self) -> Trust:
+        return self._plane.board.current
+
+    def _client_roots(self) -> bytes:
+        """PEM of what clients must be under: gRPC believes each certificate of it by itself."""
+        anchors = self._trust().anchors
+        if self._roots_of is not anchors:
+            self._roots_of = anchors
+            self._roots_pem = certificates_pem((*anchors.roots, *anchors.intermediates))
+        return self._roots_pem
+
+    async def _end_expired(self, streams: Streams) -> None:
+        """End streams whose certificate's time is over, until cancelled."""
+        while True:
+            await asyncio.sleep(EXPIRY_LOOK_SECONDS)
+            streams.end_expired(self._plane.clock.now_ms())
 
     def _current(self) -> TLSIdentity:
         if self._identity is None:
             raise RuntimeError("the server's certificate is read before listening")
         return self._identity
+
+    def _show(self, identity: TLSIdentity) -> None:
+        """Show another server certificate from the next handshake on."""
+        self._identity = identity
+        if self._api is not None:
+            self._api.renewed(identity)
 
     def _forget(self) -> None:
         (self._plane.folder / RUN_FILE).unlink(missing_ok=True)
@@ -164,41 +256,18 @@ class Server:
         written = {**ports, "pid": os.getpid()}
         replace_private_file(self._plane.folder / RUN_FILE, json.dumps(written).encode())
 
-    async def _beat(self, endpoint: str) -> None:
-        """Say again and again that this replica serves, until cancelled."""
-        while True:
-            await asyncio.sleep(BEAT_SECONDS)
-            try:
-                await self._beat_once(endpoint)
-            except ControlPlaneError as error:
-                telemetry.log(telemetry.Event.MAINTENANCE_FAILED, kind="replica", code=error.code)
-
-    async def _beat_once(self, endpoint: str) -> None:
-        now_ms = self._plane.clock.now_ms()
-        await self._plane.store.replicas.register(Replica(self._replica_id, endpoint, now_ms))
-        await self._plane.store.replicas.expire(now_ms - LOST_MS)
-
-    async def _leave(self) -> None:
-        """Say that this replica ended; when the store cannot be told, it finds out by the silence."""
-        try:
-            await self._plane.store.replicas.remove(self._replica_id)
-        except ControlPlaneError as error:
-            telemetry.log(telemetry.Event.MAINTENANCE_FAILED, kind="replica", code=error.code)
-
     async def _maintain(self) -> None:
         """Sign and issue again what grows old, until cancelled."""
         while True:
             await asyncio.sleep(MAINTENANCE_SECONDS)
             settings = self._plane.settings
             try:
-                fresh = await self._plane.setup.server_identity(settings.trust_domain, settings.hosts)
+                fresh = await self._plane.setup.server_identity(settings.hosts, self._trust())
             except (ControlPlaneError, TrustError, OSError) as error:
                 telemetry.log(telemetry.Event.MAINTENANCE_FAILED, kind="server", message=type(error).__name__)
             else:
                 if fresh.chain_pem != self._current().chain_pem:
-                    self._identity = fresh
-                    if self._api is not None:
-                        self._api.renewed(fresh)
+                    self._show(fresh)
             await self._refresh_all()
 
     async def _refresh_all(self) -> None:

@@ -38,8 +38,8 @@ COMMANDS = {
     "status": ("controlplane.cli.status:status", "orgs, outposts and ages of signatures"),
     "org": ("controlplane.cli.orgs:org", "create, list and show orgs, set their quotas and rule"),
     "outpost": ("controlplane.cli.outposts:outpost", "register, list, show and revoke outposts"),
-    "policy": ("controlplane.cli.policy:policy", "lint, publish and show policies"),
-    "route": ("controlplane.cli.routes:route", "set and show providers"),
+    "policy": ("controlplane.cli.policy:policy", "lint, publish and show policies, and the terms of releases"),
+    "route": ("controlplane.cli.routes:route", "set, show and switch off providers"),
     "key": ("controlplane.cli.keys:key", "create, list and revoke client keys"),
     "user": ("controlplane.cli.users:user", "invite, list and disable users, give them roles"),
     "client": ("controlplane.cli.clients:client", "make, rotate and revoke machine clients"),
@@ -52,6 +52,8 @@ COMMANDS = {
     "audit": ("controlplane.cli.audit:audit", "verify stored audit logs of outposts"),
     "token-key": ("controlplane.cli.login:token_key", "let a new key sign access tokens"),
     "completion": ("controlplane.cli.completion:completion", "completion for bash, zsh or fish"),
+    "root": ("controlplane.cli.roots:root", "who signs what; keys that the customer holds"),
+    "release": ("controlplane.cli.releases:release", "releases that wait for keys held elsewhere"),
     "version": ("controlplane.cli.server:version", "print the version"),
 }
 

@@ -39,18 +39,21 @@ def outpost() -> None:
 @click.argument("name")
 @out.org_option
 @click.option("--ttl", type=Duration(), default="15m", show_default=True, help="life of the join token")
+@click.option("--logical", default="", help="logical outpost of which this one is a replica  [default: its own name]")
+@click.option("--source", default="", help="only callers from this network may use the token, such as 192.0.2.0/24")
 @click.option(
     "--token-file", type=click.Path(path_type=Path), help="write the token here, mode 0600, instead of showing it"
 )
 @target_options_beside_token
-def register(name: str, org: str, token_file: Path | None, target: Target, ttl: int) -> None:
+def register(name: str, org: str, token_file: Path | None, target: Target, **options: Any) -> None:
     """Register an outpost: makes a join token that works once, and prints the line to paste at the customer's.
     A name that never enrolled gets a new token, and its earlier one is void.
 
     Example: controlplane outpost register prod-eu --org acme --token-file prod-eu.token
     """
+    terms = {"ttl_ms": options["ttl"], "logical": options["logical"], "source": options["source"]}
     with reserved(token_file, target.output) as keep:
-        made = dict(client.ask(target, "outposts.register", {"org": org}, {"name": name, "ttl_ms": ttl}).document)
+        made = dict(client.ask(target, "outposts.register", {"org": org}, {"name": name, **terms}).document)
         keep(made["token"] + "\n")
     paste = f"outpost enroll --token-file {token_file or 'FILE'}"
     made["paste"] = paste

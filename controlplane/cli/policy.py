@@ -1,6 +1,5 @@
-"""``policy lint|publish|show``."""
+"""``policy lint|publish|terms|show``."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,8 @@ import click
 
 from controlplane.cli import client
 from controlplane.cli import output as out
+from controlplane.cli.documents import object_in
+from controlplane.cli.publishing import published
 from controlplane.cli.target import Target, target_options
 
 DOCUMENT = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -65,13 +66,45 @@ def publish(file: Path, org: str, target: Target, *, wait: bool) -> None:
         if wait:
             await waiting.require_running(api, target)
         answer = await api.ask("policy.publish", {"org": org}, {"document": _text(file)})
-        waits = wait and answer.status != out.WAITING
+        waits = wait and answer.status != out.WAITING and not answer.document["waiting"]
         return answer, await waiting.wait_active(api, org, answer.document["set"]) if waits else None
 
     answer, waited = client.run(target, work)
     published(answer, org, target)
     if waited is not None:
         waiting.tell(waited)
+
+
+@policy.command()
+@out.org_option
+@click.option("--caps", type=DOCUMENT, help="what online keys may hand out: a document of schema outpost.caps/1")
+@click.option("--seal-after", metavar="SECONDS", help="age of a configuration at which outposts seal; or never")
+@click.option("--on-revoked", type=click.Choice(["enforce", "seal"]), help="what an outpost does once it was revoked")
+@click.option("--max-body-bytes", type=click.IntRange(1), help="largest chat body")
+@target_options
+def terms(org: str, caps: Path | None, target: Target, **options: Any) -> None:
+    """Sign and roll out other terms of the release; what is not named stays as it is. In an org with the two-person
+    rule it waits until another person approves it.
+
+    Example: controlplane policy terms --org acme --seal-after never --on-revoked seal
+    """
+    changed = _terms(options)
+
+    async def work(api: client.Api) -> Any:
+        named = changed if caps is None else {**changed, "caps": object_in(caps, "see the schema: docs/bundles.md")}
+        return await api.ask("policy.terms", {"org": org}, named)
+
+    published(client.run(target, work), org, target)
+
+
+def _terms(options: dict[str, Any]) -> dict[str, object]:
+    found = {name: options[name] for name in ("on_revoked", "max_body_bytes") if options[name] is not None}
+    seal_after = options["seal_after"]
+    if seal_after is not None:
+        found["seal_after_seconds"] = int(seal_after) if seal_after.isdecimal() else seal_after
+    if seal_after is not None and not seal_after.isdecimal() and seal_after != "never":
+        raise click.BadParameter("is a number of seconds, or never", param_hint="--seal-after")
+    return found
 
 
 @policy.command()
@@ -102,20 +135,3 @@ def _text(file: Path) -> str:
 
         parse_document(raw)  # says what is wrong with it, and where
         raise
-
-
-def published(answer: Any, org: str, target: Target) -> None:
-    """Say what a publication did, or that it waits for a second person."""
-    if out.waits(target, answer, org):
-        return
-    result = answer.document
-    remarks(result["findings"])
-    state = "is signed" if result["changed"] else "says this already; nothing was signed"
-    out.show(target, result, lambda: click.echo(f"configuration {result['revision']} of org {org} {state}"))
-
-
-def remarks(findings: Sequence[Mapping[str, Any]]) -> None:
-    """What the linter said, for people."""
-    for each in findings:
-        place = f" {each['pack']}/{each['rule']}".rstrip("/") if each["pack"] else ""
-        out.note(f"{each['level']} {each['code']}{place}: {each['message']}")

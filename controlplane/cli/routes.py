@@ -1,4 +1,4 @@
-"""``route set|publish|show``."""
+"""``route set|publish|show|kill``."""
 
 from pathlib import Path
 from typing import Any
@@ -7,15 +7,17 @@ import click
 
 from controlplane.cli import client
 from controlplane.cli import output as out
-from controlplane.cli.policy import DOCUMENT, published
+from controlplane.cli.documents import object_in
+from controlplane.cli.policy import DOCUMENT
+from controlplane.cli.publishing import published
 from controlplane.cli.target import Target, target_options
 
-SCHEMA = "outpost.routes/1"
+FIELDS = frozenset({"schema", "org", "edition", "providers"})  # which edition it becomes is not for the author to say
 
 
 @click.group()
 def route() -> None:
-    """Set and show providers."""
+    """Set, show and switch off providers."""
 
 
 @route.command("set")
@@ -77,25 +79,35 @@ def show(org: str, target: Target) -> None:
     out.show(target, document, lambda: out.emit_table(headers, rows), "providers")
 
 
+@route.command()
+@click.argument("providers", nargs=-1)
+@click.option("--model", "models", multiple=True, help="glob of models to switch off, whoever serves them")
+@out.org_option
+@target_options
+def kill(providers: tuple[str, ...], models: tuple[str, ...], org: str, target: Target) -> None:
+    """Switch PROVIDERS or models off at once: one online signature, in force within a second.
+
+    They stay off until other routes are signed, or the same ones again: controlplane route publish FILE
+
+    Example: controlplane route kill openai --org acme
+    """
+    if not providers and not models:
+        raise click.UsageError("name a provider, or --model GLOB")
+    killed = {"providers": providers, "models": models}
+    published(client.ask(target, "routes.kill", {"org": org}, killed), org, target)
+
+
 def _providers(file: Path, org: str) -> Any:
     """Providers of a document that a person wrote, unchecked but for what it is and whose. Raises InputError."""
-    import json
-
     from controlplane.domain.errors import InputError
 
-    try:
-        value = json.loads(file.read_bytes())
-    except ValueError:
-        value = None
-    if not isinstance(value, dict) or not isinstance(value.get("providers"), list):
+    start = "start from: controlplane route show --org ORG --output json"
+    value = object_in(file, start)
+    if not isinstance(value.get("providers"), list):
+        raise InputError("the file has no list of providers", field=file.name, next_step=start)
+    if value.get("org", org) != org or set(value) - FIELDS:
         raise InputError(
-            "the file is not a JSON object with providers",
-            field=file.name,
-            next_step="start from: controlplane route show --org ORG --output json",
-        )
-    if value.get("org", org) != org or set(value) - {"schema", "org", "providers"}:
-        raise InputError(
-            "the file is for another org, or has a field that is none of schema, org and providers",
+            f"the file is for another org, or has a field that is none of {', '.join(sorted(FIELDS))}",
             field=file.name,
             next_step=f"set org to {org}, and leave only these fields",
         )

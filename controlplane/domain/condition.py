@@ -89,7 +89,13 @@ def _silence(outpost: Outpost, now_ms: int, silent_ms: int) -> tuple[str, ...]:
 
 
 def _alert(outpost: Outpost) -> tuple[str, ...]:
-    return (f"alert {outpost.alert}",) if outpost.alert else ()
+    said = []
+    if outpost.alert:
+        sources = " and ".join(dict.fromkeys(outpost.alert_sources))
+        said.append(f"alert {outpost.alert}" + (f", from {sources}" if sources else ""))
+    if outpost.is_order_out:
+        said.append("the order to wipe is not confirmed yet")
+    return tuple(said)
 
 
 def _revision(outpost: Outpost, status: Mapping[str, object], delivery: Delivery | None) -> str:

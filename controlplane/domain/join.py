@@ -1,10 +1,10 @@
 """Rules of join tokens.
 
-- 256-bit secret, stored as a keyed hash only, shown once, bound to one outpost of one org; lives 15 minutes
-  by default.
+- 256-bit secret, stored as a keyed hash only, shown once, bound to one outpost of one org (and so to its name and its
+  logical outpost), and to a network when its maker says so; lives 15 minutes by default.
 - Spent once, by compare-and-set in the transaction that records the issuance. The same CSR may retry for 10
   minutes and gets the same leaf; any other CSR finds the token used.
-- Only a caller whose secret matches a stored row learns the cause (expired, used, clock). Everyone else gets
+- Only a caller whose secret matches a stored row learns the cause (expired, used, clock, source). Everyone else gets
   one answer: unknown org, unknown secret and other org's secret cannot be told apart.
 """
 
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from controlplane.domain.errors import InputError, RefusedError
+from controlplane.domain.sources import is_within
 
 DEFAULT_TTL_MS = 15 * 60 * 1000
 MAX_TTL_MS = 24 * 3600 * 1000  # longer than a day is a password, not a token
@@ -52,6 +53,12 @@ class ClockSkewError(RefusedError):
     fatal = False
 
 
+class TokenSourceError(RefusedError):
+    """The caller's address is outside the network that the token is bound to."""
+
+    code = "token.source"
+
+
 class TokenLifeError(InputError):
     """A time to live outside the bounds."""
 
@@ -75,6 +82,8 @@ class JoinToken:
         created_ms: Unix milliseconds, as the other times; 0 = never.
         csr_sha256: digest of the request that spent it, 64 hex digits, empty while unspent.
         serial: certificate recorded for it, empty while unspent.
+        network: only callers from this network may spend it; empty for any.
+        anew: it gives an outpost that had an identity before a fresh one.
     """
 
     digest: str
@@ -84,6 +93,8 @@ class JoinToken:
     spent_ms: int = 0
     csr_sha256: str = ""
     serial: str = ""
+    network: str = ""
+    anew: bool = False
 
 
 def checked_ttl_ms(ttl_ms: int) -> int:
@@ -97,20 +108,28 @@ def checked_ttl_ms(ttl_ms: int) -> int:
     return ttl_ms
 
 
-def judge(token: JoinToken, csr_sha256: str, caller_ms: int, now_ms: int) -> Redemption:
+def judge(token: JoinToken, csr_sha256: str, caller_ms: int, source: str, now_ms: int) -> Redemption:
     """What the holder of a matching secret gets.
 
     Args:
         token: the stored row that the secret matched.
         csr_sha256: digest of the certificate request, 64 hex digits.
         caller_ms: the caller's clock, untrusted; it only names a skew.
+        source: the caller's address.
         now_ms: our clock.
 
     Raises:
+        TokenSourceError: not from the network that the token is bound to; nothing is spent.
         TokenUsedError: another request spent it, or the same one longer than 10 minutes ago.
         TokenExpiredError: too late; a retry of the request that spent it in time is not.
         ClockSkewError: more than 5 minutes between the two clocks; nothing is spent.
     """
+    if token.network and not is_within(source, token.network):
+        raise TokenSourceError(
+            f"this join token may be used from {token.network} only, and the call came from {source}",
+            field="token",
+            next_step="run the command inside that network, or ask for a token for another one",
+        )
     if token.spent_ms:
         if token.csr_sha256 != csr_sha256:
             raise TokenUsedError(

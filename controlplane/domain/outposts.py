@@ -1,14 +1,16 @@
-"""Life of an outpost: pending -> active -> revoked.
+"""Life of an outpost: pending -> active <-> locked; revoked is final.
 
 Rules
 - Registered: pending, with one join token. Enrolled: active, with one serial.
 - Two serial slots. A renewal fills ``next_serial``; the first use of that serial retires the old one and
   advances the join sequence. A serial that was retired is superseded for ever.
-- Revoked is final. For 7 days a revoked outpost may deliver its audit tail and nothing else.
-- A boot id that was superseded by another and comes back means that two machines hold one identity: it is
-  refused and marked.
+- Locked: two machines hold one identity (``clones.py``), or an administrator ordered it. It leaves only by a new
+  join token for the same outpost: fresh key, next join sequence, the same audit log. Certificates from before are
+  void from then on: whoever holds one can do nothing, not even lock the outpost again.
+- Revoked is final. For 7 days a revoked or locked outpost may deliver its audit tail and nothing else.
 
-Source: /docs/design.md 4; two slots and first use as in SPIRE's agent renewal.
+Source: /docs/design.md 4; two slots and first use as in SPIRE's agent renewal; join state and lock as in
+Teleport's bound keypair joining.
 """
 
 import re
@@ -17,11 +19,10 @@ from enum import StrEnum
 
 from controlplane.domain.errors import ConflictError, InputError, NotFoundError, RefusedError
 
-DRAIN_MS = 7 * 24 * 3600 * 1000  # a revoked outpost delivers its audit tail this long (docs/design.md 4)
+DRAIN_MS = 7 * 24 * 3600 * 1000  # a revoked or locked outpost delivers its audit tail this long (docs/design.md 4)
 OUTPOST_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,62}")  # wire: at most 63 bytes
 OUTPOST_ID_BYTES = 8  # 16 hex digits behind "op-"
-KEPT_BOOT_IDS = 16  # superseded boot ids remembered for each outpost; older ones cannot be told from new ones
-BOOT_ID = re.compile(r"[0-9a-f]{32}")
+MAX_DRAINING = 8  # serials that may still deliver: both slots, one caller's, and recoveries within 7 days
 
 
 class OutpostState(StrEnum):
@@ -29,11 +30,12 @@ class OutpostState(StrEnum):
 
     PENDING = "pending"
     ACTIVE = "active"
+    LOCKED = "locked"
     REVOKED = "revoked"
 
 
 class Act(StrEnum):
-    """What a caller wants to do; a revoked outpost may only drain."""
+    """What a caller wants to do; a revoked or locked outpost may only drain."""
 
     SYNC = "sync"
     RENEW = "renew"
@@ -64,6 +66,18 @@ class OutpostRevokedError(RefusedError):
     code = "outpost.revoked"
 
 
+class OutpostLockedError(RefusedError):
+    """The identity is locked: two machines held it, or an administrator ordered it."""
+
+    code = "identity.locked"
+
+
+class OutpostPendingError(ConflictError):
+    """The outpost never enrolled: there is nothing to enroll again."""
+
+    code = "outpost.pending"
+
+
 class IdentityRefusedError(RefusedError):
     """The certificate is not one of a live outpost."""
 
@@ -74,13 +88,7 @@ class IdentitySupersededError(RefusedError):
     """A newer certificate, or a newer start of the outpost, took this one's place."""
 
     code = "identity.superseded"
-
-
-class RenewalConflictError(RefusedError):
-    """Another key was certified at this join sequence already."""
-
-    code = "identity.conflict"
-    fatal = False  # the slot becomes free by itself
+    fatal = False  # what waits on the line may still be let in after a new enrollment
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,15 +98,26 @@ class Outpost:
     Attributes:
         id: "op-" and 16 hex digits.
         name: as registered, unique in the org.
-        state: pending, active or revoked.
+        state: pending, active, locked or revoked.
         created_ms: registration, Unix milliseconds; so are the other ``_ms``, 0 = never.
-        join_sequence: advances at each first use of a new leaf certificate.
+        reason: why it was revoked or locked.
+        join_sequence: advances at each first use of a new leaf certificate, and at each enrollment.
         serial: serial number (hex) of the certificate in use, empty before enrollment.
         next_serial: issued by a renewal, not used yet; empty when there is none.
         audit_public_key: Ed25519, 32 bytes; signs the checkpoints of the outpost's log.
         boot_id: newest start that said hello, 32 hex digits.
         superseded_boots: starts before it, newest first.
         alert: code of the newest anomaly (a possible clone), or empty.
+        logical: the logical outpost of which this one is a replica; empty when it has no other name than its own.
+        enrolled_sequence: join sequence of the newest enrollment; certificates from before it are void.
+        boot_source: address from which the newest start said hello, or that enrolled.
+        draining: serials that may deliver the audit tail of a locked or revoked outpost.
+        advanced_ms: when the certificate in use was used first.
+        recoveries: in a row, without a regular renewal between them.
+        alert_sources: addresses of the two holders behind ``alert``.
+        lock_order: signed order to wipe, canonical JSON; empty when there is none.
+        lock_signatures: key ids and signatures of the order, hex.
+        lock_confirmed_ms: when the outpost said that it obeys.
     """
 
     id: str
@@ -117,38 +136,62 @@ class Outpost:
     superseded_boots: tuple[str, ...] = ()
     alert: str = ""
     last_seen_ms: int = 0
+    logical: str = ""
+    locked_ms: int = 0
+    enrolled_sequence: int = 0
+    boot_source: str = ""
+    draining: tuple[str, ...] = ()
+    advanced_ms: int = 0
+    recoveries: int = 0
+    alert_sources: tuple[str, ...] = ()
+    alert_ms: int = 0
+    lock_order: str = ""
+    lock_signatures: tuple[tuple[str, str], ...] = ()
+    lock_confirmed_ms: int = 0
+
+    @property
+    def is_order_out(self) -> bool:
+        """Whether an order to wipe is to be sent: nobody said yet that it is obeyed."""
+        return bool(self.lock_order) and not self.lock_confirmed_ms
+
+    @property
+    def site(self) -> str:
+        """Name of the logical outpost."""
+        return self.logical or self.name
 
 
-def checked_name(text: str) -> str:
-    """An outpost's name, or OutpostNameError."""
+def checked_name(text: str, field: str = "name") -> str:
+    """An outpost's name, or that of a logical outpost. Raises OutpostNameError."""
     if OUTPOST_NAME.fullmatch(text) is None:
         raise OutpostNameError(
             "an outpost's name is 1 to 63 lower-case letters, digits, dots or hyphens, and starts with a "
             "letter or digit",
-            field="name",
+            field=field,
             next_step="choose a name such as 'prod-eu-1' and run the command again",
         )
     return text
 
 
-def register(name: str, chance: bytes, now_ms: int) -> Outpost:
+def register(name: str, chance: bytes, now_ms: int, logical: str = "") -> Outpost:
     """A new outpost in state pending.
 
     Args:
         name: checked here.
         chance: 8 random bytes for the id.
         now_ms: Unix milliseconds.
+        logical: name of the logical outpost, checked here; empty for its own.
     """
     if len(chance) != OUTPOST_ID_BYTES:
         raise ValueError("an outpost id is made of 8 random bytes")
-    return Outpost("op-" + chance.hex(), checked_name(name), OutpostState.PENDING, now_ms)
+    site = checked_name(logical, "logical") if logical else ""
+    return Outpost("op-" + chance.hex(), checked_name(name), OutpostState.PENDING, now_ms, logical=site)
 
 
 def registered_again(outpost: Outpost) -> Outpost:
     """The outpost that has a name already and may get another join token: it never enrolled.
 
     Raises:
-        OutpostExistsError: it is active or revoked, and the name stays its own.
+        OutpostExistsError: it is active, locked or revoked, and the name stays its own.
     """
     if outpost.state is OutpostState.PENDING:
         return outpost
@@ -161,37 +204,71 @@ def registered_again(outpost: Outpost) -> Outpost:
     raise OutpostExistsError(
         f"an outpost named {outpost.name} is enrolled already",
         field="name",
-        next_step=f"choose another name; to replace a lost machine, revoke it first: "
-        f"controlplane outpost revoke {outpost.name} --org ORG",
+        next_step=f"choose another name; to enroll the same machine anew: "
+        f"controlplane outpost reenroll {outpost.name} --org ORG",
     )
 
 
-def enrolled(outpost: Outpost, serial: str, audit_public_key: bytes, now_ms: int) -> Outpost:
-    """The outpost after its join token was spent.
+def require_reenrollable(outpost: Outpost) -> None:
+    """Whether an outpost may get a join token that gives it a fresh identity.
 
     Raises:
-        OutpostRevokedError: it was revoked meanwhile.
-        IdentityRefusedError: it is enrolled already: another token is needed for another outpost.
+        OutpostRevokedError: that is final.
+        OutpostPendingError: it never enrolled.
     """
     if outpost.state is OutpostState.REVOKED:
         raise revoked_error(outpost)
-    if outpost.state is OutpostState.ACTIVE:
-        raise IdentityRefusedError("this outpost is enrolled already", next_step="register a new outpost")
-    return replace(
-        outpost,
-        state=OutpostState.ACTIVE,
-        activated_ms=now_ms,
-        join_sequence=1,
-        serial=serial,
-        audit_public_key=audit_public_key,
-    )
+    if outpost.state is OutpostState.PENDING:
+        raise OutpostPendingError(
+            f"{outpost.name} never enrolled",
+            field="name",
+            next_step=f"make its join token: controlplane outpost register {outpost.name} --org ORG",
+        )
 
 
 def revoked(outpost: Outpost, reason: str, now_ms: int) -> Outpost:
     """The outpost after revocation; a second revocation changes nothing."""
     if outpost.state is OutpostState.REVOKED:
         return outpost
-    return replace(outpost, state=OutpostState.REVOKED, revoked_ms=now_ms, reason=reason, next_serial="")
+    return replace(
+        outpost,
+        state=OutpostState.REVOKED,
+        revoked_ms=now_ms,
+        reason=reason,
+        draining=_draining(outpost),
+    )
+
+
+def locked(outpost: Outpost, reason: str, now_ms: int, caller: str = "") -> Outpost:
+    """The outpost after a lock; a second lock, or one of a revoked outpost, changes nothing.
+
+    Args:
+        outpost: active.
+        reason: code of a clone's trace, or an administrator's words.
+        now_ms: Unix milliseconds.
+        caller: serial of the certificate whose holder caused it; it may deliver its audit tail as the others.
+
+    Raises:
+        OutpostPendingError: there is no identity to lock.
+    """
+    if outpost.state is OutpostState.PENDING:
+        require_reenrollable(outpost)
+    if outpost.state is not OutpostState.ACTIVE:
+        return outpost
+    return replace(
+        outpost, state=OutpostState.LOCKED, locked_ms=now_ms, reason=reason, draining=_draining(outpost, caller)
+    )
+
+
+def drains_with(outpost: Outpost, serial: str) -> Outpost:
+    """The locked or revoked outpost with one more certificate for its audit tail; the oldest such gives way."""
+    return replace(outpost, draining=(serial, *outpost.draining)[:MAX_DRAINING])
+
+
+def is_draining(outpost: Outpost, now_ms: int) -> bool:
+    """Whether a locked or revoked outpost may still deliver its audit tail."""
+    since_ms = outpost.revoked_ms if outpost.state is OutpostState.REVOKED else outpost.locked_ms
+    return now_ms < since_ms + DRAIN_MS
 
 
 def authorise(outpost: Outpost, serial: str, act: Act, now_ms: int) -> bool:
@@ -202,15 +279,14 @@ def authorise(outpost: Outpost, serial: str, act: Act, now_ms: int) -> bool:
 
     Raises:
         OutpostRevokedError: revoked, and the act is not the audit tail or the 7 days are over.
+        OutpostLockedError: the same of a locked one.
         IdentityRefusedError: the outpost has no such serial.
         IdentitySupersededError: another certificate took this one's place.
     """
-    if outpost.state is OutpostState.REVOKED:
-        if act is not Act.DRAIN or now_ms >= outpost.revoked_ms + DRAIN_MS:
-            raise revoked_error(outpost)
-        if serial != outpost.serial:
-            raise IdentitySupersededError("this certificate was replaced before the outpost was revoked")
-        return False
+    if outpost.state in (OutpostState.REVOKED, OutpostState.LOCKED):
+        if act is Act.DRAIN and serial in outpost.draining and is_draining(outpost, now_ms):
+            return False
+        raise ended_error(outpost)
     if outpost.state is OutpostState.PENDING or not outpost.serial:
         raise IdentityRefusedError(
             "this outpost never enrolled",
@@ -220,15 +296,13 @@ def authorise(outpost: Outpost, serial: str, act: Act, now_ms: int) -> bool:
         return False
     if outpost.next_serial and serial == outpost.next_serial:
         return True
-    raise IdentitySupersededError(
-        "a newer certificate of this outpost is in use",
-        next_step="if this machine is no copy, register it as a new outpost and revoke the old one",
-    )
+    raise superseded_error()
 
 
-def advanced(outpost: Outpost, serial: str) -> Outpost:
+def advanced(outpost: Outpost, serial: str, now_ms: int) -> Outpost:
     """The outpost after the first use of its new certificate: the old serial is retired."""
-    return replace(outpost, serial=serial, next_serial="", join_sequence=outpost.join_sequence + 1)
+    sequence = outpost.join_sequence + 1
+    return replace(outpost, serial=serial, next_serial="", join_sequence=sequence, advanced_ms=now_ms)
 
 
 def renewed(outpost: Outpost, serial: str) -> Outpost:
@@ -236,29 +310,9 @@ def renewed(outpost: Outpost, serial: str) -> Outpost:
     return replace(outpost, next_serial=serial)
 
 
-def said_hello(outpost: Outpost, boot_id: str, software_version: str, now_ms: int) -> Outpost:
-    """The outpost after Hello.
-
-    Raises:
-        IdentitySupersededError: this start was followed by another one and is back: two machines hold one
-        identity.
-    """
-    if boot_id in outpost.superseded_boots:
-        raise IdentitySupersededError(
-            "another start of this outpost took its place and this one came back: two machines hold one identity",
-            field="boot_id",
-            next_step="stop the copy, or revoke the outpost and register both",
-        )
-    older = outpost.superseded_boots
-    if outpost.boot_id and outpost.boot_id != boot_id:
-        older = (outpost.boot_id, *older)[:KEPT_BOOT_IDS]
-    return replace(
-        outpost,
-        boot_id=boot_id,
-        superseded_boots=older,
-        software_version=software_version,
-        last_seen_ms=now_ms,
-    )
+def ended_error(outpost: Outpost) -> RefusedError:
+    """The refusal that a revoked or locked outpost gets."""
+    return revoked_error(outpost) if outpost.state is OutpostState.REVOKED else locked_error(outpost)
 
 
 def revoked_error(outpost: Outpost) -> OutpostRevokedError:
@@ -267,3 +321,24 @@ def revoked_error(outpost: Outpost) -> OutpostRevokedError:
         f"outpost {outpost.id} was revoked; that is final",
         next_step="ask for a registration under another name: controlplane outpost register NAME --org ORG",
     )
+
+
+def locked_error(outpost: Outpost) -> OutpostLockedError:
+    """The refusal that every holder of a locked identity gets."""
+    return OutpostLockedError(
+        f"the identity of outpost {outpost.id} is locked; its audit tail is still taken",
+        next_step=f"ask for a new join token: controlplane outpost reenroll {outpost.name} --org ORG",
+    )
+
+
+def superseded_error() -> IdentitySupersededError:
+    """The refusal of a certificate that another one replaced."""
+    return IdentitySupersededError(
+        "a newer certificate of this outpost is in use",
+        next_step="if this machine is no copy, ask who else holds its state folder: outpost doctor",
+    )
+
+
+def _draining(outpost: Outpost, caller: str = "") -> tuple[str, ...]:
+    serials = (outpost.serial, outpost.next_serial, caller, *outpost.draining)
+    return tuple(dict.fromkeys(serial for serial in serials if serial))[:MAX_DRAINING]

@@ -86,6 +86,10 @@ class Verb(StrEnum):
     POLICY_PUBLISH = "policy.publish"
     ROUTES_READ = "routes.read"
     ROUTES_PUBLISH = "routes.publish"
+    ROUTES_KILL = "routes.kill"
+    ROOTS_READ = "roots.read"
+    ROOTS_MANAGE = "roots.manage"
+    ROOTS_APPLY = "roots.apply"
     KEYS_READ = "keys.read"
     KEYS_CREATE = "keys.create"
     KEYS_REVOKE = "keys.revoke"
@@ -125,6 +129,10 @@ TABLE: Final[Mapping[Verb, frozenset[Role]]] = {
     Verb.POLICY_PUBLISH: _TRUSTED,
     Verb.ROUTES_READ: _EVERYONE,
     Verb.ROUTES_PUBLISH: _TRUSTED,
+    Verb.ROUTES_KILL: _RUNNING,
+    Verb.ROOTS_READ: _EVERYONE,
+    Verb.ROOTS_MANAGE: _TRUSTED,
+    Verb.ROOTS_APPLY: _TRUSTED,
     Verb.KEYS_READ: _EVERYONE,
     Verb.KEYS_CREATE: _RUNNING,
     Verb.KEYS_REVOKE: _RUNNING,
@@ -147,6 +155,7 @@ TWO_PERSONS: Final = frozenset(
     {
         Verb.POLICY_PUBLISH,
         Verb.ROUTES_PUBLISH,
+        Verb.ROOTS_APPLY,
         Verb.ORGS_LOOSEN,
         Verb.USERS_GRANT_OWNER,
         Verb.USERS_GRANT_DECIDER,

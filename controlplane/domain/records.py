@@ -18,6 +18,9 @@ class CertificateRecord:
         issued_s: moment of issuance, Unix seconds; with the serial it makes the same certificate again.
         not_after_s: Unix seconds.
         leaf_der: the signed leaf, empty while it is only intended.
+        sequence: join sequence of the outpost once this certificate is used.
+        source: address that asked for it.
+        issuer: key id of the CA that signs it, 64 hex digits.
     """
 
     serial: str
@@ -28,6 +31,9 @@ class CertificateRecord:
     issued_s: int
     not_after_s: int
     leaf_der: bytes = b""
+    sequence: int = 0
+    source: str = ""
+    issuer: str = ""
 
 
 class DeliveryState(StrEnum):
@@ -44,7 +50,11 @@ class Delivery:
 
     Attributes:
         number: of the signed set.
+        at_ms: when it came, by our clock.
         code: error code of a refusal, else empty; so are message and resource.
+        release: version of the release that it runs or refused, 0 while it did not say.
+        downloaded_ms: when every byte was there, by its own clock; 0 when it never said so.
+        activated_ms: when it became active, by its own clock; 0 when it did not.
     """
 
     outpost_id: str
@@ -55,6 +65,9 @@ class Delivery:
     code: str = ""
     message: str = ""
     resource: str = ""
+    release: int = 0
+    downloaded_ms: int = 0
+    activated_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)

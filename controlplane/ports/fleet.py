@@ -97,6 +97,18 @@ class Certificates(Protocol):
         """By serial."""
         ...
 
+    async def answered(self, outpost_id: str, csr_sha256: str) -> CertificateRecord | None:
+        """The newest one that was recorded for this very request of an outpost."""
+        ...
+
+    async def count_since(self, outpost_id: str, since_s: int) -> int:
+        """How many an outpost was issued since a moment, Unix seconds."""
+        ...
+
+    async def alive(self, now_s: int) -> tuple[CertificateRecord, ...]:
+        """All of the org that are not over, by outpost."""
+        ...
+
     async def of_outpost(self, outpost_id: str) -> tuple[CertificateRecord, ...]:
         """Newest first."""
         ...

@@ -32,7 +32,14 @@ class Releases(Protocol):
         ...
 
     async def keep_deliveries(self, words: Sequence[Delivery]) -> None:
-        """Keep the newest word of each outpost, many at once; of two words of one outpost the later counts."""
+        """Keep the newest word of each outpost, many at once; of two words of one outpost the later counts.
+
+        A word about an older set than the stored one says nothing any more.
+        """
+        ...
+
+    async def refusals(self, number: int) -> Mapping[str, str]:
+        """Outposts whose newest word is that they refused this set, with the code of the refusal."""
         ...
 
     async def deliveries(self) -> tuple[Delivery, ...]:

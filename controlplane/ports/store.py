@@ -9,6 +9,7 @@ from controlplane.domain.changes import Change, Changed
 from controlplane.domain.orgs import Org
 from controlplane.domain.replicas import Replica
 from controlplane.ports.admin import Acts, AdminRules, Approvals, Clients, Replies, TokenKeyRows, Users
+from controlplane.ports.authorities import AuthorityRows, Ingresses
 from controlplane.ports.fleet import Certificates, ClientKeys, Outposts, QuotaRows, Tokens
 from controlplane.ports.logs import AuditEntries
 from controlplane.ports.releases import Releases, RoleKeys
@@ -189,8 +190,27 @@ class Store(Protocol):
         """Serving processes."""
         ...
 
+    @property
+    def authorities(self) -> AuthorityRows:
+        """Generations of CAs."""
+        ...
+
+    @property
+    def ingresses(self) -> Ingresses:
+        """Certificates of ingresses."""
+        ...
+
     def for_org(self, org: str) -> OrgSpace:
         """An org's own space. Raises OrgNameError; whether the org exists, its transactions say."""
+        ...
+
+    def view_for_stranger(self, org: str) -> AbstractAsyncContextManager[OrgTransaction]:
+        """A consistent view of an org that a stranger names.
+
+        Where there is no such org, or no such name, it is an empty one, got at the same cost: neither what is answered
+        nor how long it takes tells which orgs there are. Whether it is the org's, ``OrgTransaction.org`` says together
+        with what is found in it.
+        """
         ...
 
     async def orgs(self) -> tuple[Org, ...]:

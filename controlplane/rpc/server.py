@@ -9,13 +9,13 @@ from collections.abc import Callable, Sequence
 
 import grpc
 import grpc.aio
-from outpost_wire.v1 import audit_pb2_grpc, enrollment_pb2_grpc, sync_pb2_grpc
+from outpost_wire.v1 import audit_pb2_grpc, enrollment_pb2_grpc
 
 from certs.shell.tls import TLSIdentity
 from controlplane.domain.errors import ConfigurationError
 from controlplane.rpc.calls import AuditService, EnrollmentService
 from controlplane.rpc.interceptor import ErrorInterceptor
-from controlplane.rpc.sync import SyncService
+from controlplane.rpc.sync import SyncService, handlers
 
 MAX_UPLOAD_BYTES = 20 * 1024 * 1024  # one tile: 256 entries of 64 KiB, and room
 MAX_ENROLLMENT_BYTES = 64 * 1024  # a request has less than 5 KiB
@@ -31,6 +31,12 @@ OPTIONS: Sequence[tuple[str, int]] = (
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.max_metadata_size", 8 * 1024),
     ("grpc.absolute_max_metadata_size", 16 * 1024),
+    # Memory of an idle connection, and work for what is not used here.
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.enable_channelz", 0),
+    ("grpc.http2.hpack_table_size.decoder", 0),
+    ("grpc.http2.hpack_table_size.encoder", 0),
+    ("grpc.tsi.max_frame_size", 2048),
 )
 STOP_GRACE_SECONDS = 1.5  # for calls that run; streams are told to end first
 
@@ -47,44 +53,43 @@ async def start_enrollment(service: EnrollmentService, identity: Identity, addre
     """Listen for strangers. Raises ListenError."""
     server = _server(MAX_ENROLLMENT_BYTES)
     enrollment_pb2_grpc.add_EnrollmentServicer_to_server(service, server)  # type: ignore[no-untyped-call]
-    return await _start(server, address, credentials(identity, b""))
+    return await _start(server, address, credentials(identity, lambda: b""))
 
 
 async def start_outposts(
-    services: tuple[SyncService, AuditService], identity: Identity, client_roots: bytes, address: str
+    services: tuple[SyncService, AuditService], identity: Identity, client_roots: Callable[[], bytes], address: str
 ) -> tuple[grpc.aio.Server, int]:
     """Listen for outposts. Raises ListenError."""
     server = _server(MAX_UPLOAD_BYTES)
-    sync_pb2_grpc.add_SyncServicer_to_server(services[0], server)  # type: ignore[no-untyped-call]
+    server.add_generic_rpc_handlers(handlers(services[0]))
     audit_pb2_grpc.add_AuditServicer_to_server(services[1], server)  # type: ignore[no-untyped-call]
     return await _start(server, address, credentials(identity, client_roots))
 
 
-def credentials(identity: Identity, client_roots: bytes) -> grpc.ServerCredentials:
-    """Credentials that take up a new server certificate with the next handshake.
+def credentials(identity: Identity, client_roots: Callable[[], bytes]) -> grpc.ServerCredentials:
+    """Credentials that take up a new server certificate, and new roots for clients, with the next handshake.
 
     Args:
         identity: the certificate in force; asked at each handshake, under a lock, so it only looks at memory.
-        client_roots: PEM of the roots that clients must be under; empty when clients have no certificate.
+        client_roots: PEM of what clients must be under, asked likewise; empty when clients have no certificate.
     """
-    first = identity()
-    given = [first]
+    given = [(identity(), client_roots())]
 
-    def configuration(current: TLSIdentity) -> grpc.ServerCertificateConfiguration:
+    def configuration(current: TLSIdentity, roots: bytes) -> grpc.ServerCertificateConfiguration:
         pair = [(current.key_pem, current.chain_pem)]
-        return grpc.ssl_server_certificate_configuration(pair, root_certificates=client_roots or None)
+        return grpc.ssl_server_certificate_configuration(pair, root_certificates=roots or None)
 
     def fetch() -> grpc.ServerCertificateConfiguration | None:
-        current = identity()
-        if current is given[0]:
+        current = identity(), client_roots()
+        if current[0] is given[0][0] and current[1] is given[0][1]:
             return None  # a new configuration would invalidate session tickets
         given[0] = current
-        return configuration(current)
+        return configuration(*current)
 
     return grpc.dynamic_ssl_server_credentials(
-        configuration(first),
+        configuration(*given[0]),
         fetch,  # type: ignore[arg-type]  # None is allowed: it keeps the old configuration
-        require_client_authentication=bool(client_roots),
+        require_client_authentication=bool(given[0][1]),
     )
 
 

@@ -5,7 +5,7 @@ Order: throttle -> keyed hash looked up -> request read, possession proved -> th
 A bad request burns nothing. The same request may retry and gets the same leaf.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from certs.csr import VerifiedRequest, read_request
 from certs.errors import TrustError
@@ -14,14 +14,23 @@ from certs.keys import signing_key_from_raw
 from certs.spiffe import OutpostIdentity
 from controlplane import telemetry
 from controlplane.domain import join, outposts
+from controlplane.domain.enrolling import Joining, enrolled
 from controlplane.domain.errors import ControlPlaneError
 from controlplane.domain.join import JoinToken, Redemption, TokenRefusedError
-from controlplane.domain.orgs import OrgNameError, OrgUnknownError
 from controlplane.domain.outposts import Outpost, OutpostState
-from controlplane.domain.throttle import BAD_TOKENS_PER_ORG, BAD_TOKENS_PER_SOURCE, Throttle, throttled_error
+from controlplane.domain.records import CertificateRecord
+from controlplane.domain.throttle import (
+    BAD_TOKENS_PER_ORG,
+    BAD_TOKENS_PER_SOURCE,
+    MINUTE_MS,
+    Rate,
+    Throttle,
+    throttled_error,
+)
 from controlplane.ports.store import OrgSpace, Store
 from controlplane.ports.world import Clock
-from controlplane.services.issuance import Chain, OutpostIssuer
+from controlplane.services.even import refused_evenly
+from controlplane.services.issuance import Chain, OutpostIssuer, stamped
 from outpost.core.bundle import names
 
 MAX_VERSION_BYTES = 32  # enrollment.proto
@@ -73,8 +82,8 @@ class Enrollment:
         self._issuer = issuer
         self._pepper = pepper
         self._clock = clock
-        self._by_source = Throttle(BAD_TOKENS_PER_SOURCE)
-        self._by_org = Throttle(BAD_TOKENS_PER_ORG)
+        self._by_source = Throttle(_a_minute(BAD_TOKENS_PER_SOURCE))
+        self._by_org = Throttle(_a_minute(BAD_TOKENS_PER_ORG))
 
     async def enroll(self, call: EnrollmentCall) -> Enrolled:
         """Spend a join token for a certificate.
@@ -83,13 +92,15 @@ class Enrollment:
             ThrottledError: too many bad tokens from this source or for this org.
             TokenRefusedError: no such token, whatever the cause.
             TokenExpiredError: told only when the secret matches; so are TokenUsedError and ClockSkewError.
+            TokenSourceError: so is this.
             OutpostRevokedError: the outpost was revoked before it enrolled.
+            AuditKeyChangedError: it enrolls anew without its audit log.
             CertificateRequestError: the request; nothing is spent.
         """
-        now_ms = self._clock.now_ms()
-        if self._by_source.is_over(call.source, now_ms):
+        if self._by_source.is_over(call.source, self._moment_ms()):
             raise throttled_error()
-        space, token = await self._match(call, now_ms)
+        async with refused_evenly(self._clock):
+            space, token = await self._match(call)
         request = read_request(call.csr_der)
         signing_key_from_raw(call.audit_public_key, field="audit_log_public_key")
         try:
@@ -104,21 +115,26 @@ class Enrollment:
             )
             raise
 
-    async def _match(self, call: EnrollmentCall, now_ms: int) -> tuple[OrgSpace, JoinToken]:
-        """The stored row behind a secret, or the one refusal that all strangers get."""
-        token = None
-        try:
-            space = self._store.for_org(call.org)
-            if len(call.secret) == SECRET_BYTES:
-                async with space.read() as transaction:
-                    token = await transaction.tokens.match(secret_digest(self._pepper, call.secret))
-        except (OrgNameError, OrgUnknownError):
-            raise self._refusal(call, now_ms) from None
-        if token is None:
-            raise self._refusal(call, now_ms)
-        return space, token
+    async def _match(self, call: EnrollmentCall) -> tuple[OrgSpace, JoinToken]:
+        """The stored row behind a secret, or the one refusal that all strangers get.
 
-    def _refusal(self, call: EnrollmentCall, now_ms: int) -> ControlPlaneError:
+        Whatever is wrong, the same is done: a keyed hash and a look for a row; for an org that is not here in a view
+        that has none.
+        """
+        secret = call.secret if len(call.secret) == SECRET_BYTES else bytes(SECRET_BYTES)
+        digest = secret_digest(self._pepper, secret)
+        async with self._store.view_for_stranger(call.org) as transaction:
+            token = await transaction.tokens.match(digest)
+        if token is None or len(call.secret) != SECRET_BYTES or transaction.org != call.org:
+            raise self._refusal(call)
+        return self._store.for_org(call.org), token
+
+    def _moment_ms(self) -> float:
+        """Throttles count by a clock that never steps: else a corrected one would lock a source out."""
+        return self._clock.monotonic() * 1000
+
+    def _refusal(self, call: EnrollmentCall) -> ControlPlaneError:
+        now_ms = self._moment_ms()
         self._by_source.strike(call.source, now_ms)
         over = self._by_org.is_over(call.org, now_ms)
         self._by_org.strike(call.org, now_ms)
@@ -130,52 +146,58 @@ class Enrollment:
         self, space: OrgSpace, token: JoinToken, request: VerifiedRequest, call: EnrollmentCall
     ) -> Enrolled:
         now_ms = self._clock.now_ms()
-        if join.judge(token, request.request_sha256, call.caller_ms, now_ms) is Redemption.RETRY:
+        if _judged(token, request, call, now_ms) is Redemption.RETRY:
             return await self._answer_again(space, token, request)
         identity = OutpostIdentity(self._issuer.trust_domain, space.org, token.outpost_id)
-        issuance, record = self._issuer.prepare(identity, request, now_ms // 1000)
+        issuance = self._issuer.prepare(identity, request, now_ms // 1000)
+        serial = issuance.record.serial
         async with space.write() as transaction:
             outpost = await transaction.outposts.get(token.outpost_id)
-            if outpost.state is OutpostState.REVOKED:
-                raise outposts.revoked_error(outpost)
-            won = await transaction.tokens.spend(token, request.request_sha256, record.serial, now_ms)
+            won = await transaction.tokens.spend(token, request.request_sha256, serial, now_ms)
             if won:
-                active = outposts.enrolled(outpost, record.serial, call.audit_public_key, now_ms)
+                joining = Joining(serial, call.audit_public_key, call.source, token.anew)
+                active = enrolled(outpost, joining, now_ms)
+                record = stamped(issuance, active.join_sequence, call.source)
                 await transaction.outposts.save(active)
                 await transaction.certificates.intend(record)
             else:  # another call was faster: judge the row as it is now
                 token = await transaction.tokens.match(token.digest) or token
         if not won:
-            join.judge(token, request.request_sha256, call.caller_ms, now_ms)
+            _judged(token, request, call, now_ms)
             return await self._answer_again(space, token, request)
-        telemetry.log(
-            telemetry.Event.ENROLLED,
-            org=space.org,
-            outpost=identity.outpost,
-            serial=record.serial,
-            source=call.source,
-        )
-        return await self._answer(space, await self._issuer.finish(space, issuance), identity.outpost)
+        told = {"org": space.org, "outpost": identity.outpost, "serial": serial, "source": call.source}
+        telemetry.log(telemetry.Event.ENROLLED, **told)  # type: ignore[arg-type]
+        return await self._answer(space, await self._issuer.finish(space, issuance), record)
 
     async def _answer_again(self, space: OrgSpace, token: JoinToken, request: VerifiedRequest) -> Enrolled:
         """The leaf of an earlier call with the same request; signed now if that call died before."""
         async with space.read() as transaction:
             record = await transaction.certificates.get(token.serial)
             outpost = await transaction.outposts.get(token.outpost_id)
-        if outpost.state is OutpostState.REVOKED:
-            raise outposts.revoked_error(outpost)
+        if outpost.state in (OutpostState.REVOKED, OutpostState.LOCKED):
+            raise outposts.ended_error(outpost)
         if record is None:
             raise LookupError("a spent token has no recorded issuance")
         if record.leaf_der:
-            return await self._answer(space, self._issuer.chain(record.leaf_der), outpost.id)
+            return await self._answer(space, self._issuer.chain(record.leaf_der, record.issuer), record)
         identity = OutpostIdentity(self._issuer.trust_domain, space.org, outpost.id)
         again = self._issuer.prepare_again(identity, request, record)
-        return await self._answer(space, await self._issuer.finish(space, again), outpost.id)
+        return await self._answer(space, await self._issuer.finish(space, again), record)
 
-    async def _answer(self, space: OrgSpace, chain: Chain, outpost_id: str) -> Enrolled:
+    async def _answer(self, space: OrgSpace, chain: Chain, record: CertificateRecord) -> Enrolled:
         async with space.read() as transaction:
-            outpost = await transaction.outposts.get(outpost_id)
+            outpost = await transaction.outposts.get(record.outpost_id)
             newest = await transaction.releases.newest()
             contents = await transaction.releases.contents(newest) if newest else {}
         root = max((names.root_version(name), name) for name in contents)[1]
-        return Enrolled(space.org, outpost, chain, contents[root], self._clock.now_ms())
+        told = replace(outpost, join_sequence=record.sequence)
+        return Enrolled(space.org, told, chain, contents[root], self._clock.now_ms())
+
+
+def _judged(token: JoinToken, request: VerifiedRequest, call: EnrollmentCall, now_ms: int) -> Redemption:
+    return join.judge(token, request.request_sha256, call.caller_ms, call.source, now_ms)
+
+
+def _a_minute(limit: int) -> Rate:
+    """All at once or one after the other: a limit is used up, and comes back bit by bit within a minute."""
+    return Rate(MINUTE_MS / limit, limit)

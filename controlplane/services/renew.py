@@ -1,24 +1,23 @@
-"""Renewal: a fresh key and a fresh leaf over the connection of the old one.
+"""The next certificate of an outpost: a fresh key and a fresh leaf over the connection of the old one.
 
-The new serial waits in the second slot. Its first use retires the old one and advances the join sequence; until then
-the old certificate works on, so a lost answer costs nothing. The same request gets the same leaf. Another key at the
-same sequence is marked: two machines may hold one identity. It is refused for 10 minutes, then it may take the unused
-slot, so that an outpost that lost its new key is not stranded; whoever uses a certificate first shuts the other out.
+Who gets one is judged by ``domain.renewals``. The new serial waits in the second slot; its first use retires the old
+one and advances the join sequence. Until then the old certificate works on, so a lost answer costs nothing, and the
+same request gets the same leaf. A clone's trace locks the identity in the transaction that found it.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from certs.csr import VerifiedRequest, read_request
 from certs.spiffe import OutpostIdentity
 from controlplane import telemetry
-from controlplane.domain import outposts
-from controlplane.domain.join import RETRY_MS
-from controlplane.domain.outposts import Act, Outpost, RenewalConflictError
+from controlplane.domain import outposts, recovery, renewals
+from controlplane.domain.outposts import Outpost
 from controlplane.domain.records import CertificateRecord
+from controlplane.domain.renewals import Ask, Facts, Granted
 from controlplane.ports.store import OrgTransaction, Store
 from controlplane.ports.world import Clock
 from controlplane.services.identity import Principal
-from controlplane.services.issuance import Chain, OutpostIssuer
+from controlplane.services.issuance import Chain, Issuance, OutpostIssuer, require_quota, stamped
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +28,23 @@ class Renewed:
     join_sequence: int
 
 
+@dataclass(frozen=True, slots=True)
+class RenewalCall:
+    """What an outpost asked with.
+
+    Attributes:
+        csr_der: untrusted.
+        join_sequence: that it holds.
+        boot_id: its start, within the bounds of the wire.
+        source: address that it calls from.
+    """
+
+    csr_der: bytes
+    join_sequence: int
+    boot_id: str
+    source: str
+
+
 class Renewal:
     """The use case."""
 
@@ -37,63 +53,80 @@ class Renewal:
         self._issuer = issuer
         self._clock = clock
 
-    async def renew(self, principal: Principal, csr_der: bytes, join_sequence: int) -> Renewed:
+    async def renew(self, principal: Principal, call: RenewalCall) -> Renewed:
         """Issue the next certificate of an outpost.
 
         Raises:
             CertificateRequestError: the request.
-            RenewalConflictError: another join sequence, or another key at this one.
+            OutpostLockedError: it is a clone's trace, and the identity is locked now; or it was before.
+            SequenceError: another join sequence.
             OutpostRevokedError: revoked meanwhile; so is IdentitySupersededError.
+            CertificateQuotaError: too many in a day.
         """
-        request = read_request(csr_der)
+        request = read_request(call.csr_der)
         now_ms = self._clock.now_ms()
-        identity = OutpostIdentity(self._issuer.trust_domain, principal.org, principal.outpost_id)
-        issuance, record = self._issuer.prepare(identity, request, now_ms // 1000)
-        space = self._store.for_org(principal.org)
-        conflict = False
-        async with space.write() as transaction:
+        issuance = self._issuer.prepare(self._identity(principal), request, now_ms // 1000)
+        ask = Ask(principal.serial, call.join_sequence, request.request_sha256, call.boot_id, call.source)
+        async with self._store.for_org(principal.org).write() as transaction:
             outpost = await transaction.outposts.get(principal.outpost_id)
-            outposts.authorise(outpost, principal.serial, Act.RENEW, now_ms)
-            if join_sequence != outpost.join_sequence:
-                raise conflict_error()
-            waiting = await self._waiting(transaction, outpost)
-            same = waiting is not None and waiting.csr_sha256 == request.request_sha256
-            if waiting is None or not same:
-                conflict = waiting is not None and now_ms - waiting.issued_s * 1000 < RETRY_MS
-                alert = "" if waiting is None else RenewalConflictError.code
-                await self._record(transaction, replace(outpost, alert=alert or outpost.alert), record, conflict)
-        if conflict:
-            raise conflict_error()
-        if same and waiting is not None:
-            return Renewed(await self._again(principal, request, waiting), join_sequence + 1)
-        telemetry.log(telemetry.Event.RENEWED, org=principal.org, outpost=principal.outpost_id, serial=record.serial)
-        return Renewed(await self._issuer.finish(space, issuance), join_sequence + 1)
-
-    async def _waiting(self, transaction: OrgTransaction, outpost: Outpost) -> CertificateRecord | None:
-        return await transaction.certificates.get(outpost.next_serial) if outpost.next_serial else None
-
-    async def _record(
-        self, transaction: OrgTransaction, outpost: Outpost, record: CertificateRecord, conflict: bool
-    ) -> None:
-        """Keep the intent in the free slot; of a conflict keep the alert only."""
-        if conflict:
-            await transaction.outposts.save(outpost)
-            return
-        await transaction.certificates.intend(record)
-        await transaction.outposts.save(outposts.renewed(outpost, record.serial))
+            verdict = renewals.judge(outpost, ask, await facts_of(transaction, outpost, ask), now_ms)
+            if isinstance(verdict, Granted):
+                again = known_again(self._issuer, verdict)
+                if again is None:
+                    await require_quota(transaction, outpost.id, now_ms // 1000)
+                    renewed = recovery.renewed_regularly(verdict.outpost)
+                    await record_issuance(transaction, renewed, issuance, call.source)
+            else:
+                await transaction.outposts.save(verdict.outpost)
+        if not isinstance(verdict, Granted):
+            log_clone(principal.org, verdict.outpost)
+            raise outposts.locked_error(verdict.outpost)
+        sequence = verdict.outpost.join_sequence + 1
+        if again is not None:
+            return Renewed(await self._again(principal, request, again), sequence)
+        told = {"org": principal.org, "outpost": principal.outpost_id, "serial": issuance.record.serial}
+        telemetry.log(telemetry.Event.RENEWED, **told)  # type: ignore[arg-type]
+        return Renewed(await self._issuer.finish(self._store.for_org(principal.org), issuance), sequence)
 
     async def _again(self, principal: Principal, request: VerifiedRequest, record: CertificateRecord) -> Chain:
         if record.leaf_der:
-            return self._issuer.chain(record.leaf_der)
-        identity = OutpostIdentity(self._issuer.trust_domain, principal.org, principal.outpost_id)
-        token = self._issuer.prepare_again(identity, request, record)
-        return await self._issuer.finish(self._store.for_org(principal.org), token)
+            return self._issuer.chain(record.leaf_der, record.issuer)
+        issuance = self._issuer.prepare_again(self._identity(principal), request, record)
+        return await self._issuer.finish(self._store.for_org(principal.org), issuance)
+
+    def _identity(self, principal: Principal) -> OutpostIdentity:
+        return OutpostIdentity(self._issuer.trust_domain, principal.org, principal.outpost_id)
 
 
-def conflict_error() -> RenewalConflictError:
-    """The refusal of a second key at one join sequence."""
-    return RenewalConflictError(
-        "another certificate was issued at this join sequence already",
-        field="join_sequence",
-        next_step="retry with the same request, or check whether a copy of this outpost runs elsewhere",
+async def facts_of(transaction: OrgTransaction, outpost: Outpost, ask: Ask) -> Facts:
+    """What the store holds about an ask."""
+    held = await transaction.certificates.get(ask.serial)
+    waiting = await transaction.certificates.get(outpost.next_serial) if outpost.next_serial else None
+    return Facts(
+        held=held if held is not None and held.outpost_id == outpost.id else None,
+        waiting=waiting,
+        answered=await transaction.certificates.answered(outpost.id, ask.csr_sha256),
+    )
+
+
+def known_again(issuer: OutpostIssuer, verdict: Granted) -> CertificateRecord | None:
+    """The certificate that was issued for the same request before, unless its CA is believed no longer."""
+    return verdict.again if verdict.again is not None and issuer.is_believed(verdict.again) else None
+
+
+async def record_issuance(transaction: OrgTransaction, outpost: Outpost, issuance: Issuance, source: str) -> None:
+    """Keep the intent in the second slot."""
+    await transaction.certificates.intend(stamped(issuance, outpost.join_sequence + 1, source))
+    await transaction.outposts.save(outposts.renewed(outpost, issuance.record.serial))
+
+
+def log_clone(org: str, outpost: Outpost) -> None:
+    """Tell the operator, with both addresses."""
+    telemetry.log(
+        telemetry.Event.CLONE_FOUND,
+        level=40,
+        org=org,
+        outpost=outpost.id,
+        code=outpost.alert,
+        source=" and ".join(outpost.alert_sources),
     )

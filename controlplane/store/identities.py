@@ -3,7 +3,7 @@
 
 from controlplane.domain.join import JoinToken
 from controlplane.domain.records import CertificateRecord
-from controlplane.store.session import Row, Session
+from controlplane.store.session import Row, Session, integer
 
 
 class TokenTable:
@@ -15,8 +15,8 @@ class TokenTable:
     async def add(self, token: JoinToken) -> None:
         """Insert."""
         await self._session.execute(
-            "INSERT INTO tokens (org, digest, outpost_id, created_ms, expires_ms, spent_ms, csr_sha256, serial)"
-            " VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+            "INSERT INTO tokens (org, digest, outpost_id, created_ms, expires_ms, spent_ms, csr_sha256, serial,"
+            " network, anew) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
             token.digest,
             token.outpost_id,
             token.created_ms,
@@ -24,16 +24,18 @@ class TokenTable:
             token.spent_ms,
             token.csr_sha256,
             token.serial,
+            token.network,
+            int(token.anew),
         )
 
     async def match(self, digest: str) -> JoinToken | None:
         """The row with this keyed hash."""
         row = await self._session.fetch_one(
-            "SELECT digest, outpost_id, created_ms, expires_ms, spent_ms, csr_sha256, serial"
+            "SELECT digest, outpost_id, created_ms, expires_ms, spent_ms, csr_sha256, serial, network, anew"
             " FROM tokens WHERE org = $1 AND digest = $2",
             digest,
         )
-        return JoinToken(*row) if row else None  # type: ignore[arg-type]
+        return JoinToken(*row[:-1], anew=bool(row[-1])) if row else None  # type: ignore[arg-type, misc]
 
     async def spend(self, token: JoinToken, csr_sha256: str, serial: str, now_ms: int) -> bool:
         """Compare-and-set."""
@@ -57,7 +59,10 @@ class TokenTable:
 class CertificateTable:
     """Adapter of ``ports.Certificates``."""
 
-    COLUMNS = "serial, outpost_id, csr_sha256, spki_sha256, tbs_sha256, issued_s, not_after_s, leaf_der"
+    COLUMNS = (
+        "serial, outpost_id, csr_sha256, spki_sha256, tbs_sha256, issued_s, not_after_s, leaf_der, sequence, source,"
+        " issuer"
+    )
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -65,7 +70,8 @@ class CertificateTable:
     async def intend(self, record: CertificateRecord) -> None:
         """Record what is about to be signed."""
         await self._session.execute(
-            f"INSERT INTO certificates (org, {self.COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+            f"INSERT INTO certificates (org, {self.COLUMNS})"
+            " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
             record.serial,
             record.outpost_id,
             record.csr_sha256,
@@ -74,6 +80,9 @@ class CertificateTable:
             record.issued_s,
             record.not_after_s,
             record.leaf_der,
+            record.sequence,
+            record.source,
+            record.issuer,
         )
 
     async def complete(self, serial: str, leaf_der: bytes) -> bytes:
@@ -95,6 +104,34 @@ class CertificateTable:
             serial,
         )
         return _record(row) if row else None
+
+    async def answered(self, outpost_id: str, csr_sha256: str) -> CertificateRecord | None:
+        """The newest one for a request of an outpost."""
+        row = await self._session.fetch_one(
+            f"SELECT {self.COLUMNS} FROM certificates WHERE org = $1 AND outpost_id = $2 AND csr_sha256 = $3"
+            " ORDER BY issued_s DESC, sequence DESC, serial LIMIT 1",
+            outpost_id,
+            csr_sha256,
+        )
+        return _record(row) if row else None
+
+    async def count_since(self, outpost_id: str, since_s: int) -> int:
+        """How many an outpost was issued since."""
+        row = await self._session.fetch_one(
+            "SELECT COUNT(*) FROM certificates WHERE org = $1 AND outpost_id = $2 AND issued_s >= $3",
+            outpost_id,
+            since_s,
+        )
+        return integer(row[0]) if row else 0
+
+    async def alive(self, now_s: int) -> tuple[CertificateRecord, ...]:
+        """All that are not over, by outpost."""
+        rows = await self._session.fetch(
+            f"SELECT {self.COLUMNS} FROM certificates WHERE org = $1 AND not_after_s > $2"
+            " ORDER BY outpost_id, issued_s",
+            now_s,
+        )
+        return tuple(_record(row) for row in rows)
 
     async def of_outpost(self, outpost_id: str) -> tuple[CertificateRecord, ...]:
         """Newest first."""

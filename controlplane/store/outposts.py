@@ -13,8 +13,11 @@ from controlplane.store.statements import LISTED_2
 
 NAMES = (
     *("id", "name", "state", "created_ms", "activated_ms", "revoked_ms", "reason", "join_sequence", "serial"),
-    *("next_serial", "audit_public_key", "software_version", "boot_id", "superseded_boots", "alert"),
+    *("next_serial", "audit_public_key", "software_version", "boot_id", "superseded_boots", "alert", "logical"),
+    *("locked_ms", "enrolled_sequence", "boot_source", "draining", "advanced_ms", "recoveries", "alert_sources"),
+    *("alert_ms", "lock_order", "lock_signatures", "lock_confirmed_ms"),
 )
+LISTS = ("superseded_boots", "draining", "alert_sources")  # words with a space between them
 COLUMNS = ", ".join(NAMES)
 MARKS = ", ".join(f"${number}" for number in range(1, len(NAMES) + 2))
 SETTINGS = ", ".join(f"{name} = ${number}" for number, name in enumerate(NAMES, start=2) if name != "id")
@@ -101,23 +104,9 @@ class OutpostTable:
 
 
 def _values(outpost: Outpost) -> tuple[Value, ...]:
-    return (
-        outpost.id,
-        outpost.name,
-        outpost.state.value,
-        outpost.created_ms,
-        outpost.activated_ms,
-        outpost.revoked_ms,
-        outpost.reason,
-        outpost.join_sequence,
-        outpost.serial,
-        outpost.next_serial,
-        outpost.audit_public_key,
-        outpost.software_version,
-        outpost.boot_id,
-        " ".join(outpost.superseded_boots),
-        outpost.alert,
-    )
+    special: dict[str, Value] = {name: " ".join(getattr(outpost, name)) for name in LISTS}
+    special |= {"state": outpost.state.value, "lock_signatures": json.dumps(dict(outpost.lock_signatures))}
+    return tuple(special[name] if name in special else getattr(outpost, name) for name in NAMES)
 
 
 def _outpost(row: Row | None) -> Outpost:
@@ -125,7 +114,8 @@ def _outpost(row: Row | None) -> Outpost:
         raise OutpostUnknownError(
             "this org has no such outpost", field="outpost", next_step="list them: controlplane outpost list --org ORG"
         )
-    values = dict(zip(NAMES, row, strict=False))
+    values: dict[str, object] = dict(zip(NAMES, row, strict=False))
     values["state"] = OutpostState(str(values["state"]))
-    values["superseded_boots"] = tuple(str(values["superseded_boots"]).split())  # type: ignore[assignment]
+    values |= {name: tuple(str(values[name]).split()) for name in LISTS}
+    values["lock_signatures"] = tuple(json.loads(str(values["lock_signatures"]) or "{}").items())
     return Outpost(**values, last_seen_ms=row[-1])  # type: ignore[arg-type]

@@ -51,6 +51,12 @@ WRITE = "BEGIN ISOLATION LEVEL READ COMMITTED"
 HEADS = "SELECT org, number FROM public.newest_changes($1)"
 
 
+def _read_of(org: str) -> tuple[str, str, str]:
+    """How a view of an org begins; the last statement finds a row when the org exists."""
+    own = f"SET LOCAL app.org = '{checked_id(org)}'"  # the pattern of ids has no quote
+    return READ, own, f"SELECT 1 FROM orgs WHERE org = '{org}'"  # noqa: S608 -- as above
+
+
 class PostgresEngine:
     """Adapter of ``session.Engine``.
 
@@ -70,12 +76,17 @@ class PostgresEngine:
     @asynccontextmanager
     async def org(self, org: str, *, write: bool, scope: str = "") -> AsyncIterator[Session]:
         """A transaction in an org's space."""
-        own = f"SET LOCAL app.org = '{checked_id(org)}'"  # the pattern of ids has no quote
-        exists = f"SELECT 1 FROM orgs WHERE org = '{org}'"  # noqa: S608 -- as above
-        begin = (WRITE, own, lock_on(org, scope), exists) if write else (READ, own, exists)
+        _, own, exists = reading = _read_of(org)
+        begin = (WRITE, own, lock_on(org, scope), exists) if write else reading
         async with self._turn((org, scope) if write else None), self._transaction(begin, org) as (session, found):
             if not found:
                 raise unknown_org()
+            yield session
+
+    @asynccontextmanager
+    async def named(self, org: str) -> AsyncIterator[Session]:
+        """A view of an org; where there is none, no row is seen."""
+        async with self._transaction(_read_of(org), org) as (session, _):
             yield session
 
     @asynccontextmanager

@@ -71,6 +71,10 @@ class Engine(Protocol):
         """A transaction in an org's space, as ``ports.store.OrgSpace`` promises. Raises OrgUnknownError."""
         ...
 
+    def named(self, org: str) -> AbstractAsyncContextManager[Session]:
+        """A view of an org that a stranger names: an empty one, at the same cost, when there is no such org."""
+        ...
+
     def registry(self, *, write: bool, org: str = "") -> AbstractAsyncContextManager[Session]:
         """A transaction on what belongs to no org; with ``org`` on the registry's rows of that one, existing or not."""
         ...

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from controlplane.domain.orgs import OrgUnknownError, checked_id, unknown_org
+from controlplane.domain.orgs import OPERATOR, OrgUnknownError, checked_id, unknown_org
 from controlplane.ports.store import Heard
 from controlplane.store.guard import Guard
 from controlplane.store.migrations.sqlite_files import FileKind
@@ -50,6 +50,13 @@ class SqliteEngine:
         if session.announced:
             for heard in tuple(self._listeners):
                 heard(org)
+
+    @asynccontextmanager
+    async def named(self, org: str) -> AsyncIterator[Session]:
+        """A view of an org, or of the operator's own space, in which no outpost ever is."""
+        known = self.path(org).is_file()  # asked of every org: what is remembered would be answered sooner
+        async with self.org(org if known else OPERATOR, write=False) as session:
+            yield session
 
     @asynccontextmanager
     async def registry(self, *, write: bool, org: str = "") -> AsyncIterator[Session]:

@@ -8,12 +8,13 @@ from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 
 from certs.issue import IssuanceIntent
-from controlplane.domain.orgs import Org, checked_id
+from controlplane.domain.orgs import OPERATOR, Org, OrgNameError, checked_id
 from controlplane.ports.store import Heard
 from controlplane.store import registry
 from controlplane.store.acts import ActTable
 from controlplane.store.approvals import ApprovalTable
 from controlplane.store.audit import AuditTable
+from controlplane.store.authorities import AuthorityTable, IngressTable
 from controlplane.store.changes import ChangeTable
 from controlplane.store.clients import ClientTable
 from controlplane.store.identities import CertificateTable, TokenTable
@@ -44,7 +45,7 @@ class Transaction:
         self.releases = ReleaseTable(session, self.changes)
         self.role_keys = RoleKeyTable(session, keyring)
         self.audit = AuditTable(session)
-        self.quotas = QuotaTable(session)
+        self.quotas = QuotaTable(session, self.changes)
         self.users = UserTable(session)
         self.clients = ClientTable(session)
         self.approvals = ApprovalTable(session)
@@ -88,12 +89,24 @@ class DatabaseStore:
         self.keyring = keyring
         self.vault = VaultTable(engine, keyring, openers or {})
         self.replicas = ReplicaTable(engine)
+        self.authorities = AuthorityTable(engine, self.vault)
+        self.ingresses = IngressTable(engine)
         self._engine = engine
         self._orgs = registry.OrgList(engine)
 
     def for_org(self, org: str) -> DatabaseOrgSpace:
         """An org's own space."""
         return DatabaseOrgSpace(checked_id(org), self._engine, self.keyring)
+
+    @asynccontextmanager
+    async def view_for_stranger(self, org: str) -> AsyncIterator[Transaction]:
+        """A view of an org that a stranger names."""
+        try:
+            name = checked_id(org)
+        except OrgNameError:
+            name = OPERATOR
+        async with self._engine.named(name) as session:
+            yield Transaction(session, self.keyring)
 
     async def orgs(self) -> tuple[Org, ...]:
         """All orgs but the operator's own."""

@@ -38,21 +38,21 @@ class VaultTable:
                     "another database",
                 )
             for entry in entries:
-                await self._insert(session, entry)
+                await self.insert(session, entry)
 
     async def keep(self, entry: VaultEntry) -> None:
         """Add an entry."""
         async with self._engine.registry(write=True) as session:
             if await session.fetch("SELECT name FROM vault WHERE name = $1", entry.name):
                 raise VaultTakenError(f"the vault holds {entry.name} already", field=entry.name)
-            await self._insert(session, entry)
+            await self.insert(session, entry)
 
     async def replace(self, entry: VaultEntry, before: Sequence[x509.Certificate]) -> bool:
         """Put an entry in another one's place."""
         _, kind, sealed, label, certificates = self._values(entry)
         async with self._engine.registry(write=True) as session:
             if not before and not await session.fetch("SELECT name FROM vault WHERE name = $1", entry.name):
-                await self._insert(session, entry)
+                await self.insert(session, entry)
                 return True
             changed = await session.execute(
                 "UPDATE vault SET kind = $3, sealed = $4, label = $5, certificates = $6"
@@ -112,7 +112,8 @@ class VaultTable:
             raise _missing(f"the vault has no {name}")
         return row
 
-    async def _insert(self, session: Session, entry: VaultEntry) -> None:
+    async def insert(self, session: Session, entry: VaultEntry) -> None:
+        """Add an entry within somebody else's transaction."""
         await session.execute(
             "INSERT INTO vault (name, kind, sealed, label, certificates) VALUES ($1, $2, $3, $4, $5)",
             *self._values(entry),

@@ -4,7 +4,6 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from importlib import metadata
 from typing import Any
 
@@ -25,15 +24,19 @@ from outpost.ledger.cursor import Cursor
 from outpost.ledger.identity import load_identity
 from outpost.ledger.reader import LogReader
 from outpost.paths import StatePaths
-from outpost.rpc.client import GrpcControlPlane
+from outpost.rpc.client import GrpcControlPlane, GrpcRecoveryDesk
 from outpost.settings import Settings
-from outpost.sync import agent, tuf
+from outpost.sync import agent
 from outpost.sync import identity as identities
+from outpost.sync.files import IdentityFiles
 from outpost.sync.install import Activator, Installer
+from outpost.sync.knowledge import OK, Knowledge, Parts, Strangers, Timing
+from outpost.sync.obey import CODE, StateLocker, is_locked, read_mark
 from outpost.telemetry import Event, emit
 
 VERSION = metadata.version("ai-outpost")
-BOOT_ID_BYTES = 16
+HANDSHAKE_SECONDS = 10.0  # of a look at what a server shows
+WHOLE_CHAIN_ATTEMPTS = 5  # in a row, with the leaf alone
 LEDGER_RETRY_SECONDS = 1.0  # between two attempts to record our start
 
 
@@ -71,22 +74,31 @@ class Agents:
 
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
-        boot_id = shared.chance.token_bytes(BOOT_ID_BYTES).hex()
         self._trying = threading.Lock()
-        self._known: dict[str, agent.Knowledge] = {}
+        self._known: dict[str, Knowledge] = {}
         self._agents: dict[str, agent.OrgAgent] = {}
         for org in require_orgs(shared.paths):
             try:
-                self._agents[org] = self._make(org, boot_id)
+                self._start(org)
             except (OutpostError, TrustError) as error:  # what is wrong with one org stops no other
                 self._unusable(org, error)
+
+    def _start(self, org: str) -> None:
+        """Make the agent of an org; one that a signed order wiped has none, and says so."""
+        files = self._shared.paths.org(org)
+        mark = read_mark(files)
+        if mark is None or not is_locked(files):
+            self._agents[org] = self._make(org)
+            return
+        functions, notes = {"control_link": CODE}, {"control_link": f"wiped by a signed order ({mark.reason})"}
+        self._changed(Knowledge(org, outpost=mark.outpost_id, functions=functions, notes=notes))
 
     async def run(self) -> None:
         """Run all until cancelled."""
         work = [job for org, one in self._agents.items() for job in (self._record_start(org, one.knowledge), one.run())]
         await asyncio.gather(*work, asyncio.Event().wait())
 
-    async def _record_start(self, org: str, known: agent.Knowledge) -> None:
+    async def _record_start(self, org: str, known: Knowledge) -> None:
         """Put our start on record, as soon as the org's log takes it."""
         head = record.RecordHead(self._shared.clock.now_ms(), org, known.outpost)
         started = record.OutpostStarted(head, VERSION, known.revision, "starting").to_bytes()
@@ -100,30 +112,30 @@ class Agents:
                 self._report(known, (known.audit_size, known.audit_cosigned), error)
                 await asyncio.sleep(LEDGER_RETRY_SECONDS)
         if refused and known.functions["audit"] == refused:
-            known.functions["audit"], known.notes["audit"] = agent.OK, ""
+            known.functions["audit"], known.notes["audit"] = OK, ""
             self._changed(known)
 
     def _unusable(self, org: str, error: OutpostError | TrustError) -> None:
         emit(Event.SYNC_LOST, 40, org=org, code=error.code, message=error.message)
-        self._changed(agent.Knowledge(org, functions={"identity": error.code}, notes={"identity": error.message}))
+        self._changed(Knowledge(org, functions={"identity": error.code}, notes={"identity": error.message}))
 
-    def _make(self, org: str, boot_id: str) -> agent.OrgAgent:
+    def _make(self, org: str) -> agent.OrgAgent:
         shared = self._shared
         files = shared.paths.org(org)
         cache = programs.open_cache(shared.paths, org, shared.wrap_key, shared.chance)
+        verifier = programs.open_verifier(shared.paths, org)
         installer = Installer(
             org=org,
-            root=programs.read_root(shared.paths, org),
             cache=cache,
             activator=shared.activator,
-            verify=tuf.verify,
+            verify=verifier.verify,
             attempt=self._attempt,
             clock=shared.clock,
         )
-        parts = agent.Parts(
-            load_identity=partial(identities.load, files.identity),
-            save_identity=partial(identities.save, files.identity),
-            connect=connect,
+        parts = Parts(
+            identity=IdentityFiles(files.identity, shared.chance),
+            connect=Dialer(shared.chance).connect,
+            strangers=Strangers(recovery_desk, presented_chain),
             installer=installer,
             deliver=self._deliverer(org),
             ledger=shared.ledger,
@@ -131,11 +143,12 @@ class Agents:
             changed=self._changed,
             clock=shared.clock,
             chance=shared.chance,
-            settings=agent.Timing(shared.settings.heartbeat_seconds, shared.settings.reconnect_cap_seconds),
+            settings=Timing(shared.settings.heartbeat_seconds, shared.settings.reconnect_cap_seconds),
+            locker=StateLocker(shared.paths, org, shared.activator.lock, shared.clock),
         )
-        one = agent.OrgAgent(org, parts, boot_id, VERSION)
+        one = agent.OrgAgent(org, parts, VERSION)
         one.knowledge.outpost = identities.load(files.identity).enrollment.outpost_id
-        verified = programs.load_verified(shared.paths, org, cache, shared.clock.now_ms())
+        verified = programs.load_verified(verifier, cache, shared.clock.now_ms())
         if verified is not None:
             one.adopt(verified)
         return one
@@ -144,7 +157,7 @@ class Agents:
         with self._trying:  # called from threads, and a scanner serves one scan at a time
             return build(verified, self._shared.scanner)
 
-    def _deliverer(self, org: str) -> Callable[[ports.ControlPlane, agent.Knowledge], Awaitable[None]]:
+    def _deliverer(self, org: str) -> Callable[[ports.ControlPlane, Knowledge], Awaitable[None]]:
         folder = self._shared.paths.org(org).audit
         identity = identities.load(self._shared.paths.org(org).identity)
         log = load_identity(folder)
@@ -155,7 +168,7 @@ class Agents:
         def store(checkpoint: bytes, line: bytes) -> None:
             cursor.store_cosigned(checkpoint, line, log.signer.verifier, verifier)
 
-        async def deliver(plane: ports.ControlPlane, known: agent.Knowledge) -> None:
+        async def deliver(plane: ports.ControlPlane, known: Knowledge) -> None:
             known.audit_cosigned = cursor.load().cosigned
 
             def report(size: int, cosigned: int, error: StoreError | None) -> None:
@@ -166,9 +179,9 @@ class Agents:
 
         return deliver
 
-    def _report(self, known: agent.Knowledge, sizes: tuple[int, int], error: StoreError | None) -> None:
+    def _report(self, known: Knowledge, sizes: tuple[int, int], error: StoreError | None) -> None:
         known.audit_size, known.audit_cosigned = sizes[0], max(sizes[1], known.audit_cosigned)
-        code = error.code if error is not None else agent.OK
+        code = error.code if error is not None else OK
         if known.functions.get("audit") != code:
             known.functions["audit"] = code
             known.notes["audit"] = error.message if error is not None else ""
@@ -178,7 +191,7 @@ class Agents:
                 emit(Event.AUDIT_COSIGNED, org=known.org, size=known.audit_cosigned)
         self._changed(known)
 
-    def _heartbeat(self, known: agent.Knowledge) -> ports.Heartbeat:
+    def _heartbeat(self, known: Knowledge) -> ports.Heartbeat:
         workers, ready = self._shared.fleet()
         return ports.Heartbeat(
             now_ms=self._shared.clock.now_ms(),
@@ -192,20 +205,24 @@ class Agents:
             workers=workers,
             workers_ready=ready,
             software_version=VERSION,
+            trust_bundle_sha256=known.trust_bundle_sha256,
         )
 
-    def _changed(self, known: agent.Knowledge) -> None:
+    def _changed(self, known: Knowledge) -> None:
         self._known[known.org] = known
         self._shared.publish({org: view(item) for org, item in self._known.items()})
 
 
-def view(known: agent.Knowledge) -> dict[str, Any]:
+def view(known: Knowledge) -> dict[str, Any]:
     """What others may know: names, codes and totals."""
     return {
         "outpost": known.outpost,
         "revision": known.revision,
         "last_contact_ms": known.last_contact_ms,
         "certificate_expires_ms": known.certificate_expires_ms,
+        "withdrawn": known.withdrawn,
+        "recoveries": known.recoveries,
+        "failed_recoveries": dict(known.failed_recoveries),
         "audit_size": known.audit_size,
         "audit_cosigned": known.audit_cosigned,
         "functions": dict(known.functions),
@@ -213,7 +230,51 @@ def view(known: agent.Knowledge) -> dict[str, Any]:
     }
 
 
-def connect(identity: identities.Identity) -> GrpcControlPlane:
-    """The control plane of an identity, over mTLS."""
-    own = tls.TLSIdentity(identity.key_pem, identity.chain_pem)
-    return GrpcControlPlane(identity.enrollment.sync_endpoint, tls.channel_credentials(identity.trust_bundle_pem, own))
+class Dialer:
+    """Ways to the control plane, at one of its addresses: one by chance, and none twice before all were tried."""
+
+    def __init__(self, chance: ports.Chance) -> None:
+        self._chance = chance
+        self._tried: set[str] = set()  # since somebody answered
+        self._attempts = 0
+
+    def connect(self, identity: identities.Identity, attempts: int) -> GrpcControlPlane:
+        """The control plane of an identity, over mTLS.
+
+        Args:
+            identity: whose.
+            attempts: connections since somebody answered; it starts anew then.
+        """
+        if attempts <= self._attempts:
+            self._tried.clear()
+        self._attempts = attempts
+        endpoints = identity.enrollment.endpoints
+        left = [each for each in endpoints if each not in self._tried] or list(endpoints)
+        if len(left) == len(endpoints):
+            self._tried.clear()
+        endpoint = left[int(self._chance.uniform() * len(left))]
+        self._tried.add(endpoint)
+        credentials = tls.channel_credentials(identity.trust_bundle_pem, shown(identity, attempts))
+        return GrpcControlPlane(endpoint, credentials)
+
+
+def shown(identity: identities.Identity, attempts: int) -> tls.TLSIdentity:
+    """What the control plane is shown: the leaf alone where it knows our issuing CA, which spares it 6 KiB.
+
+    Args:
+        identity: whose.
+        attempts: connections that failed since somebody answered. After some of them the whole chain is shown: a
+            control plane that went back to an older version may have forgotten what it knew.
+    """
+    alone = identity.enrollment.leaf_alone and attempts < WHOLE_CHAIN_ATTEMPTS
+    return tls.TLSIdentity(identity.key_pem, identities.leaf_of(identity.chain_pem) if alone else identity.chain_pem)
+
+
+def recovery_desk(identity: identities.Identity) -> GrpcRecoveryDesk:
+    """The listener for strangers, below the roots that are believed."""
+    return GrpcRecoveryDesk(identity.enrollment.enroll_endpoint, tls.channel_credentials(identity.trust_bundle_pem))
+
+
+async def presented_chain(host: str, port: int) -> tuple[bytes, ...]:
+    """The chain that a server shows, not believed."""
+    return await asyncio.to_thread(tls.fetch_server_chain, host, port, HANDSHAKE_SECONDS)

@@ -108,20 +108,7 @@ async def _worker(child: Child, index: int) -> None:
     scanner = load_scanner(paths, wrap_key(paths, SystemChance()), SystemChance())
     worker = Worker(settings, World(SystemClock(), SystemChance(), ledger), scanner)
 
-    async def prepare(frame: frames.Frame) -> None:
-        await worker.prepare(str(frame["org"]), str(frame["slot"]))
-
-    async def commit(frame: frames.Frame) -> None:
-        await worker.commit(str(frame["org"]))
-
-    async def health(frame: frames.Frame) -> None:
-        worker.health(frame["orgs"])
-
-    async def metrics(frame: frames.Frame) -> str:
-        return worker.gateway.metrics.render().decode()
-
-    for kind, handler in (("prepare", prepare), ("commit", commit), ("health", health), ("metrics", metrics)):
-        child.on(kind, handler)
+    _listen(child, worker)
     runner = await worker.serve(listener.share(settings.host, port), listener.tls_context(settings))
     child.ready(states=worker.states())
     jobs = [asyncio.create_task(worker.keep_canary())]
@@ -134,6 +121,28 @@ async def _worker(child: Child, index: int) -> None:
     await runner.cleanup()
     await ledger.close()
     await _end(running)
+
+
+def _listen(child: Child, worker: Any) -> None:
+    """Do what the supervisor says."""
+
+    async def prepare(frame: frames.Frame) -> None:
+        await worker.prepare(str(frame["org"]), str(frame["slot"]))
+
+    async def commit(frame: frames.Frame) -> None:
+        await worker.commit(str(frame["org"]))
+
+    async def lock(frame: frames.Frame) -> None:
+        await worker.lock(str(frame["org"]))
+
+    async def health(frame: frames.Frame) -> None:
+        worker.health(frame["orgs"])
+
+    async def metrics(frame: frames.Frame) -> str:
+        return str(worker.gateway.metrics.render().decode())
+
+    for handler in (prepare, commit, lock, health, metrics):
+        child.on(handler.__name__, handler)
 
 
 async def _report_states(child: Child, worker: Any) -> None:
@@ -207,6 +216,10 @@ class RemoteWorkers:
     async def commit(self, org: str) -> None:
         """Every worker uses it."""
         await self._call({"type": "commit", "org": org})
+
+    async def lock(self, org: str) -> None:
+        """Every worker refuses from now on."""
+        await self._call({"type": "lock", "org": org})
 
     async def _call(self, frame: Mapping[str, Any]) -> None:
         try:

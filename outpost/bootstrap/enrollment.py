@@ -15,11 +15,19 @@ from outpost.sync.identity import Identity
 HANDSHAKE_TIMEOUT_SECONDS = 10.0
 
 
-async def enroll(settings: Settings, token_text: str, version: str) -> tuple[Identity, bool]:
+async def enroll(
+    settings: Settings, token_text: str, joining: enrolling.Joining, expected_root: bytes = b""
+) -> tuple[Identity, bool]:
     """Spend a join token.
 
+    Args:
+        settings: of the outpost.
+        token_text: the join token.
+        joining: version of this software, and whether a good identity is replaced.
+        expected_root: TUF root that was brought here by another way; empty believes the control plane's.
+
     Returns:
-        The identity, and whether the token made it; False means that it was there already.
+        The identity, and whether the token was spent for it; False means that it was there already.
 
     Raises:
         OutpostError | TrustError: see `outpost.sync.enroll`.
@@ -32,9 +40,6 @@ async def enroll(settings: Settings, token_text: str, version: str) -> tuple[Ide
     async def call(endpoint: str, root_pem: bytes, request: EnrollmentRequest) -> EnrollmentAnswer:
         return await client.enroll(endpoint, tls.channel_credentials(root_pem), request)
 
-    calls = enrolling.Calls(presented_chain=presented_chain, enroll=call)
+    calls = enrolling.Calls(presented_chain=presented_chain, enroll=call, expected_root=expected_root)
     with usable(settings.state):  # the network's refusals have names of their own
-        paths = StatePaths(settings.state)
-        known = paths.orgs()
-        identity = await enrolling.enroll(paths, token_text, calls, SystemClock(), version)
-    return identity, identity.enrollment.org not in known
+        return await enrolling.enroll(StatePaths(settings.state), token_text, calls, SystemClock(), joining)

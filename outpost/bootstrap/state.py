@@ -66,10 +66,10 @@ def wrap_key(paths: StatePaths, chance: Chance) -> bytes:
 
 
 def require_orgs(paths: StatePaths) -> tuple[str, ...]:
-    """Orgs of this outpost.
+    """Orgs of this outpost, those too in which it is locked.
 
     Raises:
-        NotEnrolledError: none.
+        NotEnrolledError: it was never enrolled.
         StateFolderError: the system refuses to tell.
     """
     with usable(paths.state):

@@ -82,11 +82,16 @@ class Worker:
         self._publish(org)
         await self.check_canary()
 
+    async def lock(self, org: str) -> None:
+        """Refuse everything of an org: a signed order was obeyed."""
+        self.programs.lock(org)
+        self._publish(org)
+
     def health(self, orgs: Mapping[str, Any]) -> None:
         """Take what the agents know."""
         self._health = orgs
         for org, known in orgs.items():
-            self.programs.contact(org, int(known.get("last_contact_ms", 0)))
+            self.programs.contact(org, int(known.get("last_contact_ms", 0)), str(known.get("withdrawn", "")))
 
     def states(self) -> dict[str, dict[str, str]]:
         """State of each org, now, and whether the keys of its providers are here."""

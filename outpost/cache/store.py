@@ -1,6 +1,7 @@
 """Large resources, known by the SHA-256 of their content and hashed at each opening."""
 
 import hashlib
+import os
 import re
 from collections.abc import Set as AbstractSet
 from pathlib import Path
@@ -56,6 +57,16 @@ class ContentStore:
         if hashlib.sha256(data).hexdigest() != digest:
             raise CacheTamperedError(f"Stored file {digest[:12]} has other content.", field=f"store/{digest}")
         return data
+
+    def is_empty(self) -> bool:
+        """Whether nothing at all stands here."""
+        try:
+            with os.scandir(self._folder) as entries:
+                return next(entries, None) is None
+        except FileNotFoundError:
+            return True
+        except OSError as error:
+            raise CacheWriteError(f"The store could not be read ({error.strerror}).", field="store") from error
 
     def keep_only(self, digests: AbstractSet[str]) -> None:
         """Delete every file but these, remains of interrupted writes too.

@@ -48,10 +48,12 @@ STATUS_BY_CODE: Mapping[str, int] = MappingProxyType(
         "http.expectation": 417,
         "http.malformed": 400,
         "limit.requests": 429,
+        "model.killed": 403,
         "model.not_allowed": 403,
         "model.unknown": 404,
         "outpost.overloaded": 503,
         "outpost.sealed": 503,
+        "outpost.locked": 503,
         "outpost.stopping": 503,
         "outpost.unconfigured": 503,
         "policy.blocked": 403,
@@ -65,6 +67,7 @@ STATUS_BY_CODE: Mapping[str, int] = MappingProxyType(
         "provider.bad_reply": 502,
         "provider.bad_sse": 502,
         "provider.credentials": 502,
+        "provider.killed": 403,
         "provider.rate_limited": 429,
         "provider.rejected": 400,
         "provider.reset": 502,
@@ -105,6 +108,12 @@ class SealedError(DeniedError):
     """The org is sealed: nothing may pass until the cause is gone."""
 
     code = "outpost.sealed"
+
+
+class LockedError(SealedError):
+    """A signed order wiped this outpost: only a new enrollment brings it back."""
+
+    code = "outpost.locked"
 
 
 class UnconfiguredError(DeniedError):

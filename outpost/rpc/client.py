@@ -10,6 +10,7 @@ import grpc.aio
 from outpost_wire.v1 import (
     audit_pb2,
     audit_pb2_grpc,
+    enrollment_pb2,
     enrollment_pb2_grpc,
     sync_pb2,
     sync_pb2_grpc,
@@ -21,6 +22,7 @@ from outpost.core.errors import PeerError
 from outpost.rpc import codec
 
 UNARY_TIMEOUT_SECONDS = 10.0
+OPEN_SECONDS = 30.0  # from Hello to the first sign of the control plane, which may be busy with a herd
 FETCH_TIMEOUT_SECONDS = 120.0  # 64 MiB at 5 Mbit/s
 MAX_MESSAGE_BYTES = 20 * 1024 * 1024  # one tile: 256 records of 64 KiB, and room
 CHANNEL_OPTIONS: tuple[tuple[str, int | str], ...] = (
@@ -97,6 +99,32 @@ async def enroll(
     return codec.enrollment_answer(answer)
 
 
+class GrpcRecoveryDesk:
+    """``ports.RecoveryDesk`` over one channel with server TLS."""
+
+    def __init__(self, endpoint: str, credentials: grpc.ChannelCredentials) -> None:
+        self._endpoint = endpoint
+        self._channel = grpc.aio.secure_channel(endpoint, credentials, options=CHANNEL_OPTIONS)
+        self._stub = enrollment_pb2_grpc.EnrollmentStub(self._channel)  # type: ignore[no-untyped-call]
+
+    async def challenge(self, org: str, outpost_id: str) -> ports.Challenge:
+        """A nonce for a recovery."""
+        request = enrollment_pb2.ChallengeRequest(org=org, outpost_id=outpost_id)
+        with _typed(self._endpoint):
+            answer = await self._stub.Challenge(request, timeout=UNARY_TIMEOUT_SECONDS)
+        return ports.Challenge(answer.nonce, answer.now_ms)
+
+    async def recover(self, request: ports.RecoveryRequest) -> ports.RenewalAnswer:
+        """The next certificate for a proof of the bound key."""
+        with _typed(self._endpoint):
+            answer = await self._stub.Recover(codec.recovery_request(request), timeout=UNARY_TIMEOUT_SECONDS)
+        return codec.recovery_answer(answer)
+
+    async def close(self) -> None:
+        """Let the connection go."""
+        await self._channel.close()
+
+
 class GrpcSyncSession:
     """One open sync stream."""
 
@@ -104,6 +132,7 @@ class GrpcSyncSession:
         self._call = call
         self._endpoint = endpoint
         self._writing = asyncio.Lock()
+        self._first: object = None  # a message that came while the stream was opened
 
     async def send(self, message: sync_pb2.SyncUp) -> None:
         """Write one message; grpc allows one writer at a time."""
@@ -111,11 +140,30 @@ class GrpcSyncSession:
             async with self._writing:
                 await self._call.write(message)
 
+    async def opened(self) -> None:
+        """Wait for the first message: whoever is refused learns it here, with the connection still good.
+
+        Raises:
+            ControlPlaneRefusedError: typed refusal.
+            ControlPlaneUnreachableError: no answer in time.
+        """
+        with _typed(self._endpoint):
+            try:
+                async with asyncio.timeout(OPEN_SECONDS):
+                    self._first = await self._call.read()
+            except TimeoutError:
+                self._call.cancel()
+                raise codec.ControlPlaneUnreachableError(
+                    f"the control plane at {self._endpoint} does not answer", next_step="it is tried again by itself"
+                ) from None
+
     async def receive(self) -> ports.ControlMessage | None:
         """The next message that this version knows, or None at the end."""
         with _typed(self._endpoint):
             while True:
-                message = await self._call.read()
+                message, self._first = self._first, None
+                if message is None:
+                    message = await self._call.read()
                 if not isinstance(message, sync_pb2.SyncDown):
                     return None  # grpc.aio.EOF
                 known = codec.control_message(message)
@@ -160,6 +208,7 @@ class GrpcControlPlane:
         with _typed(self._endpoint):
             session = GrpcSyncSession(self._sync.Sync(), self._endpoint)
         await session.send(codec.hello(hello))
+        await session.opened()
         return session
 
     async def fetch(self, sha256: bytes, size: int) -> bytes:
@@ -167,12 +216,14 @@ class GrpcControlPlane:
 
         Raises:
             FetchError: other length or hash.
+            DeltaError: a packed chunk is damaged.
         """
         body = bytearray()
         with _typed(self._endpoint):
-            call = self._sync.Fetch(sync_pb2.FetchRequest(sha256=sha256, offset=0), timeout=FETCH_TIMEOUT_SECONDS)
+            request = sync_pb2.FetchRequest(sha256=sha256, offset=0, zstd=True)
+            call = self._sync.Fetch(request, timeout=FETCH_TIMEOUT_SECONDS)
             async for chunk in call:
-                body += chunk.data
+                body += codec.chunk_bytes(chunk)
                 if len(body) > size:
                     call.cancel()
                     raise FetchOverrunError(f"a file is longer than the {size} bytes that were announced")
@@ -180,12 +231,11 @@ class GrpcControlPlane:
             raise FetchError(f"a fetched file of {len(body)} bytes is not the one that was announced ({size} bytes)")
         return bytes(body)
 
-    async def renew(self, csr_der: bytes, join_sequence: int) -> tuple[tuple[bytes, ...], tuple[bytes, ...], int]:
+    async def renew(self, request: ports.RenewalRequest) -> ports.RenewalAnswer:
         """Fresh key, fresh leaf."""
-        request = sync_pb2.RenewRequest(csr_der=csr_der, join_sequence=join_sequence)
         with _typed(self._endpoint):
-            answer = await self._sync.Renew(request, timeout=UNARY_TIMEOUT_SECONDS)
-        return tuple(answer.chain_der), tuple(answer.trust_bundle_der), answer.join_sequence
+            answer = await self._sync.Renew(codec.renewal_request(request), timeout=UNARY_TIMEOUT_SECONDS)
+        return codec.renewal_answer(answer)
 
     async def append(self, origin: str, first: int, entries: Sequence[bytes], checkpoint: bytes) -> ports.AppendAnswer:
         """Deliver entries of one tile."""

@@ -1,14 +1,20 @@
 """Wire messages to plain values and back. Only this room touches generated messages."""
 
+from collections.abc import Sequence
+
 import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError
 from outpost_wire.v1 import audit_pb2, enrollment_pb2, sync_pb2, types_pb2
 
+from certs.errors import TrustError
+from certs.join_token import split_endpoint
 from outpost import ports
+from outpost.core.bundle.delta import unpack_chunk
 from outpost.core.errors import OutpostError, PeerError
 
 PROTOCOL_VERSION = 1
+MAX_ENDPOINTS = 8  # sync.proto: Endpoints.sync
 ERROR_KEY = "outpost-error-bin"
 TRANSIENT_STATUS = frozenset(
     {
@@ -33,6 +39,7 @@ class ControlPlaneRefusedError(PeerError):
         super().__init__(detail.message, field=detail.field, next_step=detail.next_step)
         self.remote_code: str = detail.code
         self.remote_fatal: bool = detail.fatal
+        self.retry_after_seconds = detail.retry_after_ms / 1000
 
     def as_dict(self) -> dict[str, str | bool]:
         """The remote's own code: the real cause is printed, never a wrapper's."""
@@ -104,6 +111,9 @@ def enrollment_answer(message: enrollment_pb2.EnrollResponse) -> ports.Enrollmen
         sync_endpoint=message.sync_endpoint,
         join_sequence=message.join_sequence,
         now_ms=message.now_ms,
+        sync_endpoints=_endpoints(message.sync_endpoints),
+        issuers=tuple(message.issuer_der),
+        logical=message.logical,
     )
 
 
@@ -119,6 +129,9 @@ def hello(value: ports.Hello) -> sync_pb2.SyncUp:
             join_sequence=value.join_sequence,
             held=held,
             active_revision=value.active_revision,
+            set_sha256=value.set_sha256,
+            trust_bundle_sha256=value.trust_bundle_sha256,
+            refused_revision=value.refused_revision,
         )
     )
 
@@ -144,7 +157,47 @@ def heartbeat(value: ports.Heartbeat) -> sync_pb2.SyncUp:
             workers=value.workers,
             workers_ready=value.workers_ready,
             software_version=value.software_version,
+            trust_bundle_sha256=value.trust_bundle_sha256,
         )
+    )
+
+
+def renewal_request(value: ports.RenewalRequest) -> sync_pb2.RenewRequest:
+    """A renewal as a wire message."""
+    return sync_pb2.RenewRequest(csr_der=value.csr_der, join_sequence=value.join_sequence, boot_id=value.boot_id)
+
+
+def renewal_answer(message: sync_pb2.RenewResponse) -> ports.RenewalAnswer:
+    """Plain values of a RenewResponse."""
+    return ports.RenewalAnswer(
+        tuple(message.chain_der), tuple(message.trust_bundle_der), message.join_sequence, tuple(message.issuer_der)
+    )
+
+
+def recovery_request(value: ports.RecoveryRequest) -> enrollment_pb2.RecoverRequest:
+    """A recovery as a wire message."""
+    return enrollment_pb2.RecoverRequest(
+        org=value.org,
+        outpost_id=value.outpost_id,
+        nonce=value.nonce,
+        csr_der=value.csr_der,
+        join_sequence=value.join_sequence,
+        serial=value.serial,
+        proof=value.proof,
+        boot_id=value.boot_id,
+        now_ms=value.now_ms,
+        software_version=value.software_version,
+    )
+
+
+def recovery_answer(message: enrollment_pb2.RecoverResponse) -> ports.RenewalAnswer:
+    """Plain values of a RecoverResponse."""
+    return ports.RenewalAnswer(
+        tuple(message.chain_der),
+        tuple(message.trust_bundle_der),
+        message.join_sequence,
+        tuple(message.issuer_der),
+        _endpoints(message.sync_endpoints),
     )
 
 
@@ -152,18 +205,60 @@ def control_message(message: sync_pb2.SyncDown) -> ports.ControlMessage | None:
     """A message from above, or None for a kind that this version does not know."""
     kind = message.WhichOneof("message")
     if kind == "offer":
-        offer = message.offer
-        files = tuple(
-            ports.OfferedFile(item.name, item.sha256, item.size, item.metadata, item.inline) for item in offer.files
-        )
-        return ports.Offer(offer.nonce, offer.revision, files, offer.now_ms)
+        return _offer(message.offer)
     if kind == "lock":
-        return ports.Locked(message.lock.reason)
+        signatures = tuple((item.key_id, item.signature) for item in message.lock.signatures)
+        return ports.Locked(message.lock.reason, message.lock.order, signatures)
     if kind == "rotate_now":
-        return ports.RotateNow()
+        return ports.RotateNow(message.rotate_now.spread_seconds)
     if kind == "drain":
         return ports.Drain(message.drain.spread_seconds)
+    if kind == "endpoints":
+        return ports.Endpoints(_endpoints(message.endpoints.sync))
     return None
+
+
+def _endpoints(told: Sequence[str]) -> tuple[str, ...]:
+    """Addresses that we were told; none of them when one is no address, or when they are too many."""
+    try:
+        for each in told:
+            split_endpoint(each)
+    except TrustError:
+        return ()
+    return tuple(told) if len(told) <= MAX_ENDPOINTS else ()
+
+
+def _offer(message: sync_pb2.Offer) -> ports.Offer:
+    files = tuple(
+        ports.OfferedFile(
+            name=item.name,
+            sha256=item.sha256,
+            size=item.size,
+            metadata=item.metadata,
+            inline=item.inline,
+            delta=item.delta,
+            delta_sha256=item.delta_sha256,
+        )
+        for item in message.files
+    )
+    return ports.Offer(
+        nonce=message.nonce,
+        revision=message.revision,
+        files=files,
+        now_ms=message.now_ms,
+        base_sha256=message.base_sha256,
+        removed=tuple(message.removed),
+        withheld=message.withheld,
+    )
+
+
+def chunk_bytes(message: sync_pb2.FetchChunk) -> bytes:
+    """Bytes of a fetched chunk, unpacked.
+
+    Raises:
+        DeltaError: a packed chunk is damaged, or larger than it says.
+    """
+    return unpack_chunk(message.data, message.plain_bytes) if message.plain_bytes else message.data
 
 
 def append_answer(message: audit_pb2.AppendResponse) -> ports.AppendAnswer:

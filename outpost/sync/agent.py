@@ -1,208 +1,302 @@
-"""The agent of one org: keeps the sync stream, installs offers, renews the certificate, delivers the audit log.
+"""The agent of one org: keeps the sync stream, installs offers, delivers the audit log; a keeper beside it keeps the
+certificate.
 
-Four loops share one connection; when one fails, all end, and the agent connects anew after a wait with full jitter,
-kept at the cap. Nothing here is needed for enforcement: workers judge with what is on disk.
+Loops share one connection; when one fails, all end, and the agent connects anew after a wait with full jitter, kept at
+the cap. When the certificate was replaced, a new connection is made while the old one stands (``line``). An identity
+that the control plane refuses for good delivers its audit tail while it waits, and asks again at the cap. Nothing here
+is needed for enforcement: workers judge with what is on disk.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+import contextlib
+from collections.abc import Awaitable, Coroutine, Mapping
+from dataclasses import replace
+from typing import Any
 
-from certs import csr, keys, rotation
+from certs import rotation
 from certs.errors import TrustError
 from outpost import ports
 from outpost.core.audit import record
-from outpost.core.bundle.release import SignedSet, VerifiedSet
+from outpost.core.bundle.delta import set_identity
+from outpost.core.bundle.release import VerifiedSet
+from outpost.core.bundle.trust import State
 from outpost.core.errors import OutpostError, PeerError
-from outpost.sync import identity as identities
-from outpost.sync.install import Installer, held_names
+from outpost.sync.identity import Identity
+from outpost.sync.keeper import Keeper, closing, is_unreachable
+from outpost.sync.knowledge import OK, WITHDRAWN, Knowledge, Parts, Report
+from outpost.sync.line import Line
 from outpost.telemetry import Event, emit
 
 RECONNECT_BASE_SECONDS = 0.5
-RENEW_CHECK_SECONDS = 5.0
-OK = "ok"
+LONGEST_TURN_SECONDS = 15.0  # a longer wait for our turn is not spent on an idle connection
+LONGEST_ASKED_SECONDS = 300.0  # of a wait that the control plane asks for: whatever it says, we come back
+LOOK_ATTEMPTS = 3  # connections that failed before it is looked at why
+SLOW = frozenset({"identity.superseded", *WITHDRAWN})  # refusals that pass, if at all, by an act of a person
+MAX_REVISION_CHARS = 32  # sync.proto: Offer.revision
+LOCKED = "outpost.locked"  # code of a link that is none any more
+MOVE_RETRY_SECONDS = 30.0  # between two attempts to change to a new certificate while the old connection stands
 
 
 class StreamEndedError(PeerError):
-    """The control plane ended the stream, or asked us to come back with another identity."""
+    """The control plane ended the stream, or asked us to come back later."""
 
     code = "controlplane.closed"
 
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """Everything that the agent of one org works with.
-
-    Attributes:
-        load_identity: reads the identity; asked again at each connection.
-        save_identity: stores a renewed one.
-        connect: identity -> control plane.
-        installer: makes offers active.
-        deliver: (control plane, report) runs the audit delivery until cancelled.
-        ledger: where the agent records its own acts.
-        heartbeat: health functions, state ... -> Heartbeat.
-        changed: called whenever what the agent knows changes.
-        sleep: the wait between two connections.
-    """
-
-    load_identity: Callable[[], identities.Identity]
-    save_identity: Callable[[identities.Identity], None]
-    connect: Callable[[identities.Identity], ports.ControlPlane]
-    installer: Installer
-    deliver: Callable[[ports.ControlPlane, "Knowledge"], Awaitable[None]]
-    ledger: ports.Ledger
-    heartbeat: Callable[["Knowledge"], ports.Heartbeat]
-    changed: Callable[["Knowledge"], None]
-    clock: ports.Clock
-    chance: ports.Chance
-    settings: "Timing"
-    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    def __init__(self, message: str, retry_after_seconds: float = 0.0) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
 
 
-class Recordable(Protocol):
-    """An audit record that can be written."""
-
-    def to_bytes(self) -> bytes:
-        """Body without a sequence number."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Timing:
-    """Waits, seconds."""
-
-    heartbeat_seconds: float
-    reconnect_cap_seconds: float
-
-
-@dataclass(slots=True)
-class Knowledge:
-    """What the agent knows; shown in health and status."""
-
-    org: str
-    outpost: str = ""
-    revision: str = ""
-    last_contact_ms: int = 0
-    certificate_expires_ms: int = 0
-    audit_size: int = 0
-    audit_cosigned: int = 0
-    attempts: int = 0
-    active: SignedSet | None = None
-    functions: dict[str, str] = field(default_factory=dict)
-    notes: dict[str, str] = field(default_factory=dict)  # function -> sentence for people
+class _ObeyedError(Exception):
+    """A signed order was obeyed: there is no identity any more."""
 
 
 class OrgAgent:
     """See the module docstring."""
 
-    def __init__(self, org: str, parts: Parts, boot_id: str, version: str) -> None:
+    def __init__(self, org: str, parts: Parts, version: str) -> None:
         self._org = org
         self._parts = parts
-        self._boot_id = boot_id
         self._version = version
-        self.knowledge = Knowledge(org=org)
-        self._set("control_link", "controlplane.connecting")
+        self.knowledge = Knowledge(org=org, withdrawn=parts.identity.withdrawn())
+        self._report = Report(self.knowledge, parts)
+        self._line: Line | None = None
+        self._keeper = Keeper(parts, self._report, version, lambda: self._line)
+        self._working = asyncio.Lock()  # an offer is being installed
+        self._report.set("control_link", "controlplane.connecting")
 
     async def run(self) -> None:
         """Stay connected until cancelled."""
+        if not await asyncio.to_thread(self._parts.locker.is_locked):
+            try:
+                await first_of(self._stay_connected(), self._keeper.run())
+            except _ObeyedError:
+                emit(Event.OUTPOST_LOCKED, 40, org=self._org)
+            finally:
+                self._parts.identity.close()
+        self._report.set("control_link", LOCKED)
+        await asyncio.Event().wait()  # only a new enrollment, and a new start, lead on from here
+
+    async def _stay_connected(self) -> None:
         while True:
+            await self._keeper.ready.wait()
             try:
                 await self._session()
             except (OutpostError, TrustError) as error:
-                self._lost(error)
-            wait = rotation.backoff_seconds(
-                self.knowledge.attempts,
-                RECONNECT_BASE_SECONDS,
-                self._parts.settings.reconnect_cap_seconds,
-                self._parts.chance.uniform(),
-            )
-            self.knowledge.attempts += 1
-            await self._parts.sleep(wait)
+                code = await self._lost(error)
+                asked = min(getattr(error, "retry_after_seconds", 0.0), LONGEST_ASKED_SECONDS)
+                final = isinstance(error, PeerError) and bool(error.as_dict()["fatal"])
+                wait = asked + self._jitter(at_cap=final or code in SLOW)
+                await (self._drain(wait) if code in WITHDRAWN else self._parts.sleep(wait))
 
     async def _session(self) -> None:
-        identity = self._parts.load_identity()
-        peer = identity.verify(self._parts.clock.now_ms() // 1000)
-        self.knowledge.outpost = identity.enrollment.outpost_id
-        self.knowledge.certificate_expires_ms = peer.not_after * 1000
-        self._set("certificate", OK)
-        plane = self._parts.connect(identity)
-        try:
-            session = await plane.open(self._hello(identity))
-            renew_at = rotation.renew_at(peer.not_before, peer.not_after, self._parts.chance.uniform())
-            await first_of(
-                self._receive(plane, session),
-                self._beat(session),
-                self._renew(plane, identity, renew_at),
-                self._parts.deliver(plane, self.knowledge),
-            )
-        finally:
-            await plane.close()
+        """One connection, from its start to its end; certificates may change under it."""
+        self._keeper.replaced.clear()
+        identity, hello = await self._hello()
+        async with closing(Line(self._parts.connect(identity, self.knowledge.attempts))) as line:
+            self._line = line
+            delivering = None
+            try:
+                session = await self._opened(line, identity, hello)
+                delivering = asyncio.ensure_future(self._parts.deliver(line, self.knowledge))
+                while True:
+                    session = await self._until_moved(line, session, delivering)
+            finally:
+                self._line = None
+                if delivering is not None:
+                    delivering.cancel()
+                    await asyncio.gather(delivering, return_exceptions=True)
 
-    def _hello(self, identity: identities.Identity) -> ports.Hello:
-        return ports.Hello(
-            boot_id=self._boot_id,
+    async def _until_moved(
+        self, line: Line, session: ports.SyncSession, delivering: "asyncio.Future[None]"
+    ) -> ports.SyncSession:
+        """Serve a stream until another one stands in its place; its end without one is raised."""
+        jobs: list[asyncio.Future[Any]] = [
+            asyncio.ensure_future(job) for job in (self._receive(line, session), self._beat(session))
+        ]
+        replaced: asyncio.Future[Any] = asyncio.ensure_future(self._keeper.replaced.wait())
+        try:
+            done, _ = await asyncio.wait({*jobs, delivering, replaced}, return_when=asyncio.FIRST_COMPLETED)
+            while replaced in done:
+                # The control plane ends the old stream as soon as it hears the new one: then that is no failure.
+                moved = await self._moved(line)
+                if moved is not None:
+                    return moved
+                wait = MOVE_RETRY_SECONDS * self._parts.chance.uniform()
+                ended, _ = await asyncio.wait({*jobs, delivering}, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
+                done = ended or done
+            for task in done:
+                task.result()
+            raise StreamEndedError("the connection ended")
+        finally:
+            for task in (*jobs, replaced):
+                task.cancel()
+            await asyncio.gather(*jobs, replaced, return_exceptions=True)
+
+    async def _moved(self, line: Line) -> ports.SyncSession | None:
+        """Connect with the new certificate while the old connection stands; None when that failed and it goes on.
+
+        No offer is being installed meanwhile, and no call runs: whatever is sent with the old certificate was answered
+        before the new one is used for the first time.
+        """
+        plane = None
+        try:
+            async with self._working, line.still():
+                identity, hello = await self._hello()
+                plane = self._parts.connect(identity, 0)
+                session = await plane.open(hello)
+                plane = line.replace(plane)
+            self._keeper.replaced.clear()
+            return session
+        except (OutpostError, TrustError) as error:
+            told = error.as_dict()
+            emit(Event.SYNC_LOST, 30, org=self._org, code=str(told["code"]), message=str(told["message"]))
+            return None
+        finally:
+            if plane is not None:
+                await plane.close()
+
+    async def _opened(self, line: Line, identity: Identity, hello: ports.Hello) -> ports.SyncSession:
+        """Open the stream; when that fails again and again, look at what the server shows."""
+        try:
+            return await self._open(line, hello)
+        except (OutpostError, TrustError) as error:
+            if is_unreachable(error) and self.knowledge.attempts >= LOOK_ATTEMPTS:
+                await self._keeper.look(identity)
+            raise
+
+    async def _open(self, plane: ports.ControlPlane, hello: ports.Hello) -> ports.SyncSession:
+        """Open the stream; when others come at the same time, wait for our turn on the connection that is there."""
+        while True:
+            try:
+                return await plane.open(hello)
+            except PeerError as error:
+                if not 0 < error.retry_after_seconds <= LONGEST_TURN_SECONDS:
+                    raise
+                await self._lost(error)
+                await self._parts.sleep(error.retry_after_seconds + self._jitter())
+
+    async def _drain(self, seconds: float) -> None:
+        """Deliver the audit tail of a withdrawn identity for a while; it is all that is taken from it."""
+        try:
+            identity = await asyncio.to_thread(self._parts.identity.load)
+            async with closing(self._parts.connect(identity, self.knowledge.attempts)) as plane:
+                await first_of(self._parts.deliver(plane, self.knowledge), self._parts.sleep(seconds))
+        except (OutpostError, TrustError) as error:
+            self._report.set("audit", str(error.as_dict()["code"]), error.message)
+            await self._parts.sleep(seconds)
+
+    def _jitter(self, *, at_cap: bool = False) -> float:
+        """Any time below a bound that doubles with each attempt up to the cap."""
+        cap, chance = self._parts.settings.reconnect_cap_seconds, self._parts.chance.uniform()
+        attempts = rotation.MAX_DOUBLINGS if at_cap else self.knowledge.attempts
+        self.knowledge.attempts += 1
+        return rotation.backoff_seconds(attempts, RECONNECT_BASE_SECONDS, cap, chance)
+
+    async def _hello(self) -> tuple[Identity, ports.Hello]:
+        """Who we are now, and what we say first."""
+        identity = await asyncio.to_thread(self._parts.identity.load)
+        boot_id = await asyncio.to_thread(self._parts.identity.boot_id)
+        self._report.held(identity)
+        active = self.knowledge.active
+        hello = ports.Hello(
+            boot_id=boot_id,
             join_sequence=identity.enrollment.join_sequence,
             software_version=self._version,
             active_revision=self.knowledge.revision,
-            held=held_names(self.knowledge.active),
+            held=dict(active.listing) if active is not None else {},
+            set_sha256=set_identity(active.listing) if active is not None else b"",
+            trust_bundle_sha256=self.knowledge.trust_bundle_sha256,
+            refused_revision=self.knowledge.refused,
         )
+        return identity, hello
 
-    async def _receive(self, plane: ports.ControlPlane, session: ports.SyncSession) -> None:
+    async def _receive(self, line: Line, session: ports.SyncSession) -> None:
         while True:
             message = await session.receive()
             if message is None:
                 raise StreamEndedError("the control plane ended the stream")
-            self._contact()
-            if isinstance(message, ports.Offer):
-                await self._offer(plane, session, message)
-            elif isinstance(message, ports.Locked):
-                self._set("control_link", "outpost.revoked")
-            elif isinstance(message, ports.RotateNow):
-                await self._rotate(plane, self._parts.load_identity())
-            else:
-                await asyncio.sleep(message.spread_seconds * self._parts.chance.uniform())
-                raise StreamEndedError("the control plane asked us to connect again")
+            async with self._working:
+                await self._obey(line, session, message)
 
-    def _contact(self) -> None:
+    async def _obey(self, line: Line, session: ports.SyncSession, message: ports.ControlMessage) -> None:
+        await self._contact()
+        if isinstance(message, ports.Offer):
+            self._keeper.told_time(message.now_ms or self._parts.clock.now_ms())
+            await self._offer(line, session, message)
+        elif isinstance(message, ports.Locked):
+            await self._lock(session, message)
+        elif isinstance(message, ports.RotateNow):
+            self._keeper.rotate(message.spread_seconds)
+        elif isinstance(message, ports.Endpoints):
+            await self._learn(message)
+        else:
+            wait = message.spread_seconds * self._parts.chance.uniform()
+            raise StreamEndedError("the control plane asked us to connect again", wait)
+
+    async def _contact(self) -> None:
         if self.knowledge.functions.get("control_link") != OK:
             emit(Event.SYNC_CONNECTED, org=self._org)
         self.knowledge.attempts = 0
+        await self._report.accepted()
         self.knowledge.last_contact_ms = self._parts.clock.now_ms()
-        self._set("control_link", OK)
+        self._report.set("control_link", OK)
 
-    async def _offer(self, plane: ports.ControlPlane, session: ports.SyncSession, offer: ports.Offer) -> None:
+    async def _learn(self, told: ports.Endpoints) -> None:
+        """Keep where the control plane may be called; one of the addresses is chosen at each connection."""
+        identity = await asyncio.to_thread(self._parts.identity.load)
+        if told.sync and told.sync != identity.enrollment.sync_endpoints:
+            await asyncio.to_thread(self._parts.identity.save_endpoints, told.sync)
+
+    async def _lock(self, session: ports.SyncSession, order: ports.Locked) -> None:
+        """Obey a signed order: stop serving, say so, wipe, and be silent until somebody enrolls."""
+        identity = await asyncio.to_thread(self._parts.identity.load)
+        if not await self._parts.locker.obey(order, identity, self._report):
+            return
+        self._report.set("control_link", LOCKED)
+        with contextlib.suppress(OutpostError):  # whether it is heard or not, the order is obeyed
+            await session.status(replace(self._parts.heartbeat(self.knowledge), state=State.LOCKED.value))
+        await self._parts.locker.wipe()
+        raise _ObeyedError
+
+    async def _offer(self, line: Line, session: ports.SyncSession, offer: ports.Offer) -> None:
         known = self.knowledge
+        if offer.withheld:  # no offer, only why there is none: there is nothing to answer
+            note = "the newest configuration was refused here and is not offered again"
+            self._report.set("policy", offer.withheld, note)
+            return
         offered = {item.name: item.sha256 for item in offer.files}
-        # An offer without files says that what we told in Hello is the newest set.
-        if known.active is not None and (not offered or offered == held_names(known.active)):
+        listing = known.active.listing if known.active is not None else {}
+        # An offer without files says that what we told in Hello is the newest set, or only asks whether we are there.
+        if not offer.removed and (not offered or offered == listing):
             await session.ack(offer.nonce, known.revision, self._parts.clock.now_ms())
             return
         try:
-            verified = await self._parts.installer.install(offer, known.active, plane.fetch)
+            verified = await self._parts.installer.install(offer, known.active, line.fetch)
         except OutpostError as error:
             if isinstance(error, PeerError) and not error.as_dict()["fatal"]:
                 raise  # the line broke: the same offer comes again with the next connection
             await self._refuse(session, offer, error)
             return
-        now_ms = self._parts.clock.now_ms()
         # Not yet adopted: what the ledger did not take is offered, installed and recorded once more.
-        await self._record(record.BundleActivated(self._head(now_ms), verified.revision, known.revision))
+        await self._report.record(record.BundleActivated(self._report.head(), verified.revision, known.revision))
         self.adopt(verified)
         emit(Event.BUNDLE_ACTIVATED, org=self._org, revision=verified.revision)
-        await session.ack(offer.nonce, verified.revision, now_ms)
+        await session.ack(offer.nonce, verified.revision, self._parts.clock.now_ms())
 
     def adopt(self, verified: VerifiedSet) -> None:
         """Take note of the set that is active."""
-        self.knowledge.active = verified.signed
+        self.knowledge.active = verified
         self.knowledge.revision = verified.revision
-        self._set("policy", OK)
+        self.knowledge.refused = ""
+        self._report.set("policy", OK)
 
     async def _refuse(self, session: ports.SyncSession, offer: ports.Offer, error: OutpostError) -> None:
         emit(Event.BUNDLE_REFUSED, 30, org=self._org, code=error.code, message=error.message)
-        self._set("policy", error.code, error.message)
-        now_ms = self._parts.clock.now_ms()
-        await self._record(record.BundleRefused(self._head(now_ms), offer.revision[:32], error.code, error.message))
+        self._report.set("policy", error.code, error.message)
+        self.knowledge.refused = offer.revision[:MAX_REVISION_CHARS]
+        head = self._report.head()
+        await self._report.record(record.BundleRefused(head, self.knowledge.refused, error.code, error.message))
         await session.nack(offer.nonce, error.as_dict(), error.field)
 
     async def _beat(self, session: ports.SyncSession) -> None:
@@ -213,44 +307,16 @@ class OrgAgent:
             await session.status(self._parts.heartbeat(self.knowledge))
             self._parts.changed(self.knowledge)
 
-    async def _renew(self, plane: ports.ControlPlane, identity: identities.Identity, renew_at: int) -> None:
-        while self._parts.clock.now_ms() // 1000 < renew_at:  # noqa: ASYNC110 - the wall clock may step; no event tells
-            await asyncio.sleep(RENEW_CHECK_SECONDS)
-        await self._rotate(plane, identity)
-
-    async def _rotate(self, plane: ports.ControlPlane, identity: identities.Identity) -> None:
-        """Fresh key, fresh leaf, stored before it is used; then connect again with it."""
-        key, key_pem = identities.new_key()
-        chain, bundle, sequence = await plane.renew(csr.build_request(key), identity.enrollment.join_sequence)
-        certificates = (
-            keys.certificates_pem([keys.certificate_from_der(der) for der in chain]),
-            keys.certificates_pem([keys.certificate_from_der(der) for der in bundle]),
-        )
-        renewed = identities.with_renewed(identity, key_pem, certificates, sequence)
-        now_ms = self._parts.clock.now_ms()
-        peer = renewed.verify(now_ms // 1000)
-        self._parts.save_identity(renewed)
-        await self._record(record.CertificateRenewed(self._head(now_ms), f"{peer.serial:x}", peer.not_after))
-        emit(Event.CERTIFICATE_RENEWED, org=self._org, expires_ms=peer.not_after * 1000)
-        raise StreamEndedError("connecting again with the renewed certificate")
-
-    def _lost(self, error: OutpostError | TrustError) -> None:
+    async def _lost(self, error: OutpostError | TrustError) -> str:
+        """Take note of a lost connection, or of a refusal; returns its code."""
         fields: Mapping[str, Any] = error.as_dict()
         code = str(fields["code"])
         if code != self.knowledge.functions.get("control_link"):
             emit(Event.SYNC_LOST, 30, org=self._org, code=code, message=str(fields["message"]))
-        self._set("certificate" if isinstance(error, TrustError) else "control_link", code, str(fields["message"]))
-
-    def _head(self, now_ms: int) -> record.RecordHead:
-        return record.RecordHead(now_ms, self._org, self.knowledge.outpost)
-
-    async def _record(self, event: "Recordable") -> None:
-        await self._parts.ledger.append(self._org, [event.to_bytes()])
-
-    def _set(self, function: str, code: str, note: str = "") -> None:
-        self.knowledge.functions[function] = code
-        self.knowledge.notes[function] = note
-        self._parts.changed(self.knowledge)
+        self._report.set("control_link", code, str(fields["message"]))
+        if code in WITHDRAWN:
+            await self._report.withdrawn(code)
+        return code
 
 
 async def first_of(*jobs: Coroutine[Any, Any, None] | Awaitable[None]) -> None:

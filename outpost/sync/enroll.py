@@ -19,17 +19,30 @@ from outpost.core.audit.note import NoteError, NoteVerifier, SignatureType
 from outpost.core.errors import PeerError, StoreError
 from outpost.paths import StatePaths
 from outpost.sync import identity as identities
+from outpost.sync import tuf
+from outpost.sync.files import WITHDRAWN, withdrawn_code
+from outpost.sync.obey import finish_wipe, is_locked, lift
+from outpost.sync.pending import RENEWAL
 
 PENDING = "pending.pem"
 PENDING_CSR = "pending.csr"
 LOG_KEY = "log.key"
 LOG_ORIGIN = "origin"
+MAX_NAME_BYTES = 63  # enrollment.proto: names of outposts, logical ones too
+LOCKED_IDENTITY = "identity.locked"  # the control plane holds it for a copy: a new token replaces it
 
 
 class EnrollmentAnswerError(PeerError):
     """The control plane's answer is not for this request."""
 
     code = "enrollment.answer"
+    fatal = True
+
+
+class EnrollmentRootError(PeerError):
+    """The control plane's TUF root is not the one that was given."""
+
+    code = "enrollment.root"
     fatal = True
 
 
@@ -46,23 +59,44 @@ class Calls:
     Attributes:
         presented_chain: (host, port) -> DER certificates that the server shows, not verified.
         enroll: (endpoint, pinned root as PEM, request) -> answer, over TLS that ends at a server of that root.
+        expected_root: TUF root that was brought here by another way; verification then starts there, whatever the
+            answer says. Empty believes the answer.
     """
 
     presented_chain: Callable[[str, int], Awaitable[tuple[bytes, ...]]]
     enroll: Callable[[str, bytes, ports.EnrollmentRequest], Awaitable[ports.EnrollmentAnswer]]
+    expected_root: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Joining:
+    """How an outpost enrolls.
+
+    Attributes:
+        version: of this software.
+        anew: replace an identity that is there; the token must be one to enroll anew.
+    """
+
+    version: str
+    anew: bool = False
 
 
 async def enroll(
-    paths: StatePaths, token_text: str, calls: Calls, clock: ports.Clock, version: str
-) -> identities.Identity:
-    """Spend a join token, or return the identity that is already there.
+    paths: StatePaths, token_text: str, calls: Calls, clock: ports.Clock, joining: Joining
+) -> tuple[identities.Identity, bool]:
+    """Spend a join token, or return the identity that is already there and good.
+
+    An outpost that enrolls again goes on with its audit log: the log's key never leaves, and is never wiped.
 
     Args:
         paths: state folder.
         token_text: the line that `controlplane outpost register` printed; untrusted.
         calls: the network.
         clock: for the skew check of the control plane and for our own check of the certificate.
-        version: of this software.
+        joining: version of this software, and whether a good identity is replaced.
+
+    Returns:
+        The identity, and whether the token was spent for it.
 
     Raises:
         JoinTokenFormatError: not a token.
@@ -70,13 +104,20 @@ async def enroll(
         PinError: the server is not the control plane of this token.
         ControlPlaneRefusedError: expired, used, clock.
         EnrollmentAnswerError: the answer names another org or holds other certificates.
+        EnrollmentRootError: it has another TUF root than the expected one.
+        BundleError: the TUF root, expected or answered, is none of the token's org.
     """
     token = join_token.parse(token_text)
     org = paths.org(token.org)
+    finish_wipe(paths, token.org)
     for folder in (org.identity, org.audit):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if (org.identity / identities.ENROLLMENT).exists():
-        return _known(identities.load(org.identity), token, paths)
+    if calls.expected_root:
+        tuf.require_root(calls.expected_root, token.org)
+    if (org.identity / identities.ENROLLMENT).exists() and not is_locked(org):
+        known = _known(identities.load(org.identity), token, paths)
+        if not joining.anew and withdrawn_code(org.identity) != LOCKED_IDENTITY:
+            return known, False
     key_pem, csr_der = _pending(org.identity)
     log_key = _log_key(org.audit)
     host, port = join_token.split_endpoint(token.endpoint)
@@ -87,16 +128,33 @@ async def enroll(
         csr_der=csr_der,
         audit_log_public_key=log_key.public_key().public_bytes_raw(),
         now_ms=clock.now_ms(),
-        software_version=version,
+        software_version=joining.version,
     )
     answer = await calls.enroll(token.endpoint, keys.certificates_pem([root]), request)
     identity = _accept(token, answer, key_pem, clock.now_ms())
-    replace_private_file(org.tuf_root, answer.tuf_root)
+    replace_private_file(org.tuf_root, _root(calls.expected_root, answer))
     replace_private_file(org.audit / LOG_ORIGIN, identity.origin.encode() + b"\n")
     identities.save(org.identity, identity)
-    for name in (PENDING, PENDING_CSR):
+    lift(org)
+    for name in (PENDING, PENDING_CSR, RENEWAL, WITHDRAWN):
         (org.identity / name).unlink(missing_ok=True)
-    return identity
+    return identity, True
+
+
+def _root(expected: bytes, answer: ports.EnrollmentAnswer) -> bytes:
+    """The TUF root at which verification starts.
+
+    Raises:
+        EnrollmentRootError: the answer has another root of the expected one's version, or none at all.
+    """
+    found = tuf.require_root(answer.tuf_root, answer.org)
+    if expected and found == tuf.require_root(expected, answer.org) and answer.tuf_root != expected:
+        raise EnrollmentRootError(
+            "the control plane has another TUF root than the one that was given",
+            field="tuf_root",
+            next_step="find out whose root it is before this outpost believes it",
+        )
+    return expected or answer.tuf_root
 
 
 def _known(identity: identities.Identity, token: join_token.JoinToken, paths: StatePaths) -> identities.Identity:
@@ -120,6 +178,8 @@ def _accept(
     pins = {keys.key_id(keys.require_tls_key(root.public_key())) for root in bundle}
     if token.pin not in pins:
         raise EnrollmentAnswerError("the trust bundle does not hold the pinned root CA")
+    if len(answer.logical.encode()) > MAX_NAME_BYTES:
+        raise EnrollmentAnswerError("the answer names a logical outpost that has no such name", field="logical")
     try:
         NoteVerifier(answer.witness_name, answer.witness_public_key, SignatureType.COSIGNATURE_V1)
     except NoteError as error:
@@ -134,6 +194,10 @@ def _accept(
         witness_public_key=answer.witness_public_key.hex(),
         join_sequence=answer.join_sequence,
         enrolled_ms=now_ms,
+        sync_endpoints=answer.sync_endpoints,
+        leaf_alone=identities.is_leaf_alone(answer.chain, answer.issuers),
+        enroll_endpoint=token.endpoint,
+        logical="" if answer.logical == answer.name else answer.logical,
     )
     chain = keys.certificates_pem([keys.certificate_from_der(der) for der in answer.chain])
     identity = identities.Identity(enrollment, key_pem, chain, keys.certificates_pem(bundle))

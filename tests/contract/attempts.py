@@ -128,6 +128,11 @@ def _admin(attempt: attempts_admin.Attempt) -> Attempt:
     return lambda t, v, r: attempt(t, r)
 
 
+async def _seen(count: Awaitable[int]) -> object:
+    """A number above zero is a number of the victim's."""
+    return MARK if await count else None
+
+
 ATTEMPTS: dict[str, Attempt] = {
     "changes.newest": lambda t, v, r: t.changes.newest(),
     "changes.since": lambda t, v, r: t.changes.since(r.choice((0, 1, 5, 40))),
@@ -154,6 +159,9 @@ ATTEMPTS: dict[str, Attempt] = {
     ),
     "certificates.complete": lambda t, v, r: t.certificates.complete(r.choice(v.serials), b"stolen"),
     "certificates.get": lambda t, v, r: t.certificates.get(r.choice(v.serials)),
+    "certificates.answered": lambda t, v, r: t.certificates.answered(r.choice(v.outposts), MARK),
+    "certificates.count_since": lambda t, v, r: _seen(t.certificates.count_since(r.choice(v.outposts), 0)),
+    "certificates.alive": lambda t, v, r: t.certificates.alive(0),
     "certificates.of_outpost": lambda t, v, r: t.certificates.of_outpost(r.choice(v.outposts)),
     "keys.add": _add_key,
     "keys.revoke": lambda t, v, r: t.keys.revoke(r.choice(v.keys + v.names)),
@@ -165,6 +173,7 @@ ATTEMPTS: dict[str, Attempt] = {
     "releases.part": lambda t, v, r: t.releases.part(r.choice(v.files), 0, 1000),
     "releases.keep_deliveries": lambda t, v, r: t.releases.keep_deliveries([_delivery(each) for each in v.outposts]),
     "releases.deliveries": lambda t, v, r: t.releases.deliveries(),
+    "releases.refusals": lambda t, v, r: t.releases.refusals(FIRST_RELEASE),
     "role_keys.create": _create_role,
     "role_keys.all": _roles,
     "audit.head": lambda t, v, r: t.audit.head(r.choice(v.outposts)),

@@ -22,7 +22,9 @@ from certs.profiles import CertificateKind
 from certs.shell.dev import create_hierarchy
 from certs.shell.signers import generate_signing_key, generate_tls_key
 from controlplane.domain.acts import ActFilter, ActRow
+from controlplane.domain.authorities import Authority, AuthorityKind, AuthorityState
 from controlplane.domain.changes import PRUNE_EVERY, Change, ChangeKind
+from controlplane.domain.ingress import IngressCertificate
 from controlplane.domain.quotas import Quotas
 from controlplane.domain.records import Delivery, DeliveryState, Heartbeat, LogHead
 from controlplane.domain.replicas import Replica
@@ -224,6 +226,7 @@ async def org_scenario(store: DatabaseStore) -> None:
         await t.releases.size_of(newest.files[0].sha256)
         await t.releases.part(newest.files[0].sha256, 0, 3)
         await t.releases.deliveries()
+        await t.releases.refusals(1)
         await t.role_keys.all()
         await t.audit.head(outpost.id)
         await t.audit.tiles(outpost.id, 1)
@@ -247,8 +250,8 @@ async def scenario_0002(store: DatabaseStore) -> None:
     await store.replicas.remove("a")
 
 
-async def scenario_0003(store: DatabaseStore) -> None:
-    """What revision 0003 added."""
+async def scenario_0005(store: DatabaseStore) -> None:
+    """What revision 0005 added."""
     user, client, approval = a_user(1, "u"), a_client(1, "c"), an_approval("a")
     reply, key = Reply("user-1", "key", "d", 5, 201, b"answer"), SigningKey(1, b"k" * 32, 5)
     async with store.for_org(ORG).write() as t:
@@ -286,7 +289,24 @@ async def scenario_0003(store: DatabaseStore) -> None:
         await t.token_keys.all()
 
 
-SCENARIOS = (registry_scenario, org_scenario, scenario_0002, scenario_0003)
+async def scenario_0004(store: DatabaseStore) -> None:
+    """What revision 0004 added."""
+    root = Authority(AuthorityKind.ROOT, 1, AuthorityState.ACTIVE, 1, "ca/root/1", b"der", b"", 1, 2)
+    await store.authorities.add([root], [], known=0)
+    await store.authorities.change([root], [replace(root, state=AuthorityState.TAINTED)])
+    await store.authorities.next_list(root, 7)
+    await store.authorities.all()
+    await store.ingresses.add(IngressCertificate("5a", "edge", "6" * 64, 1, 2))
+    await store.ingresses.revoke("edge", 3)
+    await store.ingresses.all()
+    outpost = an_active_outpost(1)
+    async with store.for_org(ORG).write() as t:
+        await t.certificates.answered(outpost.id, "2" * 64)
+        await t.certificates.count_since(outpost.id, 5)
+        await t.certificates.alive(5)
+
+
+SCENARIOS = (registry_scenario, org_scenario, scenario_0002, scenario_0004, scenario_0005)
 
 
 async def record(scenarios: Sequence[Scenario] = SCENARIOS) -> list[Record]:

@@ -87,19 +87,32 @@ def an_active_outpost(number: int = 1, **changes: object) -> Outpost:
         "software_version": "1.2.3",
         "boot_id": "c" * 32,
         "superseded_boots": ("d" * 32, "e" * 32),
-        "alert": "identity.conflict",
+        "alert": "identity.cloned",
+        "logical": "plant-7",
+        "locked_ms": 5,
+        "enrolled_sequence": 3,
+        "boot_source": "192.0.2.1",
+        "draining": (f"a{number:x}", f"b{number:x}"),
+        "advanced_ms": 6,
+        "recoveries": 2,
+        "alert_sources": ("192.0.2.1", "2001:db8::1"),
+        "alert_ms": 7,
+        "lock_order": '{"schema":"outpost.lock/1"}',
+        "lock_signatures": (("f" * 64, "0" * 128), ("e" * 64, "1" * 128)),
+        "lock_confirmed_ms": 8,
     }
     return an_outpost(number, **{**full, **changes})
 
 
 def a_token(outpost_id: str, digest: str = "1" * 64) -> JoinToken:
     """A join token that lives for 1,000 ms."""
-    return JoinToken(digest, outpost_id, 1_000, 2_000)
+    return JoinToken(digest, outpost_id, 1_000, 2_000, network="192.0.2.0/24", anew=True)
 
 
 def a_certificate(outpost_id: str, serial: str = "5a", issued_s: int = 7) -> CertificateRecord:
     """An intent."""
-    return CertificateRecord(serial, outpost_id, "2" * 64, "3" * 64, "4" * 64, issued_s, issued_s + 86_400)
+    told = ("2" * 64, "3" * 64, "4" * 64, issued_s, issued_s + 86_400)
+    return CertificateRecord(serial, outpost_id, *told, sequence=4, source="192.0.2.1", issuer="5" * 64)
 
 
 def a_client_key(name: str = "alice", key_id: str = "key-1", digest: str = "6" * 64) -> ClientKey:

@@ -57,7 +57,7 @@ async def test_an_offer_is_whole_and_its_answer_is_kept(cp: Running, outpost: Ou
     session = await outpost.plane.open(hello())
     offer = await offered(session)
     files = await whole(outpost.plane, offer)
-    assert {"timestamp.json", "snapshot.json", "policy/packs.json", "access/keys.json"} <= set(files)
+    assert {"timestamp.json", "snapshot.json", "policy/release-1.json", "access/keys.json"} <= set(files)
     assert sum(len(file.inline) for file in offer.files) <= 65_536
     await session.ack(offer.nonce, offer.revision, START_MS)
 
@@ -78,7 +78,7 @@ async def test_a_refusal_of_an_offer_is_kept_with_its_code(cp: Running, outpost:
         "next": "",
         "fatal": True,
     }
-    await session.nack(offer.nonce, error, "policy/packs.json")
+    await session.nack(offer.nonce, error, "policy/release-1.json")
 
     async def refused() -> bool:
         delivery = (await cp.plane.administration.show("acme", outpost.name)).delivery
@@ -162,12 +162,17 @@ async def test_files_of_another_org_are_not_found(cp: Running, outpost: Outpost)
 # renew
 
 
+def asked(csr_der: bytes, sequence: int) -> ports.RenewalRequest:
+    return ports.RenewalRequest(csr_der, sequence, "0" * 32)
+
+
 async def test_a_renewal_gives_a_chain_for_the_fresh_key_that_works(outpost: Outpost) -> None:
     key = generate_tls_key()
-    chain, trust_bundle, sequence = await outpost.plane.renew(build_request(key), outpost.answer.join_sequence)
-    assert keys.certificate_from_der(chain[0]).public_key() == key.public_key()
-    assert (trust_bundle, sequence) == (outpost.answer.trust_bundle, outpost.answer.join_sequence + 1)
-    fresh = outpost.connect(chain, keys.private_key_pem(key))
+    renewed = await outpost.plane.renew(asked(build_request(key), outpost.answer.join_sequence))
+    assert keys.certificate_from_der(renewed.chain[0]).public_key() == key.public_key()
+    told = (renewed.trust_bundle, renewed.join_sequence, renewed.issuers)
+    assert told == (outpost.answer.trust_bundle, outpost.answer.join_sequence + 1, outpost.answer.issuers)
+    fresh = outpost.connect(renewed.chain, keys.private_key_pem(key))
     await offered(await fresh.open(hello()))
     await fresh.close()
 
@@ -177,7 +182,7 @@ RENEWALS: dict[str, tuple[Callable[[], bytes], int, str]] = {
     "an empty request": (lambda: b"", 1, "csr."),
     "a request over the bound": (lambda: bytes(5000), 1, "csr."),
     "another join sequence": (lambda: build_request(generate_tls_key()), 7, "identity.conflict"),
-    "a join sequence of 64 bits": (lambda: build_request(generate_tls_key()), 2**64 - 1, "identity.conflict"),
+    "a join sequence of 64 bits": (lambda: build_request(generate_tls_key()), 2**64 - 1, "wire.invalid"),
 }
 
 
@@ -185,7 +190,7 @@ RENEWALS: dict[str, tuple[Callable[[], bytes], int, str]] = {
 async def test_a_renewal_is_refused_for(what: str, outpost: Outpost) -> None:
     make, sequence, code = RENEWALS[what]
     with pytest.raises(codec.ControlPlaneRefusedError) as refused:
-        await outpost.plane.renew(make(), sequence)
+        await outpost.plane.renew(asked(make(), sequence))
     assert refused.value.remote_code.startswith(code)
 
 
@@ -195,7 +200,12 @@ async def test_a_renewal_is_refused_for(what: str, outpost: Outpost) -> None:
 async def test_nobody_there_is_unreachable_and_not_fatal(outpost: Outpost) -> None:
     credentials = tls.channel_credentials(pem(outpost.answer.trust_bundle), None)
     plane = client.GrpcControlPlane("127.0.0.1:1", credentials)
-    for attempt in (plane.open(hello()), plane.root("origin", 0), plane.fetch(bytes(32), 1), plane.renew(b"", 1)):
+    for attempt in (
+        plane.open(hello()),
+        plane.root("origin", 0),
+        plane.fetch(bytes(32), 1),
+        plane.renew(asked(b"", 1)),
+    ):
         with pytest.raises(codec.ControlPlaneUnreachableError) as failed:
             await asyncio.wait_for(attempt, SECONDS)
         assert failed.value.fatal is False
@@ -224,7 +234,7 @@ async def test_a_closed_connection_refuses_typed(outpost: Outpost) -> None:
         lambda: outpost.plane.root("origin", 0),
         lambda: outpost.plane.append("origin", 0, [], b""),
         lambda: outpost.plane.fetch(bytes(32), 1),
-        lambda: outpost.plane.renew(b"", 1),
+        lambda: outpost.plane.renew(asked(b"", 1)),
     ):
         with pytest.raises(codec.ControlPlaneUnreachableError):
             await asyncio.wait_for(attempt(), SECONDS)
@@ -256,7 +266,7 @@ async def test_a_refusal_stays_a_refusal_whose_detail_is(what: str) -> None:
     await server.start()
     plane = client.GrpcControlPlane(f"127.0.0.1:{port}", grpc.local_channel_credentials())
     with pytest.raises(codec.ControlPlaneRefusedError) as refused:
-        await plane.renew(b"", 1)
+        await plane.renew(asked(b"", 1))
     assert refused.value.fatal is True
     assert refused.value.as_dict()["code"] == "controlplane.refused"
     await plane.close()

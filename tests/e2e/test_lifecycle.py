@@ -17,6 +17,7 @@ from certs.csr import read_request
 from certs.join_token import parse
 from certs.spiffe import OutpostIdentity
 from controlplane.bootstrap import plane as planes
+from controlplane.services.administer import Terms
 from controlplane.services.issuance import OutpostIssuer
 from controlplane.settings import Settings
 from outpost.cli.stack import free_port, stack, wait_ready
@@ -123,7 +124,7 @@ class TestEnrollment:
     async def test_an_expired_token_is_refused_with_its_age(self, life: Life) -> None:
         with hours_ago(1):
             async with planes.opened(life.site.stack.controlplane_state) as plane:
-                registered = await plane.administration.register(ORG, "late", 15 * 60_000, await plane.door())
+                registered = await plane.administration.register(ORG, "late", Terms(), await plane.door())
         told = await outcome(
             *("outpost", "enroll", "--token-file", "-", "--output", "json", "--state", life.state("late")),
             text=registered.token,
@@ -205,16 +206,17 @@ async def age_certificate(life: Life, name: str) -> identities.Identity:
     request = read_request(csr.build_request(key))
     with hours_ago(LEAF_AGE_HOURS):
         async with planes.opened(life.site.stack.controlplane_state) as plane:
-            domain = plane.settings.trust_domain
-            issuer = OutpostIssuer(domain, await plane.setup.outpost_ca(), await plane.setup.roots(), plane.chance)
+            domain, trust = plane.settings.trust_domain, await plane.trust()
+            issuer = OutpostIssuer(domain, lambda: trust, plane.chance)
             who = OutpostIdentity(domain, ORG, identity.enrollment.outpost_id)
-            token, record = issuer.prepare(who, request, plane.clock.now_ms() // 1000)
+            issuance = issuer.prepare(who, request, plane.clock.now_ms() // 1000)
             space = plane.store.for_org(ORG)
             async with space.write() as transaction:
                 known = await transaction.outposts.get(who.outpost)
+                record = replace(issuance.record, sequence=known.join_sequence)
                 await transaction.certificates.intend(record)
                 await transaction.outposts.save(replace(known, serial=record.serial, next_serial=""))
-            chain = await issuer.finish(space, token)
+            chain = await issuer.finish(space, replace(issuance, record=record))
     pem = keys.certificates_pem([keys.certificate_from_der(der) for der in chain.leaf_and_issuers])
     aged = replace(identity, chain_pem=pem)
     identities.save(folder, aged)

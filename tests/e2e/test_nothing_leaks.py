@@ -25,6 +25,7 @@ from certs.join_token import JoinToken, parse
 from controlplane import telemetry
 from controlplane.bootstrap.plane import Plane, initialise, opened
 from controlplane.bootstrap.serving import Server
+from controlplane.services.administer import Terms
 from controlplane.services.defaults import default_policy, default_provider
 from controlplane.settings import Settings
 from outpost.cli.stack import Stack, stack, wait_ready
@@ -305,7 +306,7 @@ async def test_policies_that_are_refused_are_not_repeated(place: Place) -> None:
 
 
 async def test_join_tokens_that_are_refused_are_not_repeated(place: Place) -> None:
-    issued = await place.plane.administration.register(ORG, "second", 900_000, await place.plane.door())
+    issued = await place.plane.administration.register(ORG, "second", Terms(), await place.plane.door())
     token = parse(issued.token)
     wrong = JoinToken(token.org, token.name, token.endpoint, token.pin, os.urandom(32))
     tried = {"unknown": wrong.encode(), "cut": issued.token[:-4], "altered": issued.token[:-9] + "AAAAAAAAA"}

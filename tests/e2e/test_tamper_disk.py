@@ -14,9 +14,11 @@ import pytest
 
 from certs.shell.private_files import replace_private_file
 from controlplane.bootstrap.plane import Plane, opened
+from controlplane.services.administer import Terms
 from controlplane.services.defaults import default_provider
 from outpost.bootstrap.enrollment import enroll
 from outpost.settings import Settings
+from outpost.sync.enroll import Joining
 from tests.e2e.conftest import ORG, Site
 from tests.fakes.hostile_disk import CASES, ROOT_REPLACED, SPARED_ORG
 from tests.fakes.hostile_site import SERVED, Besieged, new_key
@@ -29,8 +31,8 @@ async def join(site: Site, plane: Plane, org: str) -> Besieged:
     """Make an org and let the stopped outpost enroll in it."""
     await plane.publisher.create(org, [default_provider(f"{site.provider}/v1", "provider")])
     key, _ = await new_key(plane, org)
-    registered = await plane.administration.register(org, "outpost", TOKEN_MS, await plane.door())
-    await enroll(Settings(state=site.stack.outpost_state()), registered.token, "1")
+    registered = await plane.administration.register(org, "outpost", Terms(TOKEN_MS), await plane.door())
+    await enroll(Settings(state=site.stack.outpost_state()), registered.token, Joining("1"))
     return Besieged(site, plane, org, key)
 
 

@@ -11,8 +11,9 @@ from outpost.core.bundle import errors
 from outpost.core.errors import BundleError
 from tests.e2e.conftest import ORG, Site
 from tests.fakes import hostile_disk
+from tests.fakes.hostile_cases import CASES
 from tests.fakes.hostile_plane import CHUNK, HostilePlane, Offering, honest, listening
-from tests.fakes.hostile_sets import CASES, Attack, newest_set, role_keys
+from tests.fakes.hostile_sets import Attack, newest_set, role_keys
 from tests.fakes.hostile_site import SERVED, Besieged
 from tests.unit.core.bundle.samples import Forge
 

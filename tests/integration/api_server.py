@@ -14,11 +14,10 @@ import httpx
 
 from certs.keys import certificates_pem
 from certs.shell.tls import client_context, identity_context
-from controlplane.services.setup import Setup
 from controlplane.web.api.dispatch import Rates
 from controlplane.web.api.http import ApiHandler, start
 from tests.unit.controlplane.admin_bed import AdminBed, admin_bed
-from tests.unit.controlplane.bed import TRUST_DOMAIN, Chance
+from tests.unit.controlplane.bed import Chance
 
 CA_FILE = "ca.pem"  # below the folder of a site
 
@@ -59,11 +58,10 @@ async def api_site(folder: Path, *orgs: str, rates: Rates | None = None) -> Asyn
     """A control plane whose API listens on a free port."""
     # Its clock stands still, but begins now: TLS looks at the time itself.
     async with admin_bed(folder, *orgs, rates=rates, now_ms=time.time_ns() // 1_000_000) as bed:
-        setup = Setup(bed.store, bed.clock, Chance())
-        identity = await setup.server_identity(TRUST_DOMAIN, ("127.0.0.1",))
+        identity = await bed.setup.server_identity(("127.0.0.1",), bed.board.current)
         handler = ApiHandler(bed.dispatcher, lambda: Chance().token_bytes(12).hex())
         runner, port = await start(handler, "127.0.0.1", 0, identity_context(identity))
-        roots = certificates_pem(await setup.roots())
+        roots = certificates_pem(bed.board.current.roots)
         (folder / CA_FILE).write_bytes(roots)
         tls = client_context(roots)
         try:

@@ -1,9 +1,10 @@
 """A running control plane, and an outpost that speaks the wire by hand."""
 
 import asyncio
+import contextlib
 import hashlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,7 @@ from certs.shell.tls import TLSIdentity, channel_credentials, fetch_server_chain
 from certs.verify import TrustAnchors, root_by_pin, verify_server_chain
 from controlplane.bootstrap.plane import Plane, initialise, opened
 from controlplane.bootstrap.serving import Server
+from controlplane.services.administer import OutpostSummary, Terms
 from controlplane.services.defaults import default_provider
 from controlplane.settings import Settings
 from outpost.core.bundle.release import SignedSet
@@ -47,7 +49,16 @@ class Running:
 
     async def token(self, org: str = "acme", name: str = "prod") -> JoinToken:
         door = await self.plane.door()
-        return parse((await self.plane.administration.register(org, name, 900_000, door)).token)
+        return parse((await self.plane.administration.register(org, name, Terms(900_000), door)).token)
+
+    async def shown(
+        self, name: str = "prod", org: str = "acme", *, holds: Callable[[OutpostSummary], bool]
+    ) -> OutpostSummary:
+        """What is known of an outpost, once something holds of it: words of outposts are stored some at a time."""
+        async with asyncio.timeout(SECONDS):
+            while not holds(found := await self.plane.administration.show(org, name)):
+                await asyncio.sleep(0.005)
+        return found
 
 
 @asynccontextmanager
@@ -105,13 +116,23 @@ class Client:
         log.outpost = answer.outpost_id
         return cls(answer, keys.private_key_pem(key), log)
 
-    async def hello(self, held: dict[str, bytes] | None = None, boot: str = "0" * 32) -> Any:
-        call = self.sync.Sync()
+    async def hello(self, held: dict[str, bytes] | None = None, boot: str = "0" * 32, trust_bundle: bytes = b"") -> Any:
         files = [sync_pb2.HeldFile(name=name, sha256=digest) for name, digest in (held or {}).items()]
         hello = sync_pb2.Hello(
-            protocol_min=1, protocol_max=1, software_version="0.1.0", boot_id=boot, join_sequence=1, held=files
+            protocol_min=1,
+            protocol_max=1,
+            software_version="0.1.0",
+            boot_id=boot,
+            join_sequence=1,
+            held=files,
+            trust_bundle_sha256=trust_bundle,
         )
-        await call.write(sync_pb2.SyncUp(hello=hello))
+        for _ in range(9):
+            call = self.sync.Sync()
+            # A stream that is refused while hello is being written ends for grpc without the refusal's words.
+            with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+                await call.write(sync_pb2.SyncUp(hello=hello))
+                break
         return call
 
     async def contents(self, offer: sync_pb2.Offer) -> SignedSet:
@@ -140,6 +161,14 @@ async def read(call: Any) -> sync_pb2.SyncDown:
     message = await asyncio.wait_for(call.read(), SECONDS)
     assert isinstance(message, sync_pb2.SyncDown), message
     return message
+
+
+async def read_offer(call: Any) -> sync_pb2.Offer:
+    """The next offer; what else is told of meanwhile, such as addresses, is passed over."""
+    while True:
+        message = await read(call)
+        if message.WhichOneof("message") == "offer":
+            return message.offer
 
 
 async def refusal(call: Any) -> tuple[grpc.StatusCode, types_pb2.ErrorDetail]:

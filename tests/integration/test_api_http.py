@@ -11,9 +11,9 @@ import pytest
 from controlplane.domain.pace import Pace
 from controlplane.domain.rbac import Role
 from controlplane.web.api import http
-from controlplane.web.api.calls import MAX_BODY_BYTES
 from controlplane.web.api.dispatch import Rates
 from controlplane.web.api.http import MAX_HEADERS, SECURITY_HEADERS
+from controlplane.web.api.operation import MAX_BODY_BYTES
 from controlplane.web.api.reading import MAX_HEADER_BYTES
 from tests.integration.api_server import Site, api_site, problem
 

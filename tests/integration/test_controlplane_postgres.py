@@ -15,7 +15,7 @@ from controlplane.settings import FILE_NAME, Settings
 from controlplane.store.errors import DatabaseAddressError, DatabaseRoleError, SchemaError
 from controlplane.store.migrations.listing import HEAD, STEPS
 from tests.fakes.postgres_server import APP, OWNER, SUPERUSER, Server
-from tests.integration.controlplane_client import SECONDS, Client, ended, read, serving
+from tests.integration.controlplane_client import SECONDS, Client, ended, read, read_offer, serving
 from tests.integration.test_controlplane_cli import ok, run
 
 PROVIDER = default_provider("http://127.0.0.1:9/v1", "provider")
@@ -66,7 +66,7 @@ async def test_what_one_replica_does_the_other_knows(postgres: Server, tmp_path:
         policy = default_policy("acme").replace(b'"input":"ALLOW"', b'"input":"BLOCK"')
         started = time.monotonic()
         published = await first.plane.publisher.publish_policy("acme", policy)
-        assert (await read(call)).offer.revision == published.revision
+        assert (await read_offer(call)).revision == published.revision
         assert time.monotonic() - started < 5
 
         there.log.grow(300)
@@ -117,8 +117,8 @@ async def test_what_must_happen_once_happens_once(postgres: Server, tmp_path: Pa
         assert [each.number for each in done if each is not None] == [2]
 
         hosts = ("cp.example",)
-        await asyncio.gather(*(plane.setup.issue_server("outpost.internal", hosts) for plane in (ours, theirs)))
-        first, second = [await plane.setup.server_identity("outpost.internal", hosts) for plane in (ours, theirs)]
+        trust = await ours.trust()
+        first, second = await asyncio.gather(*(plane.setup.server_identity(hosts, trust) for plane in (ours, theirs)))
         assert first == second
 
 

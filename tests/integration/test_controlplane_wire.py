@@ -9,21 +9,20 @@ import grpc.aio
 import pytest
 from outpost_wire.v1 import (
     audit_pb2,
-    enrollment_pb2,
     sync_pb2,
     sync_pb2_grpc,
     types_pb2,
 )
 
 from certs import keys
-from certs.csr import build_request
 from certs.join_token import split_endpoint
-from certs.shell.signers import generate_signing_key, generate_tls_key
+from certs.shell.signers import generate_signing_key
 from certs.shell.tls import fetch_server_chain
 from controlplane.bootstrap.plane import opened
 from controlplane.services.defaults import default_policy
+from controlplane.services.setup import server_name
 from outpost.core.audit.note import NoteVerifier, SignatureType, open_cosigned
-from outpost.core.bundle.release import HighWater
+from outpost.core.bundle.release import Audience, HighWater
 from outpost.sync.tuf import verify
 from tests.integration.controlplane_client import SECONDS, Client, Running, channel, ended, read, refusal, running
 from tests.unit.controlplane.bed import Log
@@ -39,7 +38,7 @@ async def test_the_way_of_an_outpost(tmp_path: Path) -> None:
         offer = (await read(call)).offer
         offered = await client.contents(offer)
         now_ms = int(time.time() * 1000)
-        verified = verify(client.answer.tuf_root, offered, HighWater({}, 0), now_ms, "acme")
+        verified = verify(client.answer.tuf_root, offered, HighWater({}, 0), now_ms, Audience("acme"))
         assert verified.revision == offer.revision == "1.1"
         assert sum(len(file.inline) for file in offer.files) <= 65_536
         await call.write(sync_pb2.SyncUp(ack=sync_pb2.Ack(nonce=offer.nonce, revision="1.1")))
@@ -66,8 +65,8 @@ async def test_the_way_of_an_outpost(tmp_path: Path) -> None:
         root = await client.audit.Root(audit_pb2.RootRequest(origin=client.log.origin, size=300), timeout=SECONDS)
         assert root.root == cosigned.signed.checkpoint.root
 
-        shown = await cp.plane.administration.show("acme", "prod")
-        assert (shown.outpost.state, shown.delivery.state, shown.status["state"]) == ("active", "active", "ACTIVE")
+        shown = await cp.shown(holds=lambda found: bool(found.delivery and found.delivery.state == "active"))
+        assert (shown.outpost.state, shown.status["state"]) == ("active", "ACTIVE")
         assert [each[0] for each in shown.refusals] == [422, 409]
         assert [each.fault for each in await (await cp.plane.ingest()).verify("acme")] == [""]
 
@@ -98,8 +97,10 @@ async def test_a_publication_by_another_process_reaches_a_connected_outpost(tmp_
         assert time.monotonic() - started < 2
         assert offer.revision == published.revision == "2.2"
         now_ms = int(time.time() * 1000)
-        verified = verify(client.answer.tuf_root, await client.contents(offer), HighWater({}, 0), now_ms, "acme")
-        assert verified.documents["policy/packs.json"] == policy
+        verified = verify(
+            client.answer.tuf_root, await client.contents(offer), HighWater({}, 0), now_ms, Audience("acme")
+        )
+        assert verified.chosen.packs == policy
         await client.channel.close()
 
 
@@ -129,7 +130,7 @@ async def test_a_refused_set_is_kept_with_its_reason_and_only_a_newer_one_is_off
         stale = sync_pb2.Ack(nonce="0" * 32, revision="9.9")
         await call.write(sync_pb2.SyncUp(ack=stale))
         error = types_pb2.ErrorDetail(code="bundle.self_test", message="a self-test failed")
-        nack = sync_pb2.Nack(nonce=offer.nonce, error=error, resource="policy/packs.json")
+        nack = sync_pb2.Nack(nonce=offer.nonce, error=error, resource="policy/release-1.json")
         await call.write(sync_pb2.SyncUp(nack=nack))
         await cp.plane.publisher.revoke_key("acme", await a_key(cp))
         newer = (await read(call)).offer
@@ -140,7 +141,8 @@ async def test_a_refused_set_is_kept_with_its_reason_and_only_a_newer_one_is_off
         await call.write(sync_pb2.SyncUp(nack=sync_pb2.Nack(nonce=newer.nonce, error=error, resource="x")))
         await call.done_writing()
         assert await asyncio.wait_for(call.read(), SECONDS) is grpc.aio.EOF
-        word = (await cp.plane.administration.show("acme", "prod")).delivery
+        shown = await cp.shown(holds=lambda found: bool(found.delivery and found.delivery.code == "bundle.hash"))
+        word = shown.delivery
         assert word is not None
         assert (word.state, word.code, word.revision) == ("refused", "bundle.hash", "1.3")
         await client.channel.close()
@@ -153,54 +155,13 @@ async def a_key(cp: Running) -> str:
     return (await cp.plane.publisher.create_key("acme", key))[1].name
 
 
-async def test_renewal_over_the_wire_retires_the_old_certificate(tmp_path: Path) -> None:
-    async with running(tmp_path / "cp") as cp:
-        client = await Client.enroll(await cp.token())
-        old = await client.hello()
-        await read(old)
-        key = generate_tls_key()
-        renewed = await client.sync.Renew(
-            sync_pb2.RenewRequest(csr_der=build_request(key), join_sequence=1), timeout=SECONDS
-        )
-        answer = enrollment_pb2.EnrollResponse()
-        answer.CopyFrom(client.answer)
-        del answer.chain_der[:]
-        answer.chain_der.extend(renewed.chain_der)
-        fresh = Client(answer, keys.private_key_pem(key), client.log)
-        new = await fresh.hello()
-        await read(new)
-        assert (await ended(old))[1].code in {"identity.superseded", "sync.replaced"}
-        assert (await ended(await client.hello()))[1].code == "identity.superseded"
-        for each in (client, fresh):
-            await each.channel.close()
-
-
-async def test_two_starts_with_one_identity_shut_each_other_out_and_raise_an_alert(tmp_path: Path) -> None:
-    async with running(tmp_path / "cp") as cp:
-        client = await Client.enroll(await cp.token())
-        one = await client.hello(boot="1" * 32)
-        await read(one)
-        two = await client.hello(boot="2" * 32)
-        await read(two)
-        assert (await ended(one))[1].code == "identity.superseded"
-        status, why = await ended(await client.hello(boot="1" * 32))
-        assert (status, why.code) == (grpc.StatusCode.PERMISSION_DENIED, "identity.superseded")
-        assert (await cp.plane.administration.show("acme", "prod")).outpost.alert == "identity.superseded"
-        half_open = two
-        again = await client.hello(boot="2" * 32)
-        await read(again)
-        status, why = await ended(half_open)
-        assert (status, why.code, why.fatal) == (grpc.StatusCode.UNAVAILABLE, "sync.replaced", False)
-        await client.channel.close()
-
-
 async def test_an_outpost_of_one_org_cannot_fetch_from_another(tmp_path: Path) -> None:
     async with running(tmp_path / "cp", "acme", "globex") as cp:
         acme = await Client.enroll(await cp.token("acme"))
         globex = await Client.enroll(await cp.token("globex"))
         call = await acme.hello()
         offer = (await read(call)).offer
-        packs = next(file for file in offer.files if file.name == "policy/packs.json")
+        packs = next(file for file in offer.files if file.name.startswith("policy/packs-"))
         whole = await acme.fetch(packs.sha256)
         assert await acme.fetch(packs.sha256, 100) == whole[100:]
         assert (await refusal(globex.fetch(packs.sha256)))[1].code == "fetch.not_found"
@@ -260,7 +221,7 @@ async def test_a_stop_drains_streams_at_once(tmp_path: Path) -> None:
 
 async def test_without_a_certificate_there_is_no_call(tmp_path: Path) -> None:
     async with running(tmp_path / "cp") as cp:
-        roots = keys.certificates_pem(await cp.plane.setup.roots())
+        roots = keys.certificates_pem((await cp.plane.trust()).roots)
         async with channel(cp.ready["grpc"], roots) as bare:
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await sync_pb2_grpc.SyncStub(bare).Renew(sync_pb2.RenewRequest(), timeout=2)
@@ -285,8 +246,12 @@ async def test_a_new_server_certificate_is_shown_without_a_restart(tmp_path: Pat
         client = await Client.enroll(await cp.token())
         old = await presented(cp)
         assert await presented(cp) == old
-        await cp.plane.setup.issue_server("outpost.internal", hosts)
-        cp.server._identity = await cp.plane.setup.server_identity("outpost.internal", hosts)
+        name, trust = server_name(hosts), await cp.plane.trust()
+        _, chain = await cp.plane.store.vault.key_and_certificates(name)
+        assert await cp.plane.store.vault.replace(
+            await cp.plane.setup._server(hosts, trust.server_issuer, chain[2:]), chain
+        )
+        cp.server._identity = await cp.plane.setup.server_identity(hosts, trust)
         assert await presented(cp) != old
         await read(await client.hello())
         await client.channel.close()

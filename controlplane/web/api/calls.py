@@ -14,10 +14,8 @@ from controlplane.domain.rbac import Principal
 from controlplane.web.api.context import Origin
 from controlplane.web.api.operation import AnyOperation
 from controlplane.web.problem import RequestInvalidError
-from outpost.core.chat.messages import BodyLimits
+from outpost.core.chat.messages import BodyLimits, parse_body
 
-MAX_BODY_BYTES: Final = 1_048_576  # of a request; the largest is a policy document
-LIMITS: Final = BodyLimits(max_bytes=MAX_BODY_BYTES)
 MAX_FIELD_CHARS: Final = 64  # of a field's name in an error: unknown names are the caller's text
 SHOWN_ERRORS: Final = 3
 
@@ -69,6 +67,11 @@ class Content:
     def plain(self) -> dict[str, object]:
         """Plain JSON; secrets are marks of one length."""
         return {"params": self.params.model_dump(mode="json"), "body": self.body.model_dump(mode="json")}
+
+
+def parsed(operation: AnyOperation, raw: bytes) -> Mapping[str, object]:
+    """A JSON body, strictly read. Raises RequestError."""
+    return parse_body(raw, BodyLimits(max_bytes=operation.max_body_bytes))
 
 
 def checked_params(operation: AnyOperation, call: Call) -> Any:

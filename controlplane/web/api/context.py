@@ -9,10 +9,12 @@ from controlplane.domain.acts import Act, Outcome
 from controlplane.domain.approvals import Approval
 from controlplane.domain.rbac import Principal
 from controlplane.ports.admin import Seal
+from controlplane.ports.drafts import Drafts
 from controlplane.ports.store import OrgTransaction, Store
 from controlplane.ports.world import Chance, Clock
 from controlplane.services.acts import ActLog
 from controlplane.services.administer import Administration, Door
+from controlplane.services.ceremonies import Ceremonies
 from controlplane.services.configuration import Publisher
 from controlplane.services.ingest import Ingest
 from controlplane.services.machines import Machines
@@ -29,6 +31,7 @@ class Workbench:
     """What operations work with; one for a process.
 
     Attributes:
+        drafts: releases that wait for signatures of keys that are elsewhere.
         witness: key that cosigns heads of outposts' logs.
         door: where outposts enroll.
         silent_ms: an outpost not seen for longer is silent.
@@ -44,6 +47,7 @@ class Workbench:
     tokens: Tokens
     sign_in: SignIn
     trust_domain: str
+    drafts: Drafts
     witness: Signer
     door: Callable[[], Awaitable[Door]]
     silent_ms: int
@@ -108,7 +112,12 @@ class Context:
     @property
     def publisher(self) -> Publisher:
         """Signed configuration."""
-        return Publisher(self.store, self.bench.clock, self.bench.chance)
+        return Publisher(self.store, self.bench.clock, self.bench.chance, self.bench.drafts)
+
+    @property
+    def ceremonies(self) -> Ceremonies:
+        """Keys and releases that take signatures made elsewhere."""
+        return Ceremonies(self.store, self.bench.drafts, self.bench.clock)
 
     @property
     def persons(self) -> Persons:

@@ -16,6 +16,7 @@ from pydantic.config import JsonDict
 from controlplane.domain.rbac import Verb
 from controlplane.web.api.context import Context
 
+MAX_BODY_BYTES: Final = 1_048_576  # of a request; the largest is a policy document
 PLACEHOLDER: Final = re.compile(r"\{([a-z_]+)\}")
 ORG_PATTERN: Final = "^[a-z][a-z0-9-]{1,30}$"  # domain/orgs
 NAME_PATTERN: Final = "^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$"  # names and ids of everything below an org
@@ -109,6 +110,7 @@ class Operation(Generic[Params, Body, Result]):
         must_match: without If-Match it is refused.
         form: the body is a form, as RFC 6749 asks.
         secret: the result holds something that is shown once.
+        max_body_bytes: longest body of a request.
     """
 
     name: str
@@ -136,6 +138,7 @@ class Operation(Generic[Params, Body, Result]):
     must_match: bool = False
     form: bool = False
     secret: bool = False
+    max_body_bytes: int = MAX_BODY_BYTES
     segments: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:

@@ -7,11 +7,11 @@ from urllib.parse import parse_qsl
 
 from aiohttp import web
 
-from controlplane.web.api.calls import LIMITS, MAX_BODY_BYTES
-from controlplane.web.api.operation import AnyOperation
+from controlplane.web.api.calls import parsed
+from controlplane.web.api.operation import MAX_BODY_BYTES, AnyOperation
 from controlplane.web.api.operations.oauth import basic_credentials
 from controlplane.web.problem import HeadersTooLargeError, RequestInvalidError, RequestTimeoutError
-from outpost.core.chat.messages import BodyTooLargeError, ContentTypeError, check_content_type, parse_body
+from outpost.core.chat.messages import BodyTooLargeError, ContentTypeError, check_content_type
 
 MAX_HEADER_BYTES: Final = 16_384  # of all names and values of a request
 MAX_QUERY_CHARS: Final = 4_096
@@ -58,13 +58,13 @@ async def body_of(request: web.BaseRequest, operation: AnyOperation) -> Mapping[
     if operation.form:
         return await _form(request)
     check_content_type(request.headers.get("Content-Type", ""))
-    return parse_body(await _read(request), LIMITS)
+    return parsed(operation, await _read(request, operation.max_body_bytes))
 
 
 async def _form(request: web.BaseRequest) -> Mapping[str, object]:
     if request.content_type != FORM_TYPE:
         raise ContentTypeError(f"the content type is not {FORM_TYPE}", field="Content-Type")
-    raw = await _read(request)
+    raw = await _read(request, MAX_BODY_BYTES)
     try:
         fields = _pairs(raw.decode("ascii"), "body")
     except UnicodeDecodeError:
@@ -76,17 +76,17 @@ async def _form(request: web.BaseRequest) -> Mapping[str, object]:
     return fields
 
 
-async def _read(request: web.BaseRequest) -> bytes:
-    if request.content_length is not None and request.content_length > MAX_BODY_BYTES:
-        raise _too_large()
+async def _read(request: web.BaseRequest, max_bytes: int) -> bytes:
+    if request.content_length is not None and request.content_length > max_bytes:
+        raise _too_large(max_bytes)
     parts: list[bytes] = []
     size = 0
     try:
         async with asyncio.timeout(BODY_SECONDS):
             async for part in request.content.iter_any():
                 size += len(part)
-                if size > MAX_BODY_BYTES:
-                    raise _too_large()
+                if size > max_bytes:
+                    raise _too_large(max_bytes)
                 parts.append(part)
     except TimeoutError:
         raise RequestTimeoutError(f"the body did not arrive within {BODY_SECONDS:g} s", field="body") from None
@@ -110,7 +110,5 @@ def _pairs(text: str, field: str) -> dict[str, str]:
     return found
 
 
-def _too_large() -> BodyTooLargeError:
-    return BodyTooLargeError(
-        f"the body is larger than {MAX_BODY_BYTES} bytes", field="body", next_step="send a smaller one"
-    )
+def _too_large(max_bytes: int) -> BodyTooLargeError:
+    return BodyTooLargeError(f"the body is larger than {max_bytes} bytes", field="body", next_step="send a smaller one")

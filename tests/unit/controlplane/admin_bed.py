@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 import pyotp
 
+from controlplane.bootstrap.key_places import VaultKeys
 from controlplane.bootstrap.workbench import acts_signer
 from controlplane.domain.orgs import OPERATOR
 from controlplane.domain.pace import Pace
@@ -20,22 +21,24 @@ from controlplane.domain.rbac import Principal, PrincipalKind, Role
 from controlplane.ports.store import Store
 from controlplane.services.acts import ActLog
 from controlplane.services.administer import Door
+from controlplane.services.certification import Certifier
 from controlplane.services.persons import Persons
 from controlplane.services.setup import Setup
 from controlplane.services.sign_in import Instruments, SignIn
 from controlplane.services.tokens import Tokens
+from controlplane.services.trust import TrustBoard
+from controlplane.store.drafts import DraftFiles
 from controlplane.store.seal import KekSeal
 from controlplane.store.sealing import Keyring
 from controlplane.store.session import Engine
 from controlplane.store.sqlite import SqliteEngine
 from controlplane.store.store import DatabaseStore
 from controlplane.store.token_keys import StoredTokenKeys
-from controlplane.web.api.calls import LIMITS, Answer, Call
+from controlplane.web.api.calls import Answer, Call, parsed
 from controlplane.web.api.context import Origin, Workbench
 from controlplane.web.api.dispatch import Dispatcher, Rates
 from controlplane.web.api.openapi import document, statuses_of
 from controlplane.web.api.registry import named
-from outpost.core.chat.messages import parse_body
 from tests.fakes.passwords import QuickPasswords
 from tests.unit.controlplane.bed import ENDPOINT, TRUST_DOMAIN, Chance, HandClock
 
@@ -66,6 +69,8 @@ class AdminBed:
     dispatcher: Dispatcher
     passwords: QuickPasswords
     pauses: list[float]
+    setup: Setup
+    board: TrustBoard
     answers: list[Answer] = field(default_factory=list)
 
     async def call(
@@ -83,7 +88,7 @@ class AdminBed:
         texts = {key: str(value) for key, value in (params or {}).items()}
 
         async def read_body() -> Mapping[str, object]:
-            return parse_body(orjson.dumps(body or {}), LIMITS)
+            return parsed(operation, orjson.dumps(body or {}))
 
         answer = await self.dispatcher.answer(
             Call(
@@ -178,8 +183,10 @@ async def admin_bed(
     keyring.create()
     engine = engine or SqliteEngine(folder)
     store = DatabaseStore(engine, keyring)
-    setup = Setup(store, clock, chance)
-    await setup.create(TRUST_DOMAIN, ("127.0.0.1",), root_stays=True)
+    setup = Setup(store, clock, Certifier(store, clock, chance, TRUST_DOMAIN), VaultKeys())
+    await setup.create(("127.0.0.1",), root_stays=True)
+    board = TrustBoard(store, clock, TRUST_DOMAIN)
+    await board.refresh()
     await store.add_org(OPERATOR, clock.now_ms())
     pauses: list[float] = []
 
@@ -190,10 +197,9 @@ async def admin_bed(
         return False
 
     seal = KekSeal(keyring)
-    pin = await setup.pin()
 
     async def door() -> Door:
-        return Door(ENDPOINT, pin, keyring.pepper())
+        return Door(ENDPOINT, board.current.pin, keyring.pepper())
 
     port: Store = store
     bench = Workbench(
@@ -205,13 +211,15 @@ async def admin_bed(
         tokens=Tokens(StoredTokenKeys(port), TRUST_DOMAIN, clock),
         sign_in=SignIn(Instruments(port, passwords, seal, clock, chance, TRUST_DOMAIN, pause)),
         trust_domain=TRUST_DOMAIN,
+        drafts=DraftFiles(folder),
         witness=await setup.witness(),
         door=door,
         silent_ms=30_000,
         is_served=is_served,
         describe=document,
     )
-    made = AdminBed(clock, engine, store, keyring, bench, Dispatcher(bench, rates or no_limit()), passwords, pauses)
+    dispatcher = Dispatcher(bench, rates or no_limit())
+    made = AdminBed(clock, engine, store, keyring, bench, dispatcher, passwords, pauses, setup, board)
     try:
         for org in orgs:
             await made.org(org)

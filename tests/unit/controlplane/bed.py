@@ -9,18 +9,29 @@ from pathlib import Path
 from certs.csr import build_request
 from certs.join_token import JoinToken, parse
 from certs.shell.signers import generate_signing_key, generate_tls_key
-from certs.verify import TrustAnchors
+from controlplane.bootstrap.key_places import VaultKeys
 from controlplane.domain.join import DEFAULT_TTL_MS
-from controlplane.services.administer import Administration, Door
+from controlplane.domain.orgs import OPERATOR
+from controlplane.services.administer import Administration, Door, Terms
+from controlplane.services.authorities import Authorities
+from controlplane.services.ceremonies import Ceremonies
+from controlplane.services.certification import Certifier
+from controlplane.services.clones import Clones
 from controlplane.services.configuration import Publisher
 from controlplane.services.defaults import default_provider
 from controlplane.services.delivery import DeliveryDesk
 from controlplane.services.enroll import Enrolled, Enrollment, EnrollmentCall
-from controlplane.services.identity import Gatekeeper, Principal, Views
+from controlplane.services.identity import Gatekeeper, Principal
 from controlplane.services.ingest import Ingest
 from controlplane.services.issuance import OutpostIssuer
-from controlplane.services.renew import Renewal
+from controlplane.services.locks import Locks
+from controlplane.services.recover import Recovery
+from controlplane.services.renew import Renewal, RenewalCall
 from controlplane.services.setup import Setup
+from controlplane.services.trust import TrustBoard
+from controlplane.services.views import Views
+from controlplane.services.words import Words
+from controlplane.store.drafts import DraftFiles
 from controlplane.store.sealing import Keyring
 from controlplane.store.session import Engine
 from controlplane.store.sqlite import SqliteEngine
@@ -60,7 +71,13 @@ class Bed:
     store: DatabaseStore
     keyring: Keyring
     setup: Setup
+    board: TrustBoard
+    authorities: Authorities
+    recovery: Recovery
+    clones: Clones
+    locks: Locks
     publisher: Publisher
+    ceremonies: Ceremonies
     administration: Administration
     issuer: OutpostIssuer
     enrollment: Enrollment
@@ -68,11 +85,14 @@ class Bed:
     gatekeeper: Gatekeeper
     renewal: Renewal
     ingest: Ingest
+    words: Words
     delivery: DeliveryDesk
     door: Door
 
-    async def token(self, org: str = "acme", name: str = "prod", ttl_ms: int = DEFAULT_TTL_MS) -> JoinToken:
-        return parse((await self.administration.register(org, name, ttl_ms, self.door)).token)
+    async def token(
+        self, org: str = "acme", name: str = "prod", ttl_ms: int = DEFAULT_TTL_MS, **terms: str
+    ) -> JoinToken:
+        return parse((await self.administration.register(org, name, Terms(ttl_ms, **terms), self.door)).token)
 
     def call(self, token: JoinToken, csr: bytes | None = None, **changes: object) -> EnrollmentCall:
         values: dict[str, object] = {
@@ -82,7 +102,7 @@ class Bed:
             "audit_public_key": generate_signing_key().public_key().public_bytes_raw(),
             "caller_ms": self.clock.ms,
             "software_version": "1",
-            "source": "ipv4:192.0.2.1",
+            "source": "192.0.2.1",
         }
         return EnrollmentCall(**{**values, **changes})  # type: ignore[arg-type]
 
@@ -93,6 +113,11 @@ class Bed:
         from controlplane.domain.outposts import Act
 
         return await self.gatekeeper.identify(enrolled.chain.leaf_and_issuers, Act.SYNC)
+
+
+def ask(csr: bytes, sequence: int = 1, boot: str = "0" * 32, source: str = "192.0.2.1") -> RenewalCall:
+    """A request for the next certificate."""
+    return RenewalCall(csr, sequence, boot, source)
 
 
 def new_csr() -> bytes:
@@ -106,11 +131,18 @@ async def bed(folder: Path, *orgs: str, engine: Engine | None = None) -> AsyncIt
     keyring.create()
     engine = engine or SqliteEngine(folder)
     store = DatabaseStore(engine, keyring)
-    setup = Setup(store, clock, chance)
-    await setup.create(TRUST_DOMAIN, ("127.0.0.1",), root_stays=True)
-    publisher = Publisher(store, clock, chance)
-    issuer = OutpostIssuer(TRUST_DOMAIN, await setup.outpost_ca(), await setup.roots(), chance)
+    maker = VaultKeys()
+    certifier = Certifier(store, clock, chance, TRUST_DOMAIN)
+    setup = Setup(store, clock, certifier, maker)
+    await setup.create(("127.0.0.1",), root_stays=True)
+    await store.add_org(OPERATOR, START_MS)
+    board = TrustBoard(store, clock, TRUST_DOMAIN)
+    await board.refresh()
+    drafts = DraftFiles(folder)
+    publisher = Publisher(store, clock, chance, drafts)
+    issuer = OutpostIssuer(TRUST_DOMAIN, lambda: board.current, chance)
     views = Views(store, clock)
+    words = Words(store, clock)
     for org in orgs or ("acme",):
         await publisher.create(org, [default_provider("http://127.0.0.1:9/v1", "provider")])
     try:
@@ -120,18 +152,26 @@ async def bed(folder: Path, *orgs: str, engine: Engine | None = None) -> AsyncIt
             store=store,
             keyring=keyring,
             setup=setup,
+            board=board,
+            authorities=Authorities(store, board, certifier, maker),
+            recovery=Recovery(store, issuer, keyring.derive(b"nonce"), clock),
+            clones=Clones(store, clock),
+            locks=Locks(store, clock),
             publisher=publisher,
+            ceremonies=Ceremonies(store, drafts, clock),
             administration=Administration(store, clock, chance),
             issuer=issuer,
             enrollment=Enrollment(store, issuer, keyring.pepper(), clock),
             views=views,
-            gatekeeper=Gatekeeper(store, views, TrustAnchors(TRUST_DOMAIN, await setup.roots()), clock),
+            gatekeeper=Gatekeeper(store, views, lambda: board.current.anchors, clock),
             renewal=Renewal(store, issuer, clock),
             ingest=Ingest(store, TRUST_DOMAIN, await setup.witness(), clock),
-            delivery=DeliveryDesk(store, clock),
-            door=Door(ENDPOINT, await setup.pin(), keyring.pepper()),
+            words=words,
+            delivery=DeliveryDesk(store, views, words, clock),
+            door=Door(ENDPOINT, board.current.pin, keyring.pepper()),
         )
     finally:
+        await words.close()
         await store.close()
 
 

@@ -62,6 +62,24 @@ CASES: dict[str, tuple[Outpost, dict[str, object], Delivery | None, tuple[str, s
         ("pending", "", ()),
     ),
     "revoked": (replace(ACTIVE, state=OutpostState.REVOKED), WELL, ANSWERED, ("revoked", "", ())),
+    "locked, for two machines hold it": (
+        replace(ACTIVE, state=OutpostState.LOCKED, alert="identity.copied_start", alert_sources=("192.0.2.1", "::1")),
+        WELL,
+        ANSWERED,
+        ("locked", "", ("alert identity.copied_start, from 192.0.2.1 and ::1",)),
+    ),
+    "locked by an order that nobody confirmed": (
+        replace(ACTIVE, state=OutpostState.LOCKED, lock_order="{}"),
+        WELL,
+        ANSWERED,
+        ("locked", "", ("the order to wipe is not confirmed yet",)),
+    ),
+    "locked by an order that is obeyed": (
+        replace(ACTIVE, state=OutpostState.LOCKED, lock_order="{}", lock_confirmed_ms=1),
+        WELL,
+        ANSWERED,
+        ("locked", "", ()),
+    ),
     "two machines": (
         replace(ACTIVE, alert="identity.superseded"),
         WELL,

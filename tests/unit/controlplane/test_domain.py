@@ -10,11 +10,11 @@ from controlplane.domain.errors import ControlPlaneError
 from controlplane.domain.join import MAX_SKEW_MS, RETRY_MS, JoinToken, Redemption
 from controlplane.domain.offers import MAX_INLINE_BYTES, SetFile, inline, is_current, missing
 from controlplane.domain.orgs import checked_id
-from controlplane.domain.outposts import DRAIN_MS, Act, Outpost, OutpostState
-from controlplane.domain.throttle import Throttle
+from controlplane.domain.throttle import Rate, Throttle
 
 NOW = 1_000_000_000_000
 MINUTE = 60_000
+SOURCE = "192.0.2.7"
 FRESH = JoinToken("d" * 64, "op-1", NOW, NOW + 15 * MINUTE)
 SPENT = replace(FRESH, spent_ms=NOW, csr_sha256="mine", serial="1")
 
@@ -31,6 +31,41 @@ TOKENS: dict[str, tuple[JoinToken, str, int, int, str]] = {
     "a clock 5 minutes ahead passes": (FRESH, "mine", NOW + MAX_SKEW_MS, NOW, "first"),
     "a clock more than 5 minutes ahead is named": (FRESH, "mine", NOW + MAX_SKEW_MS + 1, NOW, "token.clock"),
     "a clock more than 5 minutes behind is named": (FRESH, "mine", NOW - MAX_SKEW_MS - 1, NOW, "token.clock"),
+    "a token bound to the caller's network is spent": (
+        replace(FRESH, network="192.0.2.0/24"),
+        "mine",
+        NOW,
+        NOW,
+        "first",
+    ),
+    "a token bound to the caller's address is spent": (
+        replace(FRESH, network="192.0.2.7/32"),
+        "mine",
+        NOW,
+        NOW,
+        "first",
+    ),
+    "a token bound to another network is refused": (
+        replace(FRESH, network="192.0.3.0/24"),
+        "mine",
+        NOW,
+        NOW,
+        "token.source",
+    ),
+    "a token bound to a network of the other family is refused": (
+        replace(FRESH, network="2001:db8::/32"),
+        "mine",
+        NOW,
+        NOW,
+        "token.source",
+    ),
+    "a used token is not told to another network": (
+        replace(SPENT, network="192.0.3.0/24"),
+        "other",
+        NOW,
+        NOW,
+        "token.source",
+    ),
     "an expired token is expired whatever the clock": (FRESH, "mine", 0, NOW + 10**8, "token.expired"),
 }
 
@@ -39,10 +74,10 @@ TOKENS: dict[str, tuple[JoinToken, str, int, int, str]] = {
 def test_join_tokens(name: str) -> None:
     token, request, caller_ms, now_ms, outcome = TOKENS[name]
     if "." not in outcome:
-        assert join.judge(token, request, _clock(name, caller_ms, now_ms), now_ms) is Redemption(outcome)
+        assert join.judge(token, request, _clock(name, caller_ms, now_ms), SOURCE, now_ms) is Redemption(outcome)
         return
     with pytest.raises(ControlPlaneError) as caught:
-        join.judge(token, request, caller_ms, now_ms)
+        join.judge(token, request, caller_ms, SOURCE, now_ms)
     assert caught.value.code == outcome
     assert caught.value.next_step
 
@@ -54,7 +89,7 @@ def _clock(name: str, caller_ms: int, now_ms: int) -> int:
 
 def test_the_skew_is_named_in_words() -> None:
     with pytest.raises(join.ClockSkewError, match="7 min 12 s ahead of") as caught:
-        join.judge(FRESH, "mine", NOW + 432_000, NOW)
+        join.judge(FRESH, "mine", NOW + 432_000, SOURCE, NOW)
     assert "15 min" in caught.value.next_step
     assert not caught.value.fatal
 
@@ -63,61 +98,6 @@ def test_the_skew_is_named_in_words() -> None:
 def test_a_token_lives_within_bounds(ttl_ms: int) -> None:
     with pytest.raises(join.TokenLifeError):
         join.checked_ttl_ms(ttl_ms)
-
-
-ACTIVE = Outpost("op-1", "prod", OutpostState.ACTIVE, 0, join_sequence=1, serial="a")
-RENEWED = outposts.renewed(ACTIVE, "b")
-ADVANCED = outposts.advanced(RENEWED, "b")
-REVOKED = outposts.revoked(RENEWED, "stolen", NOW)
-PENDING = Outpost("op-1", "prod", OutpostState.PENDING, 0)
-
-AUTHORISED: dict[str, tuple[Outpost, str, Act, int, object]] = {
-    "the serial in use syncs": (ACTIVE, "a", Act.SYNC, NOW, False),
-    "the old serial works until the new one is used": (RENEWED, "a", Act.SYNC, NOW, False),
-    "the first use of the new serial is told": (RENEWED, "b", Act.SYNC, NOW, True),
-    "the new serial is the serial after its first use": (ADVANCED, "b", Act.RENEW, NOW, False),
-    "the old serial is superseded after it": (ADVANCED, "a", Act.SYNC, NOW, "identity.superseded"),
-    "a serial from nowhere is superseded": (ACTIVE, "z", Act.SYNC, NOW, "identity.superseded"),
-    "an outpost that never enrolled is refused": (PENDING, "", Act.SYNC, NOW, "identity.refused"),
-    "a revoked outpost does not sync": (REVOKED, "a", Act.SYNC, NOW, "outpost.revoked"),
-    "a revoked outpost does not renew": (REVOKED, "a", Act.RENEW, NOW, "outpost.revoked"),
-    "a revoked outpost drains": (REVOKED, "a", Act.DRAIN, NOW, False),
-    "a revoked outpost drains until the last millisecond": (REVOKED, "a", Act.DRAIN, NOW + DRAIN_MS - 1, False),
-    "a revoked outpost drains for 7 days only": (REVOKED, "a", Act.DRAIN, NOW + DRAIN_MS, "outpost.revoked"),
-    "the unused new serial of a revoked outpost is worth nothing": (
-        REVOKED, "b", Act.DRAIN, NOW, "identity.superseded",
-    ),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", AUTHORISED)
-def test_what_an_outpost_may_do(name: str) -> None:
-    outpost, serial, act, now_ms, outcome = AUTHORISED[name]
-    if isinstance(outcome, bool):
-        assert outposts.authorise(outpost, serial, act, now_ms) is outcome
-        return
-    with pytest.raises(ControlPlaneError) as caught:
-        outposts.authorise(outpost, serial, act, now_ms)
-    assert caught.value.code == outcome
-
-
-def test_the_join_sequence_advances_at_first_use_only() -> None:
-    assert (ACTIVE.join_sequence, RENEWED.join_sequence, ADVANCED.join_sequence) == (1, 1, 2)
-
-
-def test_a_boot_that_was_superseded_may_not_come_back() -> None:
-    one, two = "1" * 32, "2" * 32
-    outpost = outposts.said_hello(ACTIVE, one, "1", NOW)
-    assert outposts.said_hello(outpost, one, "1", NOW).superseded_boots == ()
-    outpost = outposts.said_hello(outpost, two, "1", NOW)
-    with pytest.raises(outposts.IdentitySupersededError):
-        outposts.said_hello(outpost, one, "1", NOW)
-
-
-def test_revocation_is_final_and_keeps_its_first_reason() -> None:
-    assert outposts.revoked(REVOKED, "again", NOW + 1) == REVOKED
-    with pytest.raises(outposts.OutpostRevokedError):
-        outposts.enrolled(REVOKED, "c", b"", NOW)
 
 
 NAMES: dict[str, tuple[Callable[[str], str], str, bool]] = {
@@ -145,12 +125,12 @@ def test_names(name: str) -> None:
             check(text)
 
 
-def test_a_throttle_counts_in_windows_and_forgets_the_oldest() -> None:
-    throttle = Throttle(2, window_ms=1000, capacity=2)
+def test_a_throttle_forgets_the_key_that_was_used_longest_ago() -> None:
+    throttle = Throttle(Rate(500.0, 2), capacity=2)
     for _ in range(2):
         throttle.strike("a", NOW)
-    assert throttle.is_over("a", NOW + 999)
-    assert not throttle.is_over("a", NOW + 1000)
+    assert throttle.is_over("a", NOW + 499)
+    assert not throttle.is_over("a", NOW + 500)
     throttle.strike("b", NOW)
     throttle.strike("c", NOW)
     assert not throttle.is_over("a", NOW)

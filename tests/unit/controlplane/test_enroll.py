@@ -12,7 +12,8 @@ from certs.join_token import parse, secret_digest
 from certs.keys import certificate_from_der
 from controlplane.domain.errors import ControlPlaneError
 from controlplane.domain.throttle import BAD_TOKENS_PER_ORG, BAD_TOKENS_PER_SOURCE
-from tests.unit.controlplane.bed import Bed, bed, new_csr
+from controlplane.services.administer import Terms
+from tests.unit.controlplane.bed import Bed, ask, bed, new_csr
 
 MINUTE = 60_000
 
@@ -168,9 +169,9 @@ async def test_renewal_waits_in_the_second_slot_until_its_first_use(tmp_path: Pa
         enrolled = await plane.enrolled()
         old = await plane.principal(enrolled)
         csr = new_csr()
-        renewed = await plane.renewal.renew(old, csr, 1)
+        renewed = await plane.renewal.renew(old, ask(csr))
         assert renewed.join_sequence == 2
-        assert (await plane.renewal.renew(old, csr, 1)).chain == renewed.chain
+        assert (await plane.renewal.renew(old, ask(csr))).chain == renewed.chain
         plane.clock.ms += 1000
         assert await plane.principal(enrolled) == old
         plane.clock.ms += 1000
@@ -183,26 +184,12 @@ async def test_renewal_waits_in_the_second_slot_until_its_first_use(tmp_path: Pa
         assert (outpost.join_sequence, outpost.serial, outpost.next_serial) == (2, new.serial, "")
 
 
-async def test_a_second_key_at_one_sequence_is_marked_and_waits_ten_minutes(tmp_path: Path) -> None:
-    async with bed(tmp_path) as plane:
-        principal = await plane.principal(await plane.enrolled())
-        first = await plane.renewal.renew(principal, new_csr(), 1)
-        other = new_csr()
-        for sequence in (1, 2):
-            with pytest.raises(ControlPlaneError) as caught:
-                await plane.renewal.renew(principal, other, sequence)
-            assert caught.value.code == "identity.conflict"
-        assert (await plane.administration.show("acme", "prod")).outpost.alert == "identity.conflict"
-        plane.clock.ms += 10 * MINUTE
-        assert (await plane.renewal.renew(principal, other, 1)).chain != first.chain
-
-
 async def test_a_lost_token_is_replaced_and_void_at_once(tmp_path: Path) -> None:
     async with bed(tmp_path) as plane:
         lost = await plane.token()
         expired = plane.call(lost)
         plane.clock.ms += MINUTE
-        second = await plane.administration.register("acme", "prod", 15 * MINUTE, plane.door)
+        second = await plane.administration.register("acme", "prod", Terms(15 * MINUTE), plane.door)
         assert second.again
         assert (await refusal(plane, replace(expired, caller_ms=plane.clock.ms))).code == "token.expired"
         enrolled = await plane.enrollment.enroll(plane.call(parse(second.token)))
@@ -223,7 +210,7 @@ async def test_a_token_that_is_void_before_it_is_spent_buys_nothing(tmp_path: Pa
 async def test_a_name_that_enrolled_is_not_registered_again(tmp_path: Path) -> None:
     async with bed(tmp_path) as plane:
         await plane.enrolled()
-        for words in ("controlplane outpost revoke prod", "prod-2"):
+        for words in ("controlplane outpost reenroll prod", "prod-2"):
             with pytest.raises(ControlPlaneError) as caught:
                 await plane.token()
             assert (caught.value.code, words in caught.value.next_step) == ("outpost.exists", True)

@@ -24,6 +24,7 @@ VALUES: dict[str, object] = {
     "client": "nobody",
     "approval": "ap-000000000000",
     "sequence": 0,
+    "role": "policy",
 }
 BODIES: dict[str, dict[str, object]] = {
     "orgs.create": {"org": "x"},
@@ -40,6 +41,8 @@ BODIES: dict[str, dict[str, object]] = {
     "routes.publish": {"providers": []},
     "routes.set": {"base_url": "http://127.0.0.1:9/v1"},
     "keys.create": {"name": "k"},
+    "roots.apply": {"file": "{}"},
+    "releases.import": {"file": "{}"},
     "users.create": {"name": "new", "role": "read_only"},
     "users.set_role": {"role": "read_only"},
     "users.enroll_totp": {"password": "x", "totp": "1"},

@@ -24,7 +24,7 @@ async def test_each_org_has_a_file_of_its_own(tmp_path: Path) -> None:
     async with bed(tmp_path, "acme", "globex") as plane:
         await plane.enrolled("only-at-acme")
     held = {path.stem: b"only-at-acme" in path.read_bytes() for path in (tmp_path / "orgs").glob("*.db")}
-    assert held == {"acme": True, "globex": False}
+    assert held == {"acme": True, "globex": False, "operator": False}
 
 
 async def test_a_database_of_a_newer_version_is_refused(tmp_path: Path) -> None:

@@ -1,18 +1,20 @@
 """An activation stands in the audit log, or it is not acknowledged."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
 from outpost.core.errors import StoreError
+from tests.unit.sync.agent_world import SET, World, answer, running
 from tests.unit.sync.enrolled import offer
-from tests.unit.sync.test_agent import SET, World, answer, running
 
 
 async def test_an_activation_that_could_not_be_recorded_is_offered_and_recorded_again(
     monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
-    world = World()
+    world = World(tmp_path)
     append, refusals = world.ledger.append, [StoreError("the audit log does not answer")]
 
     async def once(org: str, records: Sequence[bytes]) -> Sequence[int]:

@@ -1,5 +1,7 @@
 """The identity on disk: written whole, read back, and refused when damaged or of another."""
 
+import contextlib
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -39,6 +41,25 @@ def test_only_the_owner_may_read_it_and_the_key_is_not_shown(folder: Path) -> No
 def test_a_valid_identity_proves_its_name(folder: Path) -> None:
     peer = identities.load(folder).verify(NOW)
     assert (peer.spiffe_id.org, peer.spiffe_id.outpost) == (ORG, OUTPOST)
+
+
+def test_an_enrollment_of_the_version_before_is_read(folder: Path) -> None:
+    path = folder / "enrollment.json"
+    document = orjson.loads(path.read_bytes())
+    for name in ("sync_endpoints", "leaf_alone"):
+        del document[name]
+    path.write_bytes(orjson.dumps(document))
+    told = identities.load(folder).enrollment
+    assert (told.sync_endpoints, told.leaf_alone, told.endpoints) == ((), False, (told.sync_endpoint,))
+
+
+def test_addresses_are_kept_and_the_first_one_is_never_forgotten(folder: Path) -> None:
+    told = ("b.example:1", "127.0.0.1:1", "a.example:1")
+    identities.save_endpoints(folder, told)
+    loaded = identities.load(folder).enrollment
+    assert (loaded.sync_endpoints, loaded.endpoints) == (told, told)
+    identities.save_endpoints(folder, told[:1])
+    assert identities.load(folder).enrollment.endpoints == ("b.example:1", "127.0.0.1:1")
 
 
 def edit(change: Callable[[dict[str, object]], object]) -> Callable[[Path], None]:
@@ -108,10 +129,45 @@ def test_an_identity_does_not_verify_when(why: str) -> None:
         change(MADE.identity()).verify(now)
 
 
-def test_a_renewal_changes_key_certificates_and_sequence_and_keeps_the_rest() -> None:
+def renewed() -> identities.Identity:
+    """What a renewal makes of the identity."""
     before = MADE.identity()
     leaf = MADE.trust.outpost(ORG, OUTPOST, NOW)
-    chain = keys.certificates_pem(leaf.chain)
-    after = identities.with_renewed(before, leaf.key_pem, (chain, before.trust_bundle_pem), 2)
-    assert after.enrollment == replace(before.enrollment, join_sequence=2)
-    assert after.verify(NOW).serial != before.verify(NOW).serial
+    told = replace(before.enrollment, join_sequence=2)
+    return identities.Identity(told, leaf.key_pem, keys.certificates_pem(leaf.chain), before.trust_bundle_pem)
+
+
+@pytest.mark.parametrize("writes", range(4))
+def test_key_certificate_and_sequence_change_together_wherever_the_disk_fills(
+    writes: int, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = [writes]
+
+    def rename(source: str, target: str) -> None:
+        if not left[0]:
+            raise OSError(28, "No space left on device")
+        left[0] -= 1
+        real(source, target)
+
+    real = os.rename
+    monkeypatch.setattr(os, "rename", rename)
+    with contextlib.suppress(TrustError):
+        identities.save(folder, renewed())
+    monkeypatch.undo()
+    loaded = identities.load(folder)
+    loaded.verify(NOW)
+    assert loaded.enrollment.join_sequence == (1 if loaded.key_pem == MADE.identity().key_pem else 2)
+    assert {path.name for path in folder.iterdir()} == {"leaf.pem", "trust-bundle.pem", "enrollment.json"}
+
+
+def test_an_identity_of_an_earlier_version_is_read(folder: Path) -> None:
+    before = MADE.identity()
+    (folder / "leaf.pem").write_bytes(before.key_pem + before.chain_pem)
+    assert identities.load(folder) == before
+
+
+def test_addresses_are_stored_without_touching_key_and_certificate(folder: Path) -> None:
+    leaf = (folder / "leaf.pem").stat().st_ino
+    identities.save_endpoints(folder, ("a.example:1", "b.example:1"))
+    assert identities.load(folder).enrollment.endpoints == ("a.example:1", "b.example:1", "127.0.0.1:1")
+    assert (folder / "leaf.pem").stat().st_ino == leaf

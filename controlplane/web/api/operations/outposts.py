@@ -10,10 +10,11 @@ from controlplane.domain.errors import ConflictError
 from controlplane.domain.join import DEFAULT_TTL_MS
 from controlplane.domain.outposts import OUTPOST_NAME, Outpost
 from controlplane.domain.rbac import Verb
-from controlplane.services.administer import Door
+from controlplane.services.administer import Door, Terms
 from controlplane.web.api.context import Context
 from controlplane.web.api.cursors import Cursors, cut
 from controlplane.web.api.operation import Effect, Model, NameOrId, NoBody, Operation, OrgParams, PageParams, shaped
+from outpost.core.bundle.revocations import REVOKED, RevokedOutpost
 
 MAX_REASON_CHARS = 200
 MAX_MILLISECONDS = 1 << 53  # beyond it JSON readers disagree; rules of their own bound each time
@@ -31,6 +32,18 @@ class NewOutpost(Model):
 
     name: Annotated[str, Field(max_length=128, json_schema_extra=shaped(OUTPOST_NAME.pattern))]
     ttl_ms: Annotated[int, Field(ge=0, le=MAX_MILLISECONDS, description="life of the join token")] = DEFAULT_TTL_MS
+    logical: Annotated[
+        str,
+        Field(
+            max_length=128,
+            description="logical outpost of which it is a replica; empty = its own name",
+            json_schema_extra=shaped(OUTPOST_NAME.pattern, empty=True),
+        ),
+    ] = ""
+    source: Annotated[
+        str,
+        Field(max_length=64, description="only callers from this network may use the token, such as 192.0.2.0/24"),
+    ] = ""
 
 
 class Registration(Model):
@@ -75,6 +88,9 @@ class DeliveryFacts(Model):
     code: str
     message: str
     resource: str
+    release: int
+    downloaded_ms: int
+    activated_ms: int
 
 
 class MemberFacts(Model):
@@ -170,7 +186,8 @@ def member(condition: Condition) -> dict[str, Any]:
 async def register(context: Context, params: OrgParams, body: NewOutpost) -> Registration:
     """A join token that works once."""
     door: Door = context.prepared
-    made = await context.administration.register(context.org, body.name, body.ttl_ms, door)
+    terms = Terms(body.ttl_ms, body.logical, body.source)
+    made = await context.administration.register(context.org, body.name, terms, door)
     return Registration(
         outpost=made.outpost.id,
         name=made.outpost.name,
@@ -217,8 +234,11 @@ async def show(context: Context, params: OutpostParams, body: NoBody) -> Outpost
 
 
 async def revoke(context: Context, params: OutpostParams, body: Revocation) -> OutpostFacts:
-    """Final."""
-    return OutpostFacts(**facts(await context.administration.revoke(context.org, params.outpost, body.reason)))
+    """Final; and every outpost of the org is told that this one lost its identity."""
+    outpost = await context.administration.revoke(context.org, params.outpost, body.reason)
+    gone = RevokedOutpost(outpost.id, REVOKED, outpost.join_sequence)
+    await context.publisher.list_revoked(context.org, [gone])
+    return OutpostFacts(**facts(outpost))
 
 
 OPERATIONS = (

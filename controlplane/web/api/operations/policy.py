@@ -1,8 +1,8 @@
-"""The policy of an org: linted, published, shown."""
+"""The policy of an org: linted, published, shown; and the terms of its releases."""
 
 import json
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -11,7 +11,9 @@ from controlplane.domain.rbac import Verb
 from controlplane.services.configuration import Published, acceptable_policy, judge_policy
 from controlplane.web.api.context import Context
 from controlplane.web.api.operation import Effect, Model, NoBody, Operation, OrgParams
-from outpost.core.bundle import names
+from outpost.core.bundle import limits
+from outpost.core.bundle.canonical import encode
+from outpost.core.bundle.caps import CapsDocument, parse_caps
 from outpost.core.policy.source import MAX_DOCUMENT_BYTES
 
 
@@ -47,6 +49,7 @@ class Publication(Model):
     revision: str
     changed: bool
     set: int
+    waiting: Annotated[bool, Field(description="kept as a draft until keys that are held elsewhere sign it")] = False
     findings: tuple[Finding, ...] = ()
 
 
@@ -57,6 +60,19 @@ class PolicyShown(Model):
     policy: dict[str, Any]
 
 
+class ReleaseTerms(Model):
+    """Other terms of the release; what is null or left out stays as it is."""
+
+    seal_after_seconds: (
+        Annotated[int, Field(ge=1, le=limits.MAX_SEAL_SECONDS, description="age at which outposts seal")]
+        | Literal["never"]
+        | None
+    ) = None
+    on_revoked: Literal["enforce", "seal"] | None = None
+    max_body_bytes: Annotated[int, Field(ge=1, le=limits.MAX_BODY_BYTES)] | None = None
+    caps: Annotated[dict[str, Any] | None, Field(description="document of schema outpost.caps/1")] = None
+
+
 def publication(org: str, published: Published) -> Publication:
     """What a publication did."""
     return Publication(
@@ -64,6 +80,7 @@ def publication(org: str, published: Published) -> Publication:
         revision=published.revision,
         changed=published.changed,
         set=published.number,
+        waiting=published.waiting,
         findings=tuple(Finding(**asdict(each)) for each in published.findings),
     )
 
@@ -87,8 +104,25 @@ async def _check(context: Context, params: OrgParams, body: PolicyText) -> None:
 
 async def show(context: Context, params: OrgParams, body: NoBody) -> PolicyShown:
     """As signed."""
-    documents = await context.publisher.documents(context.org)
-    return PolicyShown(org=context.org, policy=json.loads(documents[names.PACKS_PATH]))
+    return PolicyShown(org=context.org, policy=json.loads(await context.publisher.policy(context.org)))
+
+
+async def terms(context: Context, params: OrgParams, body: ReleaseTerms) -> Publication:
+    """A new release under other terms."""
+    changed: dict[str, object] = {
+        name: value for name in ("on_revoked", "max_body_bytes") if (value := getattr(body, name)) is not None
+    }
+    if body.seal_after_seconds is not None:
+        changed["seal_after_seconds"] = None if body.seal_after_seconds == "never" else body.seal_after_seconds
+    return publication(context.org, await context.publisher.publish_terms(context.org, changed, _caps(context, body)))
+
+
+async def _check_terms(context: Context, params: OrgParams, body: ReleaseTerms) -> None:
+    _caps(context, body)
+
+
+def _caps(context: Context, body: ReleaseTerms) -> CapsDocument | None:
+    return None if body.caps is None else parse_caps(encode(body.caps), context.org, "caps")
 
 
 OPERATIONS = (
@@ -120,6 +154,22 @@ OPERATIONS = (
         target="policy",
         check=_check,
         guards="policy.show",
+    ),
+    Operation(
+        name="policy.terms",
+        summary="Sign and roll out other terms of the release, or other caps on what online keys may hand out.",
+        verb=Verb.POLICY_PUBLISH,
+        method="PATCH",
+        path="/v1/orgs/{org}/policy/terms",
+        effect=Effect.ACT,
+        params=OrgParams,
+        body=ReleaseTerms,
+        result=Publication,
+        handler=terms,
+        schema="controlplane.publication/1",
+        families=(ConflictError,),
+        target="policy/terms",
+        check=_check_terms,
     ),
     Operation(
         name="policy.show",

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from controlplane.domain.errors import ConflictError
 from controlplane.domain.rbac import Verb
 from controlplane.web.api.context import Context
 from controlplane.web.api.operation import Effect, Model, NameOrId, NoBody, Operation, OrgParams, shaped
@@ -46,6 +47,16 @@ class Routes(Model):
     providers: Annotated[tuple[NamedProvider, ...], Field(max_length=limits.MAX_PROVIDERS)]
 
 
+class Killed(Model):
+    """What is switched off."""
+
+    providers: Annotated[
+        tuple[Annotated[str, Field(max_length=64, json_schema_extra=shaped(FILE_NAME))], ...],
+        Field(max_length=limits.MAX_KILLED),
+    ] = ()
+    models: Annotated[tuple[Glob, ...], Field(max_length=limits.MAX_KILLED, description="whoever serves them")] = ()
+
+
 class RoutesShown(Routes):
     """Providers in force."""
 
@@ -70,6 +81,11 @@ async def show(context: Context, params: OrgParams, body: NoBody) -> RoutesShown
     """In order of preference."""
     providers = await context.publisher.providers(context.org)
     return RoutesShown(org=context.org, providers=tuple(NamedProvider(**asdict(each)) for each in providers))
+
+
+async def kill(context: Context, params: OrgParams, body: Killed) -> Publication:
+    """Off until other routes are signed, or the same ones again."""
+    return publication(context.org, await context.publisher.kill(context.org, body.providers, body.models))
 
 
 async def _check_all(context: Context, params: OrgParams, body: Routes) -> None:
@@ -128,6 +144,21 @@ OPERATIONS = (
         target="route/{provider}",
         check=_check_one,
         guards="routes.show",
+    ),
+    Operation(
+        name="routes.kill",
+        summary="Switch providers or models off at once: one online signature, in force within a second.",
+        verb=Verb.ROUTES_KILL,
+        method="POST",
+        path="/v1/orgs/{org}/routes/kill",
+        effect=Effect.ACT,
+        params=OrgParams,
+        body=Killed,
+        result=Publication,
+        handler=kill,
+        schema="controlplane.publication/1",
+        families=(ConflictError,),
+        target="routes/kill",
     ),
     Operation(
         name="routes.show",

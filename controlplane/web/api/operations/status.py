@@ -58,6 +58,8 @@ async def _org(context: Context, org: Org) -> OrgStatus:
     attention = [] if org.ready else ["creation was interrupted"]
     if org.ready and until_ms < context.now_ms:
         attention.append("the timestamp expired: run the server")
+    if org.ready:
+        attention += [each.warning for each in await context.ceremonies.outlook(org.id) if each.warning]
     troubled = [each for each in members if each.attention]
     attention += [f"{each.name} {', '.join(each.attention)}" for each in troubled[:MAX_NAMED]]
     if len(troubled) > MAX_NAMED:

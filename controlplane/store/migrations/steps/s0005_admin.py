@@ -138,7 +138,7 @@ TOKEN_KEYS = Table(
 )
 
 STEP = Step(
-    revision="0003",
+    revision="0005",
     title="users, machine clients, approvals, act log",
     org=(
         USERS,
