@@ -270,16 +270,19 @@ async def initialise(
     url_file = database_file(folder, settings)
     if url_file is not None and owner_url_file is not None:
         await migrate_postgres(owner_url_file, HEAD, user_of(read_address(url_file)), down=False)
-    token = token_of(folder, settings)
-    async with opened_store(folder, settings, token) as store:
-        if await store.vault.find_certificates(ROOT):
-            raise _initialised(
-                "the database", "copy controlplane.toml and kek of that control plane for one more replica"
-            )
-        plane = _assemble(folder, settings, store, token)
-        with _reserved(root_key_file):
-            foundation = await _founded(plane, root_key_file)
-            create_private_file(folder / FILE_NAME, settings_module.render(settings).encode())
+    token, laid = token_of(folder, settings), False
+    try:
+        async with opened_store(folder, settings, token) as store:
+            if await store.vault.find_certificates(ROOT):
+                raise _initialised("the database", "for one more replica, copy controlplane.toml and kek of the first")
+            plane = _assemble(folder, settings, store, token)
+            with _reserved(root_key_file):
+                foundation = await _founded(plane, root_key_file)
+                laid = True
+                create_private_file(folder / FILE_NAME, settings_module.render(settings).encode())
+    finally:
+        if not laid:
+            _sweep(folder)
     return foundation
 
 
@@ -308,6 +311,12 @@ def _reserved(path: Path | None) -> Iterator[None]:
         if not path.stat().st_size:
             path.unlink()
         raise
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what an init that failed left: nothing depends on it, and the next try would take it for half of one."""
+    for path in (folder / KEK_FILE, *folder.glob(f"{REGISTRY_FILE}*")):
+        path.unlink(missing_ok=True)
 
 
 def _require_empty(folder: Path) -> None:

@@ -5,6 +5,7 @@ It is never inside a transaction, so neither long transactions of others nor our
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -33,6 +34,7 @@ class Listener:
         self._connect = connect
         self._heard = heard
         self._pause = FIRST_PAUSE_SECONDS
+        self._told = False  # of a loss that lasts, the log tells once
 
     async def run(self) -> None:
         """Listen until cancelled."""
@@ -40,7 +42,9 @@ class Listener:
             try:
                 await self._listen()
             except ControlPlaneError as error:
-                telemetry.log(telemetry.Event.STORE_LOST, kind="listen", code=error.code)
+                if not self._told:
+                    telemetry.log(telemetry.Event.STORE_LOST, level=logging.WARNING, kind="listen", code=error.code)
+                self._told = True
             await asyncio.sleep(self._pause)
             self._pause = min(2 * self._pause, LONGEST_PAUSE_SECONDS)
 
@@ -53,10 +57,11 @@ class Listener:
             with translated():
                 await connection.add_listener(CHANNEL, self._notified)
             self._heard("")  # what was committed before this moment was not heard
-            self._pause = FIRST_PAUSE_SECONDS
+            self._pause, self._told = FIRST_PAUSE_SECONDS, False
             while not lost.is_set():
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(lost.wait(), PING_SECONDS)
+                    async with asyncio.timeout(PING_SECONDS):  # wait_for may lose a cancellation
+                        await lost.wait()
                 with translated():
                     await connection.execute("SELECT 1", timeout=ANSWER_SECONDS)
         finally:

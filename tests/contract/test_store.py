@@ -100,6 +100,23 @@ async def test_a_failure_that_is_passed_over_is_not_committed(place: Place) -> N
         assert await names(space) == []
 
 
+async def test_a_failure_that_is_passed_over_at_the_end_is_not_committed_either(place: Place) -> None:
+    async with place.opened(ORG) as store:
+        engine = await place.engine()
+
+        async def pass_over() -> None:
+            async with engine.org(ORG, write=True) as session:
+                await session.execute("INSERT INTO quotas VALUES ($1, 1, 1, 1, 1)")
+                with pytest.raises(DatabaseRefusedError):
+                    await session.execute("INSERT INTO quotas VALUES ($1, 2, 2, 2, 2)")
+
+        with pytest.raises(DatabaseRefusedError):
+            await pass_over()
+        await engine.close()
+        async with store.for_org(ORG).read() as transaction:
+            assert await transaction.quotas.get() == Quotas()
+
+
 async def test_a_read_cannot_write(place: Place) -> None:
     async with place.opened(ORG) as store:
 

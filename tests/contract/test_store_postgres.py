@@ -164,6 +164,22 @@ async def test_a_listener_on_a_line_that_went_silent_comes_back(
         await asyncio.gather(task, return_exceptions=True)
 
 
+async def test_a_listener_ends_when_it_is_told_to_even_as_its_line_is_cut(postgres: Server, tmp_path: Path) -> None:
+    database = await postgres.fresh()
+    async with line_to(postgres.port) as line:
+        far = PostgresEngine(postgres.url(database).replace(str(postgres.port), str(line.port)))
+        for steps in range(12):  # between the cut and the word to end
+            ear = Ear()
+            task = asyncio.create_task(far.listen(ear))
+            await ear.wait("")
+            line.cut()
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            task.cancel()
+            async with asyncio.timeout(5):
+                await asyncio.wait({task})
+
+
 async def test_long_transactions_of_others_hold_nothing_back(postgres: Server, tmp_path: Path) -> None:
     """A cursor that stops at the oldest transaction in flight would stand still here."""
     database = await postgres.fresh()

@@ -26,6 +26,7 @@ from controlplane.store.migrations.postgres_schema import migrate
 OWNER, APP, SUPERUSER = "cp_owner", "cp_app", "postgres"
 TEMPLATE = "cp_template"
 START_SECONDS = 30.0
+STOP_SECONDS = 15.0  # it ends its own children the hard way after 5
 CARELESS = {"fsync": "off", "full_page_writes": "off"}  # a test's server is thrown away whole
 OPTIONS = {
     "max_connections": "200",
@@ -74,10 +75,18 @@ class Server:
 
     def stop(self) -> None:
         """Cut it off, as a crash would."""
-        if self.process is not None:
-            self.process.send_signal(signal.SIGQUIT)
+        if self.process is None:
+            return
+        self.process.send_signal(signal.SIGQUIT)
+        try:
+            self.process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:  # on a machine that is busy with other things
+            children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+            for pid in (*map(int, children), self.process.pid):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
             self.process.wait(START_SECONDS)
-            self.process = None
+        self.process = None
 
     def restart(self) -> None:
         """Cut it off and start it again."""

@@ -280,3 +280,12 @@ async def test_help_imports_nothing_heavy(arguments: tuple[str, ...]) -> None:
     out, err = await asyncio.wait_for(process.communicate(), SECONDS)
     assert process.returncode == 0, err.decode()
     assert out.startswith(b"Usage:")
+
+
+async def test_an_init_that_failed_leaves_nothing_and_may_be_tried_again(tmp_path: Path) -> None:
+    state, root = tmp_path / "state", tmp_path / "root.pem"
+    failed = await run(state, "init", "--host", "not a host", "--root-key-out", str(root))
+    assert failed.status != 0
+    assert (list(state.iterdir()), root.exists()) == ([], False)
+    await ok(state, "init", "--host", "cp.example", "--root-key-out", str(root))
+    assert private_key_from_pem(root.read_bytes())

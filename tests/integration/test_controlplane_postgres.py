@@ -67,7 +67,7 @@ async def test_what_one_replica_does_the_other_knows(postgres: Server, tmp_path:
         started = time.monotonic()
         published = await first.plane.publisher.publish_policy("acme", policy)
         assert (await read_offer(call)).revision == published.revision
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 5
 
         there.log.grow(300)
         assert (await there.append(0, there.log.records[:256], b"")).status == 200
@@ -77,7 +77,7 @@ async def test_what_one_replica_does_the_other_knows(postgres: Server, tmp_path:
         started = time.monotonic()
         await first.plane.administration.revoke("acme", "prod", "stolen")
         assert (await ended(call))[1].code == "outpost.revoked"
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 5
         await client.channel.close()
         await there.channel.close()
     async with opened(state) as plane:
