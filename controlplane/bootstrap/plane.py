@@ -270,7 +270,7 @@ async def initialise(
     url_file = database_file(folder, settings)
     if url_file is not None and owner_url_file is not None:
         await migrate_postgres(owner_url_file, HEAD, user_of(read_address(url_file)), down=False)
-    laid, token = False, token_of(folder, settings)
+    token, laid = token_of(folder, settings), False
     try:
         async with opened_store(folder, settings, token) as store:
             if await store.vault.find_certificates(ROOT):

@@ -8,13 +8,22 @@ from pathlib import Path
 
 import grpc
 import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from outpost_wire.v1 import audit_pb2, enrollment_pb2, sync_pb2
 
+from certs import keys
 from certs.csr import build_request
+from certs.recover import RecoverClaim, recover_message
+from certs.shell import tls
 from certs.shell.signers import generate_tls_key
-from controlplane.services import enroll
+from controlplane.domain.throttle import Rate
+from controlplane.services import enroll, recover
+from outpost import ports
+from outpost.rpc import client
+from tests.contract.control_planes import pem
 from tests.fuzz.wire import Answer, Pool, Target, bodies, messages, target
 from tests.unit.controlplane.bed import Log
 
@@ -39,6 +48,8 @@ def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(enroll, "BAD_TOKENS_PER_SOURCE", 1_000_000)  # examples are many, and shall get further in
         patch.setattr(enroll, "BAD_TOKENS_PER_ORG", 1_000_000)
+        patch.setattr(recover, "REFUSALS_PER_SOURCE", Rate(0.001, 1_000_000))
+        patch.setattr(recover, "CHALLENGES_PER_SOURCE", Rate(0.001, 1_000_000))
         with target(tmp_path_factory.mktemp("fuzz")) as made:
             yield made
 
@@ -75,6 +86,32 @@ def pool(there: Target) -> Pool:
         "boot_id": ["0" * 32],
         "sha256": [bytes(32)],
     }
+
+
+@pytest.fixture(scope="module")
+def recovery(there: Target, pool: Pool) -> Pool:
+    """All that a recovery of the victim is made of; another request than the renewals' would be a clone's."""
+    victim = there.victim
+    told = there.submit(challenge(there))
+    claim = RecoverClaim("acme", victim.answer.outpost_id, told.nonce, pool["csr_der"][0], 1, "0" * 32)
+    key = keys.private_key_from_pem(victim.key_pem)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    return {
+        "org": ["acme", "globex"],
+        "outpost_id": [claim.outpost, there.healthy.answer.outpost_id],
+        "nonce": [claim.nonce, claim.nonce[:-1] + b"x"],
+        "serial": [f"{keys.certificate_from_der(victim.answer.chain[0]).serial_number:x}", "1"],
+        "proof": [key.sign(recover_message(claim), ec.ECDSA(hashes.SHA256())), b"\x30\x06\x02\x01\x01\x02\x01\x01"],
+    }
+
+
+async def challenge(there: Target) -> ports.Challenge:
+    credentials = tls.channel_credentials(pem(there.victim.answer.trust_bundle))
+    desk = client.GrpcRecoveryDesk(str(there.cp.ready["enroll"]), credentials)
+    try:
+        return await desk.challenge("acme", there.victim.answer.outpost_id)
+    finally:
+        await desk.close()
 
 
 HELLO = sync_pb2.SyncUp(
@@ -114,6 +151,28 @@ def test_plain_calls(method: str, there: Target, pool: Pool) -> None:
         harmless(there.unary(method, body))
 
     run()
+
+
+RECOVERIES = {
+    "Enrollment/Challenge": enrollment_pb2.ChallengeRequest,
+    "Enrollment/Recover": enrollment_pb2.RecoverRequest,
+}
+
+
+@pytest.mark.parametrize("method", RECOVERIES)
+def test_recoveries(method: str, there: Target, pool: Pool, recovery: Pool) -> None:
+    """Every field is right or nearly so, alone and together; some examples do recover the victim."""
+
+    @settings(FUZZ, max_examples=200)
+    @given(bodies(RECOVERIES[method], {**pool, **recovery}))
+    def run(body: bytes) -> None:
+        harmless(there.unary(method, body))
+
+    run()
+    every = {name: values[0] for name, values in recovery.items()}
+    right = enrollment_pb2.RecoverRequest(**every, csr_der=pool["csr_der"][0], join_sequence=1, boot_id="0" * 32)
+    assert there.unary("Enrollment/Recover", right.SerializeToString()).code is grpc.StatusCode.OK
+    assert there.submit(there.cp.plane.administration.show("acme", there.victim.name)).outpost.alert == ""
 
 
 def test_fetches(there: Target, pool: Pool) -> None:
@@ -189,6 +248,7 @@ def bad_calls(there: Target) -> None:
     there.unary("Audit/Root", sync_pb2.FetchRequest(sha256=b"x" * 40).SerializeToString())
     there.unary("Sync/Renew", b"\x0a\x02\x30\x80")
     there.unary("Enrollment/Enroll", b"\xff\xff")
+    there.unary("Enrollment/Recover", b"\x1a\x01x")
     there.unary("Sync/Nothing", b"")
     there.fetch(sync_pb2.FetchRequest(sha256=bytes(32)).SerializeToString())
     there.stream("Sync/Sync", [b"\xff"])
@@ -216,10 +276,10 @@ def grown(there: Target, rounds: int) -> tuple[int, int]:
 
 
 def test_a_bad_call_leaves_nothing_behind(there: Target) -> None:
-    rounds = 40  # of 9 calls
+    rounds = 40  # of 10 calls
     grown(there, rounds)
     # What is left by chance (timers, weak references) comes and goes; a leak grows each time.
-    spans = [grown(there, rounds) for _ in range(3)]
+    spans = [grown(there, rounds) for _ in range(5)]
     assert min(objects for objects, _ in spans) < rounds, spans
     assert min(kib for _, kib in spans) < rounds * 16, spans
     streams = there.cp.server._sync._streams if there.cp.server._sync else None
@@ -229,6 +289,7 @@ def test_a_bad_call_leaves_nothing_behind(there: Target) -> None:
 
 OVERSIZED: dict[str, tuple[str, int]] = {
     "an enrollment beyond its bound": ("Enrollment/Enroll", 64 * 1024 + 1),
+    "a recovery beyond its bound": ("Enrollment/Recover", 64 * 1024 + 1),
     "an upload beyond its bound": ("Audit/Append", 20 * 1024 * 1024 + 1),
 }
 
