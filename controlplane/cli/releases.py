@@ -24,7 +24,7 @@ def export(org: str, target: Path, state: Path, output: str) -> None:
     """Write the draft that waits into a file, for those who hold the policy keys."""
 
     async def work(plane: Any) -> Any:
-        from controlplane.domain.ceremony import read_ceremony
+        from controlplane.domain.ceremony_reading import read_ceremony
 
         data = plane.ceremonies.draft(org)
         ceremony = read_ceremony(data, org)

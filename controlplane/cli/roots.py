@@ -221,7 +221,7 @@ def extension(file: Path, org: str, days: int) -> None:
 
 
 async def _read(file: Path) -> Any:
-    from controlplane.domain.ceremony import read_ceremony, require_summary
+    from controlplane.domain.ceremony_reading import read_ceremony, require_summary
     from controlplane.domain.summary import summarise
 
     ceremony = read_ceremony(files.read_bounded(file))
