@@ -36,7 +36,7 @@ from outpost.core.bundle.extension import Extension, verify_extension
 from outpost.core.bundle.lock import Addressee, LockOrder, build_lock, verify_lock
 from outpost.core.bundle.loosening import require_not_looser
 from outpost.core.bundle.reading import read_documents
-from outpost.core.bundle.release import Audience, SignedSet
+from outpost.core.bundle.release import Audience, HighWater, SignedSet, VerifiedSet
 from outpost.core.errors import BundleError
 from outpost.rpc import client
 from outpost.rpc import codec as lower
@@ -97,13 +97,31 @@ class Stand:
 
     def accept(self, verifier: tuf.Verifier, signed: SignedSet) -> SignedSet:
         """As an installation does, up to where it would write: cold and with what is remembered."""
-        cold = tuf.verify(self.root, signed, self.high_water, NOW_MS + 3000, self.audience)
-        verified = verifier.verify(signed, self.high_water, NOW_MS + 3000)
+        cold = outcome(tuf.Verifier(self.root, self.audience), signed, self.high_water)
+        verified = outcome(verifier, signed, self.high_water)
         if cold != verified:
-            raise AssertionError("what is remembered makes a difference")
+            raise AssertionError(f"what is remembered makes a difference: {cold!r}, {verified!r}")
+        if isinstance(verified, str):
+            raise RefusedError(verified)
         require_not_looser(self.active.content, verified.content)
         trust.require_one_per_version(self.active, verified)
         return verified.signed
+
+
+class RefusedError(BundleError):
+    """Refused, with the code of whoever did."""
+
+    def __init__(self, told: str) -> None:
+        super().__init__("refused")
+        self.told = told
+
+
+def outcome(verifier: tuf.Verifier, signed: SignedSet, high_water: HighWater) -> VerifiedSet | str:
+    """A verified set, or the code with which it is refused."""
+    try:
+        return verifier.verify(signed, high_water, NOW_MS + 3000)
+    except BundleError as error:
+        return error.code
 
 
 def access(count: int) -> dict[str, bytes]:
@@ -143,7 +161,7 @@ def disk(stand: Stand) -> list[Surface]:
             programs = Programs(stand.paths, wrap_key, scanner, (Clock(NOW_MS + 2000), SystemChance()))
             told = programs.state_of(ORG)
             if not told.state.serves:
-                raise SealedError(told.code)
+                raise RefusedError(told.code)
             cache = open_cache(stand.paths, ORG, wrap_key, SystemChance())
             verified = load_verified(open_verifier(stand.paths, ORG), cache, NOW_MS + 2000)
             return told, verified and verified.signed, cache.read_high_water()
@@ -151,14 +169,6 @@ def disk(stand: Stand) -> list[Surface]:
             (stand.paths.state / name).write_bytes(honest[name])
 
     return [Surface("cache", 20, honest, start), _marks(stand, folder)]
-
-
-class SealedError(BundleError):
-    """The org does not serve: what was altered was noticed."""
-
-    def __init__(self, code: str) -> None:
-        super().__init__("sealed")
-        self.told = code
 
 
 def _marks(stand: Stand, folder: Path) -> Surface:
