@@ -21,6 +21,21 @@ class OrgPaths:
         return self.folder / "root.json"
 
     @property
+    def extension(self) -> Path:
+        """The newest extension of the bound at which age seals."""
+        return self.folder / "extension.json"
+
+    @property
+    def locked(self) -> Path:
+        """Mark of a lock order that was obeyed."""
+        return self.folder / "locked.json"
+
+    @property
+    def revoked(self) -> Path:
+        """Mark of an identity that the control plane withdrew."""
+        return self.folder / "revoked.json"
+
+    @property
     def cache(self) -> Path:
         """The two slots and large resources."""
         return self.folder / "cache"
@@ -68,9 +83,12 @@ class StatePaths:
 
     def orgs(self) -> tuple[str, ...]:
         """Orgs that this outpost is enrolled with, sorted."""
+        return tuple(org for org in self._folders() if (self.org(org).identity / "enrollment.json").exists())
+
+    def locked_orgs(self) -> tuple[str, ...]:
+        """Orgs in which the control plane locked this outpost, sorted."""
+        return tuple(org for org in self._folders() if self.org(org).locked.exists())
+
+    def _folders(self) -> tuple[str, ...]:
         folder = self.state / "orgs"
-        if not folder.is_dir():
-            return ()
-        return tuple(
-            sorted(entry.name for entry in folder.iterdir() if (entry / "identity" / "enrollment.json").exists())
-        )
+        return tuple(sorted(entry.name for entry in folder.iterdir())) if folder.is_dir() else ()

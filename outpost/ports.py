@@ -138,23 +138,48 @@ class EnrollmentAnswer:
 
 @dataclass(frozen=True, slots=True)
 class OfferedFile:
-    """One file of an offer; ``inline`` is empty when it has to be fetched or is held already."""
+    """One file of an offer.
+
+    Attributes:
+        name: metadata file name or target path.
+        sha256: 32 bytes.
+        size: bytes.
+        metadata: TUF metadata, else a target.
+        inline: its bytes; empty when it has to be fetched, is held already, or comes as a delta.
+        delta: zstd frame that makes its bytes out of a held file, or empty.
+        delta_sha256: that held file.
+    """
 
     name: str
     sha256: bytes
     size: int
     metadata: bool
     inline: bytes
+    delta: bytes = b""
+    delta_sha256: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A complete signed set by name and hash."""
+    """A signed set by name and hash, complete or as changes of the held one.
+
+    Attributes:
+        nonce: returned in the answer.
+        revision: for people.
+        files: all files, or with a base those that differ from it.
+        now_ms: clock of the control plane.
+        base_sha256: identity of the held set that ``files`` change; empty: they are complete.
+        removed: files of the base that the new set has not.
+        withheld: code with which this outpost refused what is newer, so that it is not offered again; or empty.
+    """
 
     nonce: str
     revision: str
     files: tuple[OfferedFile, ...]
     now_ms: int
+    base_sha256: bytes = b""
+    removed: tuple[str, ...] = ()
+    withheld: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,13 +206,23 @@ ControlMessage = Offer | Locked | RotateNow | Drain
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """First message of a sync stream."""
+    """First message of a sync stream.
+
+    Attributes:
+        held: name of each file of the active set to its SHA-256.
+        set_sha256: identity of that set, empty when there is none.
+        trust_bundle_sha256: digest of the root CAs that are believed here.
+        refused_revision: newest revision that was refused here, empty when none.
+    """
 
     boot_id: str
     join_sequence: int
     software_version: str
     active_revision: str
-    held: Mapping[str, bytes]  # file name -> SHA-256
+    held: Mapping[str, bytes]
+    set_sha256: bytes = b""
+    trust_bundle_sha256: bytes = b""
+    refused_revision: str = ""
 
 
 @dataclass(frozen=True, slots=True)

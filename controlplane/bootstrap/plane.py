@@ -25,10 +25,12 @@ from controlplane.domain.errors import ConfigurationError, ConflictError
 from controlplane.domain.orgs import OPERATOR
 from controlplane.domain.replicas import LOST_MS
 from controlplane.services.administer import Administration, Door
+from controlplane.services.ceremonies import Ceremonies
 from controlplane.services.configuration import Publisher
 from controlplane.services.ingest import Ingest
 from controlplane.services.setup import ROOT, Foundation, Setup
 from controlplane.settings import FILE_NAME, Settings
+from controlplane.store.drafts import DraftFiles
 from controlplane.store.migrations.listing import HEAD
 from controlplane.store.postgres_address import read_address, user_of
 from controlplane.store.postgres_faults import wrong_address
@@ -88,6 +90,7 @@ class Plane:
     keyring: Keyring
     setup: Setup
     publisher: Publisher
+    ceremonies: Ceremonies
     administration: Administration
     clock: SystemClock = field(default_factory=SystemClock)
     chance: SystemChance = field(default_factory=SystemChance)
@@ -177,14 +180,15 @@ def running_ports(folder: Path) -> Mapping[str, int]:
 
 
 def _assemble(folder: Path, settings: Settings, store: DatabaseStore) -> Plane:
-    clock, chance = SystemClock(), SystemChance()
+    clock, chance, drafts = SystemClock(), SystemChance(), DraftFiles(folder)
     return Plane(
         folder=folder,
         settings=settings,
         store=store,
         keyring=store.keyring,
         setup=Setup(store, clock, chance),
-        publisher=Publisher(store, clock, chance),
+        publisher=Publisher(store, clock, chance, drafts),
+        ceremonies=Ceremonies(store, drafts, clock),
         administration=Administration(store, clock, chance),
         clock=clock,
         chance=chance,

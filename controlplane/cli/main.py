@@ -38,9 +38,11 @@ COMMANDS = {
     "status": ("controlplane.cli.status:status", "orgs, outposts and ages of signatures"),
     "org": ("controlplane.cli.orgs:org", "create and list orgs"),
     "outpost": ("controlplane.cli.outposts:outpost", "register, list, show and revoke outposts"),
-    "policy": ("controlplane.cli.policy:policy", "lint, publish and show policies"),
-    "route": ("controlplane.cli.routes:route", "set and show providers"),
+    "policy": ("controlplane.cli.policy:policy", "lint, publish and show policies, and the terms of releases"),
+    "route": ("controlplane.cli.routes:route", "set, show and switch off providers"),
     "key": ("controlplane.cli.keys:key", "create, list and revoke client keys"),
+    "root": ("controlplane.cli.roots:root", "who signs what; keys that the customer holds"),
+    "release": ("controlplane.cli.releases:release", "releases that wait for keys held elsewhere"),
     "audit": ("controlplane.cli.audit:audit", "verify stored audit logs"),
     "version": ("controlplane.cli.server:version", "print the version"),
 }

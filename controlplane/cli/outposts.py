@@ -152,7 +152,11 @@ def revoke(name: str, org: str, state: Path, output: str, **options: Any) -> Non
         click.confirm(f"Revoke {name} of org {org} for ever?", abort=True, err=True)
 
     async def work(plane: Any) -> Any:
-        return await plane.administration.revoke(org, name, options["reason"][:200])
+        from outpost.core.bundle.revocations import REVOKED, RevokedOutpost
+
+        outpost = await plane.administration.revoke(org, name, options["reason"][:200])
+        await plane.publisher.list_revoked(org, [RevokedOutpost(outpost.id, REVOKED, outpost.join_sequence)])
+        return outpost
 
     revoked = out.on_plane(state, output, work)
     if output == "json":

@@ -1,4 +1,4 @@
-"""``policy lint|publish|show``."""
+"""``policy lint|publish|terms|show``."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from controlplane.cli import output as out
+from controlplane.cli.publishing import published
 
 DOCUMENT = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -56,12 +57,49 @@ def publish(file: Path, org: str, state: Path, output: str, *, wait: bool) -> No
         if wait:
             await plane.require_running()
         result = await plane.publisher.publish_policy(org, file.read_bytes())
-        return result, await waiting.wait_active(plane, org, result.number) if wait else None
+        wanted = wait and not result.waiting
+        return result, await waiting.wait_active(plane, org, result.number) if wanted else None
 
     result, waited = out.on_plane(state, output, work)
     published(result, org, output)
     if waited is not None:
         waiting.tell(waited)
+
+
+@policy.command()
+@out.org_option
+@click.option("--caps", type=DOCUMENT, help="what online keys may hand out: a document of schema outpost.caps/1")
+@click.option("--seal-after", metavar="SECONDS", help="age of a configuration at which outposts seal; or never")
+@click.option("--on-revoked", type=click.Choice(["enforce", "seal"]), help="what an outpost does once it was revoked")
+@click.option("--max-body-bytes", type=click.IntRange(1), help="largest chat body")
+@out.state_option
+@out.output_option
+def terms(org: str, caps: Path | None, state: Path, output: str, **options: Any) -> None:
+    """Sign and roll out other terms of the release; what is not named stays as it is."""
+
+    async def work(plane: Any) -> Any:
+        return await plane.publisher.publish_terms(org, _terms(options), _caps(caps, org))
+
+    published(out.on_plane(state, output, work), org, output)
+
+
+def _terms(options: dict[str, Any]) -> dict[str, object]:
+    found = {name: options[name] for name in ("on_revoked", "max_body_bytes") if options[name] is not None}
+    seal_after = options["seal_after"]
+    if seal_after is not None:
+        found["seal_after_seconds"] = int(seal_after) if seal_after.isdecimal() else None
+    if seal_after is not None and not seal_after.isdecimal() and seal_after != "never":
+        raise click.BadParameter("is a number of seconds, or never", param_hint="--seal-after")
+    return found
+
+
+def _caps(file: Path | None, org: str) -> Any:
+    if file is None:
+        return None
+    from controlplane.cli.documents import canonical
+    from outpost.core.bundle.caps import parse_caps
+
+    return parse_caps(canonical(file, "see the schema: docs/bundles.md"), org, file.name)
 
 
 @policy.command()
@@ -73,26 +111,10 @@ def show(org: str, state: Path, output: str) -> None:
     import json
 
     async def work(plane: Any) -> Any:
-        from outpost.core.bundle import names
-
-        return (await plane.publisher.documents(org))[names.PACKS_PATH]
+        return await plane.publisher.policy(org)
 
     text = out.on_plane(state, output, work).decode()
     if output == "json":
         out.emit_json("controlplane.policy/1", {"org": org, "policy": json.loads(text)})
     else:
         click.echo(text)
-
-
-def published(result: Any, org: str, output: str) -> None:
-    """Say what a publication did."""
-    for each in result.findings:
-        place = f" {each.pack}/{each.rule}".rstrip("/") if each.pack else ""
-        out.note(f"{each.level.value} {each.code}{place}: {each.message}")
-    if output == "json":
-        facts = {"org": org, "revision": result.revision, "changed": result.changed, "set": result.number}
-        out.emit_json("controlplane.publication/1", facts)
-    elif result.changed:
-        click.echo(f"configuration {result.revision} of org {org} is signed")
-    else:
-        click.echo(f"configuration {result.revision} of org {org} says this already; nothing was signed")

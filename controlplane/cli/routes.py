@@ -7,7 +7,8 @@ from typing import Any
 import click
 
 from controlplane.cli import output as out
-from controlplane.cli.policy import DOCUMENT, published
+from controlplane.cli.policy import DOCUMENT
+from controlplane.cli.publishing import published
 
 
 @click.group()
@@ -56,9 +57,12 @@ def publish(file: Path, org: str, state: Path, output: str) -> None:
     """Sign and roll out a whole list of providers: a document of schema outpost.routes/1."""
 
     async def work(plane: Any) -> Any:
+        from controlplane.cli.documents import canonical
         from outpost.core.bundle.documents import parse_routes
 
-        return await plane.publisher.publish_routes(org, parse_routes(_canonical(file), org).providers)
+        # Which edition it becomes is not for the author to say.
+        data = canonical(file, "start from: controlplane route show --org ORG --output json", edition=1)
+        return await plane.publisher.publish_routes(org, parse_routes(data, org, file.name).providers)
 
     published(out.on_plane(state, output, work), org, output)
 
@@ -81,21 +85,21 @@ def show(org: str, state: Path, output: str) -> None:
     out.emit_table(("NAME", "KIND", "URL", "SECRET", "MODELS"), rows)
 
 
-def _canonical(file: Path) -> bytes:
-    """The canonical form of a document that a person wrote. Raises RoutesFileError."""
-    import json
+@route.command()
+@click.argument("providers", nargs=-1)
+@click.option("--model", "models", multiple=True, help="glob of models to switch off, whoever serves them")
+@out.org_option
+@out.state_option
+@out.output_option
+def kill(providers: tuple[str, ...], models: tuple[str, ...], org: str, state: Path, output: str) -> None:
+    """Switch PROVIDERS or models off at once: one online signature, in force within a second.
 
-    from controlplane.domain.errors import InputError
-    from outpost.core.bundle.canonical import encode
+    They stay off until other routes are signed, or the same ones again: controlplane route publish FILE
+    """
+    if not providers and not models:
+        raise click.UsageError("name a provider, or --model GLOB")
 
-    try:
-        value = json.loads(file.read_bytes())
-        if isinstance(value, dict):
-            return encode(value)
-    except ValueError:
-        pass  # the same answer as for another type
-    raise InputError(
-        "the file is not a JSON object",
-        field=file.name,
-        next_step="start from: controlplane route show --org ORG --output json",
-    )
+    async def work(plane: Any) -> Any:
+        return await plane.publisher.kill(org, providers, models)
+
+    published(out.on_plane(state, output, work), org, output)

@@ -56,6 +56,8 @@ async def _org(plane: Any, org: Any) -> dict[str, Any]:
     attention = [] if org.ready else ["creation was interrupted"]
     if org.ready and until_ms < plane.clock.now_ms():
         attention.append("the timestamp expired: run the server")
+    if org.ready:
+        attention += [each.warning for each in await plane.ceremonies.outlook(org.id) if each.warning]
     troubled = [each for each in members if each["attention"]]
     attention += [f"{each['name']} {', '.join(each['attention'])}" for each in troubled[:MAX_NAMED]]
     if len(troubled) > MAX_NAMED:

@@ -7,7 +7,7 @@ from outpost_wire.v1 import audit_pb2, enrollment_pb2, sync_pb2
 
 from certs.keys import ED25519_PUBLIC_KEY_BYTES
 from controlplane.domain.errors import InputError
-from controlplane.domain.offers import SetFile
+from controlplane.domain.offers import OfferPacking, SetFile
 from controlplane.domain.outposts import BOOT_ID
 from controlplane.services.enroll import Enrolled, EnrollmentCall
 from controlplane.services.ingest import Appended, Upload
@@ -110,6 +110,34 @@ def offer(
         for file in files
     ]
     return sync_pb2.SyncDown(offer=sync_pb2.Offer(nonce=nonce, revision=revision, files=listed, now_ms=now_ms))
+
+
+def packed_offer(
+    nonce: str, revision: str, packing: OfferPacking, contents: Mapping[str, bytes], now_ms: int
+) -> sync_pb2.SyncDown:
+    """A signed set as it was packed for what an outpost holds; ``contents`` has the bytes that travel plainly."""
+    listed = [
+        sync_pb2.OfferedFile(
+            name=file.name,
+            sha256=file.sha256,
+            size=file.size,
+            metadata=file.metadata,
+            inline=contents[file.name] if file.name in packing.inline else b"",
+            delta=packing.deltas[file.name][0] if file.name in packing.deltas else b"",
+            delta_sha256=packing.deltas[file.name][1] if file.name in packing.deltas else b"",
+        )
+        for file in packing.files
+    ]
+    message = sync_pb2.Offer(nonce=nonce, revision=revision, files=listed, now_ms=now_ms, removed=packing.removed)
+    if not packing.is_empty:
+        message.base_sha256 = packing.base_sha256
+    return sync_pb2.SyncDown(offer=message)
+
+
+def withheld_offer(nonce: str, revision: str, code: str, now_ms: int) -> sync_pb2.SyncDown:
+    """Nothing is offered, since the outpost refused what is newer, with this code."""
+    offer = sync_pb2.Offer(nonce=nonce, revision=revision, now_ms=now_ms, withheld=code)
+    return sync_pb2.SyncDown(offer=offer)
 
 
 def drain(spread_seconds: int) -> sync_pb2.SyncDown:

@@ -4,32 +4,37 @@ A set holds all metadata and all documents. Policy and routes belong to the poli
 release and rolls it out. Client keys belong to the access role: changing them leaves the release as it is.
 """
 
-import json
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from hashlib import sha256
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 
-from controlplane.domain import keys
-from controlplane.domain.errors import InputError, StateError
-from controlplane.domain.offers import SetFile, SignedRelease
+from controlplane.domain import keys, releases
+from controlplane.domain.errors import InputError
+from controlplane.domain.offers import SignedRelease
 from controlplane.domain.orgs import checked_customer_id
+from controlplane.domain.releases import Changes, Draft
+from controlplane.domain.summary import summarise
+from controlplane.ports.drafts import Drafts
 from controlplane.ports.store import OrgTransaction, Store
 from controlplane.ports.world import Chance, Clock
-from controlplane.services.defaults import default_documents, resources_of
-from controlplane.services.repository import ROOT_THRESHOLD, VALIDITY_MS, Repository
+from controlplane.services.defaults import default_documents
+from controlplane.services.payloads import VALIDITY_MS, layout_of
+from controlplane.services.repository import ROOT_THRESHOLD
+from controlplane.services.sets import (
+    ConfigurationMissingError,
+    Published,
+    current_set,
+    keep_set,
+    repository_of,
+    revision_of,
+)
 from outpost.core.bundle import names
 from outpost.core.bundle.access import AccessDocument, ClientKey, build_access
-from outpost.core.bundle.documents import (
-    Provider,
-    RolloutDocument,
-    RoutesDocument,
-    build_release,
-    build_rollout,
-    build_routes,
-    parse_release,
-    parse_routes,
-)
+from outpost.core.bundle.caps import CapsDocument, build_caps
+from outpost.core.bundle.content import SetContent
+from outpost.core.bundle.documents import Provider, RoutesDocument, build_routes
+from outpost.core.bundle.reading import read_documents
 from outpost.core.bundle.release import SignedSet
+from outpost.core.bundle.revocations import RevokedOutpost
 from outpost.core.detect.rules import ENTITY_TYPES
 from outpost.core.policy.compile import compile_document
 from outpost.core.policy.document import PolicyDocument, canonical_bytes, parse_document
@@ -39,7 +44,10 @@ ROOT_KEYS = ROOT_THRESHOLD + 1  # 2 of 3 must sign: one may be lost
 ROLES = (names.TIMESTAMP, names.SNAPSHOT, names.TARGETS, *names.DELEGATED_ROLES)
 REFRESH_SHARE = 2  # a timestamp is signed again when less than half of its validity is left
 
-Changes = Mapping[str, bytes | None]
+Change = Callable[[OrgTransaction, SignedSet, SetContent], Awaitable[Changes]]
+"""From what is in force to what changes; an empty change signs nothing."""
+
+__all__ = ["ConfigurationMissingError", "Published", "Publisher", "judge_policy"]
 
 
 class PolicyLintError(InputError):
@@ -63,29 +71,6 @@ class PolicyAudienceError(InputError):
     code = "policy.other_org"
 
 
-class ConfigurationMissingError(StateError):
-    """The org has no signed set yet."""
-
-    code = "org.not_ready"
-    fatal = True
-
-
-@dataclass(frozen=True, slots=True)
-class Published:
-    """What a publication did.
-
-    Attributes:
-        number: of the newest set.
-        changed: false when the same content was in force already; then nothing was signed.
-        findings: remarks of the linter on a policy, none of them an error.
-    """
-
-    number: int
-    revision: str
-    changed: bool
-    findings: tuple[LintFinding, ...] = ()
-
-
 def judge_policy(text: bytes) -> tuple[PolicyDocument, tuple[LintFinding, ...]]:
     """Read, compile and lint a policy document, as an outpost will.
 
@@ -99,13 +84,14 @@ def judge_policy(text: bytes) -> tuple[PolicyDocument, tuple[LintFinding, ...]]:
 class Publisher:
     """Signs and stores the configuration of every org."""
 
-    def __init__(self, store: Store, clock: Clock, chance: Chance) -> None:
+    def __init__(self, store: Store, clock: Clock, chance: Chance, drafts: Drafts) -> None:
         self._store = store
         self._clock = clock
         self._chance = chance
+        self._drafts = drafts
 
     async def create(self, org: str, providers: Sequence[Provider]) -> Published:
-        """Make an org: its keys, its repository and the default release. Raises OrgExistsError, OrgReservedError."""
+        """Make an org: its keys, its repository and the default release. Raises OrgExistsError."""
         now_ms = self._clock.now_ms()
         space = await self._store.add_org(checked_customer_id(org), now_ms)
         async with space.write() as transaction:
@@ -115,12 +101,12 @@ class Publisher:
                     *((names.ROOT, at + 1) for at in range(ROOT_KEYS)),
                 ):
                     await transaction.role_keys.create(role, number)
-                repository = await _repository(transaction)
+                repository = await repository_of(transaction)
                 signed = repository.create(default_documents(org, providers), now_ms)
-                await self._keep(transaction, repository, signed, 1)
-            number, current = await self._current(transaction)
+                await keep_set(transaction, org, signed, 1, now_ms)
+            number, current = await current_set(transaction)
         await self._store.make_ready(org)
-        return Published(number, _revision(org, current), changed=True)
+        return Published(number, revision_of(org, current), changed=True)
 
     async def publish_policy(self, org: str, text: bytes) -> Published:
         """Lint, compile, sign and roll out a policy.
@@ -141,22 +127,73 @@ class Publisher:
             raise PolicyAudienceError(
                 f"the policy is for another org than {org}", field="org", next_step=f"set org: {org} in the document"
             )
-        published = await self._release(org, {names.PACKS_PATH: canonical_bytes(document)})
+        published = await self._release(org, lambda content: Draft({names.PACKS: canonical_bytes(document)}))
         return replace(published, findings=findings)
 
     async def publish_routes(self, org: str, providers: Sequence[Provider]) -> Published:
-        """Sign and roll out the providers of an org. Raises BundleError: a provider that an outpost would refuse."""
-        return await self._release(org, {names.ROUTES_PATH: build_routes(RoutesDocument(org, tuple(providers)))})
+        """Sign and roll out the providers of an org. Raises BundleError: a provider that an outpost would refuse.
+
+        What was switched off is on again: whoever signs routes confirms all that stands in them.
+        """
+
+        def draft(content: SetContent) -> Draft:
+            newest = content.releases[content.rollout.newest]
+            killed = content.kill.under(newest.routes_sha256)
+            same = newest.routes.providers == tuple(providers) and not killed.providers and not killed.models
+            edition = newest.routes.edition if same else newest.routes.edition + 1
+            return Draft({names.ROUTES: build_routes(RoutesDocument(org, tuple(providers), edition))})
+
+        return await self._release(org, draft)
+
+    async def publish_terms(self, org: str, terms: Mapping[str, object], caps: CapsDocument | None) -> Published:
+        """Sign and roll out other terms of the release, or other caps on what online keys may hand out.
+
+        Args:
+            org: org id.
+            terms: fields of ``Release`` that change.
+            caps: in the place of those in force; None leaves them.
+
+        Raises:
+            BundleError: a value that an outpost would refuse, or keys in force beyond the new caps.
+        """
+        resources = {} if caps is None else {names.CAPS: build_caps(caps)}
+        return await self._release(org, lambda content: Draft(resources, terms))
+
+    async def kill(self, org: str, providers: Iterable[str], models: Iterable[str]) -> Published:
+        """Switch providers and models off under the routes in force: one online signature."""
+
+        async def change(transaction: OrgTransaction, current: SignedSet, content: SetContent) -> Changes:
+            return releases.with_killed(content, providers, models)
+
+        return await self._publish(org, change)
+
+    async def list_revoked(self, org: str, outposts: Iterable[RevokedOutpost]) -> Published:
+        """Tell every outpost of the org who lost his identity: one online signature."""
+
+        async def change(transaction: OrgTransaction, current: SignedSet, content: SetContent) -> Changes:
+            return releases.with_revoked(content, outposts)
+
+        return await self._publish(org, change)
 
     async def documents(self, org: str) -> Mapping[str, bytes]:
         """Documents in force, by path."""
         async with self._store.for_org(org).read() as transaction:
-            _, current = await self._current(transaction)
+            _, current = await current_set(transaction)
         return current.targets
 
+    async def content(self, org: str) -> SetContent:
+        """What the documents in force say."""
+        return read_documents(await self.documents(org), org)
+
+    async def policy(self, org: str) -> bytes:
+        """The policy document of the newest release that may run, as it was signed."""
+        content = await self.content(org)
+        return content.releases[content.rollout.newest].packs
+
     async def providers(self, org: str) -> tuple[Provider, ...]:
-        """Providers in force."""
-        return parse_routes((await self.documents(org))[names.ROUTES_PATH], org).providers
+        """Providers of the newest release that may run."""
+        content = await self.content(org)
+        return content.releases[content.rollout.newest].routes.providers
 
     async def create_key(self, org: str, description: ClientKey) -> tuple[str, ClientKey, Published]:
         """Make a client key.
@@ -176,9 +213,9 @@ class Publisher:
         key_id = "key-" + self._chance.token_bytes(keys.KEY_ID_BYTES).hex()
         record = keys.checked(replace(description, id=key_id, sha256=keys.key_hash(text)))
 
-        async def add(transaction: OrgTransaction) -> Changes:
+        async def add(transaction: OrgTransaction, current: SignedSet, content: SetContent) -> Changes:
             await transaction.keys.add(record)
-            return await _access(transaction, org)
+            return await _access(transaction, content)
 
         return text, record, await self._publish(org, add)
 
@@ -186,9 +223,9 @@ class Publisher:
         """Revoke a client key: one online signature. Raises KeyUnknownError."""
         revoked: list[ClientKey] = []
 
-        async def revoke(transaction: OrgTransaction) -> Changes:
+        async def revoke(transaction: OrgTransaction, current: SignedSet, content: SetContent) -> Changes:
             revoked.append(await transaction.keys.revoke(name_or_id))
-            return await _access(transaction, org)
+            return await _access(transaction, content)
 
         published = await self._publish(org, revoke)
         return revoked[0], published
@@ -211,74 +248,49 @@ class Publisher:
         async with self._store.for_org(org).write() as transaction:
             if not _is_due(await transaction.releases.newest(), now_ms):  # another replica was faster
                 return None
-            repository = await _repository(transaction)
-            number, current = await self._current(transaction)
+            repository = await repository_of(transaction)
+            number, current = await current_set(transaction)
             signed = repository.refresh(current, now_ms)
-            await self._keep(transaction, repository, signed, number + 1)
-        return Published(number + 1, _revision(org, signed), changed=True)
+            await keep_set(transaction, org, signed, number + 1, now_ms)
+        return Published(number + 1, revision_of(org, signed), changed=True)
 
-    async def _release(self, org: str, documents: Mapping[str, bytes]) -> Published:
-        """Publish changed documents of the policy role under a new release."""
+    async def _release(self, org: str, draft_of: Callable[[SetContent], Draft]) -> Published:
+        """Publish changed documents of the policy role under a new release that runs everywhere at once.
 
-        async def change(transaction: OrgTransaction) -> Changes:
-            _, current = await self._current(transaction)
-            if all(current.targets.get(path) == body for path, body in documents.items()):
+        When the keys of the policy role are elsewhere, the release is kept as a draft until they have signed it.
+        """
+        waits = False
+
+        async def change(transaction: OrgTransaction, current: SignedSet, content: SetContent) -> Changes:
+            nonlocal waits
+            draft = draft_of(content)
+            if releases.is_in_force(current.targets, content, draft):
                 return {}
-            merged = {**current.targets, **documents}
-            before = parse_release(current.targets[names.RELEASE_PATH], org)
-            release = replace(before, version=before.version + 1, resources=resources_of(merged))
-            return {
-                **documents,
-                names.RELEASE_PATH: build_release(release),
-                names.ROLLOUT_PATH: build_rollout(RolloutDocument(org, release.version, 100)),
-            }
+            repository = await repository_of(transaction)
+            if not repository.can_sign(layout_of(current.metadata)[names.POLICY]):
+                files = releases.with_release(current.targets, content, draft, beside=True)
+                proposal = repository.propose_release(current, files, self._clock.now_ms())
+                self._drafts.keep(org, replace(proposal, summary=summarise(proposal)).to_bytes())
+                waits = True
+                return {}
+            files = releases.with_release(current.targets, content, draft, beside=False)
+            return {**files, **releases.at_once(content, max(content.releases) + 1)}
 
-        return await self._publish(org, change)
+        published = await self._publish(org, change)
+        return replace(published, waiting=waits)
 
-    async def _publish(self, org: str, change: Callable[[OrgTransaction], Awaitable[Changes]]) -> Published:
-        async with self._store.for_org(org).write() as transaction:
-            changes = await change(transaction)
-            number, current = await self._current(transaction)
+    async def _publish(self, org: str, change: Change) -> Published:
+        space = self._store.for_org(org)
+        async with space.write() as transaction:
+            repository = await repository_of(transaction)
+            number, current = await current_set(transaction)
+            changes = await change(transaction, current, read_documents(current.targets, org))
             if not changes:
-                return Published(number, _revision(org, current), changed=False)
-            repository = await _repository(transaction)
-            signed = repository.publish(current, changes, self._clock.now_ms())
-            await self._keep(transaction, repository, signed, number + 1)
-        return Published(number + 1, _revision(org, signed), changed=True)
-
-    async def _current(self, transaction: OrgTransaction) -> tuple[int, SignedSet]:
-        newest = await transaction.releases.newest()
-        if newest is None:
-            raise ConfigurationMissingError(
-                "this org has no signed configuration: its creation was interrupted",
-                field="org",
-                next_step="run it again: controlplane org create ORG",
-            )
-        contents = await transaction.releases.contents(newest)
-        metadata = {file.name: contents[file.name] for file in newest.files if file.metadata}
-        targets = {file.name: contents[file.name] for file in newest.files if not file.metadata}
-        return newest.number, SignedSet(metadata, targets)
-
-    async def _keep(self, transaction: OrgTransaction, repository: Repository, signed: SignedSet, number: int) -> None:
-        files = [
-            SetFile(name, sha256(body).digest(), len(body), metadata)
-            for contents, metadata in ((signed.metadata, True), (signed.targets, False))
-            for name, body in sorted(contents.items())
-        ]
-        release = SignedRelease(
-            number=number,
-            revision=_revision(_org_of(signed), signed),
-            created_ms=self._clock.now_ms(),
-            timestamp_expires_ms=repository.expiries(signed)[names.TIMESTAMP],
-            files=tuple(files),
-        )
-        await transaction.releases.add(release, {**signed.metadata, **signed.targets})
-
-
-async def _repository(transaction: OrgTransaction) -> Repository:
-    """The signing side of the org, with the keys that are at hand."""
-    held = await transaction.role_keys.all()
-    return Repository(transaction.org, {role: held.get(role, ()) for role in (names.ROOT, *ROLES)})
+                return Published(number, revision_of(org, current), changed=False)
+            now_ms = self._clock.now_ms()
+            signed = repository.publish(current, changes, now_ms)
+            await keep_set(transaction, org, signed, number + 1, now_ms)
+        return Published(number + 1, revision_of(org, signed), changed=True)
 
 
 def _is_due(newest: SignedRelease | None, now_ms: int) -> bool:
@@ -288,18 +300,7 @@ def _is_due(newest: SignedRelease | None, now_ms: int) -> bool:
     )
 
 
-def _org_of(signed: SignedSet) -> str:
-    """Org that a set which we signed is for."""
-    return str(json.loads(signed.targets[names.RELEASE_PATH])["org"])
-
-
-def _revision(org: str, signed: SignedSet) -> str:
-    """Release version, a dot, snapshot version."""
-    release = parse_release(signed.targets[names.RELEASE_PATH], org).version
-    snapshot = json.loads(signed.metadata[names.metadata_file(names.SNAPSHOT)])["signed"]["version"]
-    return f"{release}.{snapshot}"
-
-
-async def _access(transaction: OrgTransaction, org: str) -> Changes:
+async def _access(transaction: OrgTransaction, content: SetContent) -> Changes:
     """The access document of all keys; a revoked key stays listed, so that its denial can say so."""
-    return {names.KEYS_PATH: build_access(AccessDocument(org, await transaction.keys.all(), 0))}
+    document = AccessDocument(content.org, await transaction.keys.all(), content.access.requests_per_minute)
+    return {names.KEYS_PATH: build_access(document)}

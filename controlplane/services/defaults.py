@@ -1,22 +1,23 @@
 """The configuration that a new org starts with: enforcing, not empty."""
 
 import json
-from collections.abc import Mapping, Sequence
-from hashlib import sha256
+from collections.abc import Sequence
 
+from controlplane.domain.releases import first_release
 from outpost.core.bundle import names
 from outpost.core.bundle.access import AccessDocument, build_access
+from outpost.core.bundle.caps import CapsDocument, build_caps
 from outpost.core.bundle.documents import (
     DetectorsDocument,
     Provider,
-    RolloutDocument,
     RoutesDocument,
     build_detectors,
-    build_release,
-    build_rollout,
     build_routes,
 )
-from outpost.core.bundle.release import Release, Resource, SelfTest
+from outpost.core.bundle.kill import KillDocument, build_kill
+from outpost.core.bundle.release_document import Release, SelfTest
+from outpost.core.bundle.revocations import RevocationsDocument, build_revocations
+from outpost.core.bundle.rollout import RolloutDocument, build_rollout
 from outpost.core.policy.document import SCHEMA, canonical_bytes, parse_document
 
 DETECTOR_SET = "builtin-1"
@@ -93,27 +94,26 @@ def default_provider(base_url: str, key_secret: str, models: Sequence[str] = ("*
 
 def default_documents(org: str, providers: Sequence[Provider]) -> dict[str, bytes]:
     """Every required document of a first set."""
-    documents = {
-        names.PACKS_PATH: default_policy(org),
-        names.ROUTES_PATH: build_routes(RoutesDocument(org, tuple(providers))),
-        names.DETECTORS_PATH: build_detectors(DetectorsDocument(org, DETECTOR_SET, ())),
-        names.KEYS_PATH: build_access(AccessDocument(org, (), 0)),
+    resources = {
+        names.PACKS: default_policy(org),
+        names.ROUTES: build_routes(RoutesDocument(org, tuple(providers))),
+        names.DETECTORS: build_detectors(DetectorsDocument(org, DETECTOR_SET, ())),
+        names.CAPS: build_caps(CapsDocument(org)),
     }
     first = Release(
         org=org,
         version=1,
+        fallback=None,
         required_tiers=(1,),
         seal_after_seconds=SEAL_AFTER_SECONDS,
         max_body_bytes=MAX_BODY_BYTES,
         self_tests=(SelfTest(f"my card is {TEST_CARD}", "credit_card"),),
-        resources=resources_of(documents),
+        resources={},
     )
-    documents[names.RELEASE_PATH] = build_release(first)
-    documents[names.ROLLOUT_PATH] = build_rollout(RolloutDocument(org, 1, 100))
-    return documents
-
-
-def resources_of(documents: Mapping[str, bytes]) -> dict[str, Resource]:
-    """What a release names: packs, routes and detectors by hash and size."""
-    named = (names.PACKS_PATH, names.ROUTES_PATH, names.DETECTORS_PATH)
-    return {path: Resource(sha256(documents[path]).hexdigest(), len(documents[path])) for path in named}
+    return {
+        **first_release(first, resources),
+        names.KEYS_PATH: build_access(AccessDocument(org, (), 0)),
+        names.REVOCATIONS_PATH: build_revocations(RevocationsDocument(org)),
+        names.KILL_PATH: build_kill(KillDocument(org)),
+        names.ROLLOUT_PATH: build_rollout(RolloutDocument(org, 1)),
+    }

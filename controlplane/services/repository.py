@@ -1,105 +1,76 @@
 """The signing side of an org's TUF repository.
 
 Bytes in, bytes out: each act takes the current set and returns the next one whole, which the store keeps in one
-transaction. Keys stand behind the Signer port, time is an argument. What an outpost would refuse is refused here,
-before anything is signed.
+transaction. Who must sign is read from the stored metadata, never assumed: some keys are here behind the Signer port,
+others may be the customer's. What is here signs; for the rest a ceremony is prepared, and taken back once it is signed.
+Time is an argument. What an outpost would refuse is refused here, before anything is signed.
 
 Roles: ``root`` (three keys, two must sign) → ``targets`` → the terminating delegations policy, vendor, access,
-rollout, each with its own path prefix → ``snapshot`` → ``timestamp``. Every file names its org under its signature;
-the timestamp says when it was signed.
+rollout, each with its own path prefix → ``snapshot`` → ``timestamp``.
 
-Source: TUF 1.0.34 §3 and §4.
+Source: TUF 1.0.34 §3 and §6.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Any
-
-from securesystemslib.signer import Key, Signature, SSlibKey  # type: ignore[attr-defined]  # public, in __init__
-from tuf.api.metadata import (  # type: ignore[attr-defined]  # re-exported there, in its documentation's words
-    DelegatedRole,
-    Delegations,
-    Metadata,
-    MetaFile,
-    Role,
-    Root,
-    Signed,
-    Snapshot,
-    TargetFile,
-    Targets,
-    Timestamp,
-)
-from tuf.api.serialization import DeserializationError
+from dataclasses import dataclass, replace
 
 from certs.keys import require_signing_key
 from certs.signer import Signer
-from controlplane.domain.errors import ConfigurationError, ConflictError, InputError, StateError
-from outpost.core.bundle import limits, names
-from outpost.core.bundle.canonical import encode
-from outpost.core.bundle.content import read_documents
-from outpost.core.bundle.documents import parse_release
-from outpost.core.bundle.release import Release, SignedSet
-from outpost.core.errors import BundleError
-
-_DAY_MS = 24 * 3600 * 1000
-VALIDITY_MS: Mapping[str, int] = {
-    names.ROOT: 365 * _DAY_MS,
-    names.TARGETS: 90 * _DAY_MS,
-    **dict.fromkeys(names.DELEGATED_ROLES, 90 * _DAY_MS),
-    names.SNAPSHOT: 7 * _DAY_MS,
-    names.TIMESTAMP: _DAY_MS,
-}
-"""Milliseconds from signing to expiry of each role."""
+from controlplane.domain.ceremony import KEYS, RELEASE, Ceremony, Part, layout_after, require_fresh, taken_over
+from controlplane.domain.errors import ConfigurationError
+from controlplane.domain.releases import Changes
+from controlplane.services.payloads import (
+    ALL_ROLES,
+    VALIDITY_MS,
+    Layout,
+    Payloads,
+    expires_ms,
+    layout_of,
+    newest_root,
+    stored,
+)
+from controlplane.services.publishable import merged, require_publishable, require_successor
+from outpost.core.bundle import names
+from outpost.core.bundle.errors import BadSignatureError, SignatureError
+from outpost.core.bundle.metadata import TOP_LEVEL, tuf_key_id
+from outpost.core.bundle.release import RoleKeys, SignedSet
 
 RENEW_SHARE = 2
 """A role is signed again once less than 1/RENEW_SHARE of its validity is left."""
-
 ROOT_THRESHOLD = 2
-_TOP_LEVEL = (names.ROOT, names.TIMESTAMP, names.SNAPSHOT, names.TARGETS)
-_ALL_ROLES = (*_TOP_LEVEL, *names.DELEGATED_ROLES)
-
-
-class UnpublishableError(InputError):
-    """A document that every outpost would refuse."""
-
-    code = "publish.document"
-
-
-class ReleaseVersionError(ConflictError):
-    """The policy documents changed, but the release's version did not rise."""
-
-    code = "publish.release_version"
+LEAP = 2**20
+"""Versions that a restored repository leaps over: more than any outpost can have seen since the backup."""
 
 
 class SignerMissingError(ConfigurationError):
-    """A role has fewer signers than its threshold."""
+    """Keys of a role are elsewhere, and what is here does not reach its threshold."""
 
     code = "repository.signer_missing"
 
 
 class SignerMismatchError(ConfigurationError):
-    """The signers given are not those whose keys the repository names, or one of them signs wrongly."""
+    """A signer signs wrongly."""
 
     code = "repository.signer_mismatch"
 
 
-class RepositoryCorruptError(StateError):
-    """Stored metadata cannot be read."""
-
-    code = "repository.corrupt"
-    fatal = True
-
-
 @dataclass(frozen=True, slots=True)
-class _Draft:
-    """A set in the making: what stands, and what must be signed again."""
+class _Next:
+    """A set in the making.
 
-    root: Root
-    metadata: dict[str, bytes]
+    Attributes:
+        current: what stands.
+        layout: who signs from now on.
+        documents: every document of the next set.
+        due: roles that must be signed again, without snapshot and timestamp.
+        step: by how much versions rise; more than one only after a restore.
+    """
+
+    current: SignedSet
+    layout: Layout
     documents: Mapping[str, bytes]
-    versions: Mapping[str, int]
     due: frozenset[str]
+    step: int = 1
 
 
 class Repository:
@@ -107,46 +78,36 @@ class Repository:
 
     Args:
         org: named in every file.
-        signers: role name to its signers, all of which sign; for all eight roles.
-        thresholds: role name to the number of keys that must sign; default 2 for root, 1 for others.
-
-    Raises:
-        SignerMissingError: a role has fewer signers than its threshold.
+        signers: role name to the signers that are here; those that the metadata does not name are not used.
     """
 
-    def __init__(
-        self, org: str, signers: Mapping[str, Sequence[Signer]], thresholds: Mapping[str, int] | None = None
-    ) -> None:
+    def __init__(self, org: str, signers: Mapping[str, Sequence[Signer]]) -> None:
         self._org = org
-        self._signers = signers
-        self._thresholds = {names.ROOT: ROOT_THRESHOLD} | dict(thresholds or {})
-        for role in _ALL_ROLES:
-            if len(signers.get(role, ())) < self._threshold(role):
-                raise SignerMissingError(
-                    f"Role {role} needs {self._threshold(role)} signers.",
-                    field=role,
-                    next_step="Give the missing keys, or create the org anew.",
-                )
-        self._keys = {role: tuple(map(_public_key, signers[role])) for role in _ALL_ROLES}
+        self._by_role = {role: {_key_id(each): each for each in mine} for role, mine in signers.items()}
+        self._signers = {key_id: signer for mine in self._by_role.values() for key_id, signer in mine.items()}
 
-    def create(self, documents: Mapping[str, bytes], now_ms: int) -> SignedSet:
-        """Make the repository with its first release.
+    def create(
+        self, documents: Mapping[str, bytes], now_ms: int, thresholds: Mapping[str, int] | None = None
+    ) -> SignedSet:
+        """Make the repository with its first release; all keys are here.
 
         Args:
             documents: target path to canonical bytes; all required ones.
             now_ms: Unix milliseconds.
+            thresholds: role name to the number of keys that must sign; default 2 for root, 1 for others.
 
         Raises:
             UnpublishableError: an outpost would refuse the documents.
-            SignerMismatchError: a signer signs wrongly.
+            SignerMissingError: a role has fewer signers than its threshold.
         """
-        self._require_publishable(documents)
-        root = self._root(1, now_ms)
-        metadata = {names.root_file(1): self._signed(names.ROOT, root, [root])}
-        due = frozenset({names.SNAPSHOT, names.TARGETS, *names.DELEGATED_ROLES})
-        return self._sign(_Draft(root, metadata, dict(documents), {}, due), now_ms)
+        require_publishable(documents, self._org)
+        wanted = {names.ROOT: ROOT_THRESHOLD} | dict(thresholds or {})
+        layout = {role: self._own_keys(role, wanted.get(role, 1)) for role in ALL_ROLES}
+        due = frozenset({names.ROOT, names.TARGETS, *names.DELEGATED_ROLES})
+        following = _Next(SignedSet({}, {}), layout, documents, due)
+        return self._complete(following, self._parts(following, now_ms), now_ms)
 
-    def publish(self, current: SignedSet, changes: Mapping[str, bytes | None], now_ms: int) -> SignedSet:
+    def publish(self, current: SignedSet, changes: Changes, now_ms: int) -> SignedSet:
         """Sign changed documents, of one or several roles together, into one new snapshot.
 
         Args:
@@ -159,50 +120,110 @@ class Repository:
 
         Raises:
             UnpublishableError: an outpost would refuse the documents.
-            ReleaseVersionError: policy documents changed under the same or a lower release version.
-            SignerMismatchError: the signers are not those of the repository.
+            LooseningError: online documents loosen what is in force.
+            ReleaseVersionError: a release changed under its version, or is not higher than those before.
+            SignerMissingError: a changed role's keys are elsewhere: prepare a ceremony.
             RepositoryCorruptError: ``current`` cannot be read.
         """
-        merged = {**current.targets, **changes}
-        documents = {path: data for path, data in merged.items() if data is not None}
-        release = self._require_publishable(documents)
-        changed = {names.role_of_target(path) for path in merged if current.targets.get(path) != documents.get(path)}
-        if names.POLICY in changed:
-            self._require_rising(current, release)
-        return self._next(current, documents, frozenset(changed), now_ms)
+        layout = layout_of(current.metadata)
+        following = self._following(current, changes, layout, now_ms)
+        following = replace(following, due=following.due | self._aged(current, layout, now_ms))
+        return self._complete(following, self._parts(following, now_ms), now_ms)
 
-    def refresh(self, current: SignedSet, now_ms: int) -> SignedSet:
-        """Sign a fresh timestamp, and again each other role (but root) that has used up half of its validity.
-
-        Raises:
-            SignerMismatchError: the signers are not those of the repository.
-            RepositoryCorruptError: ``current`` cannot be read.
-        """
-        return self._next(current, dict(current.targets), frozenset(), now_ms)
-
-    def rotate(self, current: SignedSet, old_root: Sequence[Signer], now_ms: int) -> SignedSet:
-        """Put the keys of this object in the place of those that ``current`` names; the same keys renew the expiry.
-
-        Root N+1 is signed by the old and the new root keys; every other role is signed again.
+    def refresh(self, current: SignedSet, now_ms: int, validity_ms: int = 0) -> SignedSet:
+        """Sign a fresh timestamp, and again each other role that has aged and whose keys are here.
 
         Args:
-            current: set under the old keys.
-            old_root: signers of the old root, at least its threshold.
+            current: the newest set.
+            now_ms: Unix milliseconds.
+            validity_ms: of the timestamp; the usual day when 0.
+
+        Raises:
+            SignerMissingError: the keys of timestamp or snapshot are not here.
+            RepositoryCorruptError: ``current`` cannot be read.
+        """
+        layout = layout_of(current.metadata)
+        following = _Next(current, layout, current.targets, self._aged(current, layout, now_ms))
+        return self._complete(following, self._parts(following, now_ms), now_ms, validity_ms)
+
+    def leap(self, current: SignedSet, changes: Changes, by: int, now_ms: int) -> SignedSet:
+        """Sign every role whose keys are here under a version that is higher by ``by``.
+
+        After a restore: outposts have seen newer versions than the backup has. Roots cannot leap, and neither can
+        roles whose keys are elsewhere.
+
+        Raises:
+            UnpublishableError: an outpost would refuse the documents.
+            SignerMissingError: the keys of timestamp or snapshot are not here.
+        """
+        layout = layout_of(current.metadata)
+        documents = merged(current.targets, changes)
+        require_publishable(documents, self._org)
+        due = frozenset(role for role in (names.TARGETS, *names.DELEGATED_ROLES) if self.can_sign(layout[role]))
+        following = _Next(current, layout, documents, due, by)
+        return self._complete(following, self._parts(following, now_ms), now_ms)
+
+    def propose_keys(self, current: SignedSet, layout: Layout, renewed: frozenset[str], now_ms: int) -> Ceremony:
+        """Prepare other keys or thresholds for any roles, or fresh signatures of those that age.
+
+        What can be signed here is signed. Documents stay as they are.
+
+        Args:
+            current: the newest set.
+            layout: role name to its new keys, for the roles that change.
+            renewed: roles to be signed again although nothing of theirs changes.
             now_ms: Unix milliseconds.
 
         Raises:
-            SignerMismatchError: ``old_root`` does not reach the old threshold.
             RepositoryCorruptError: ``current`` cannot be read.
-
-        Source: TUF 1.0.34 §6.1.
         """
-        old: Root = self._stored(current, names.ROOT)
-        root = self._root(old.version + 1, now_ms)
-        metadata = dict(current.metadata)
-        metadata[names.root_file(root.version)] = self._signed(names.ROOT, root, [old, root], old_root)
-        versions = {role: self._stored(current, role).version for role in _ALL_ROLES}
-        due = frozenset({names.SNAPSHOT, names.TARGETS, *names.DELEGATED_ROLES})
-        return self._sign(_Draft(root, metadata, dict(current.targets), versions, due), now_ms)
+        before = layout_of(current.metadata)
+        after = {**before, **layout}
+        changed = {role for role in ALL_ROLES if after[role] != before[role]}
+        due = (changed | renewed) - {names.SNAPSHOT, names.TIMESTAMP}
+        if changed & set(TOP_LEVEL):
+            due.add(names.ROOT)
+        if changed & {names.TARGETS, *names.DELEGATED_ROLES}:
+            due.add(names.TARGETS)
+        following = _Next(current, after, current.targets, frozenset(due))
+        return self._ceremony(KEYS, following, now_ms)
+
+    def propose_release(self, current: SignedSet, changes: Changes, now_ms: int) -> Ceremony:
+        """Prepare changed policy documents for those who hold the keys of the policy role.
+
+        Raises:
+            UnpublishableError, LooseningError, ReleaseVersionError: as ``publish``.
+        """
+        following = self._following(current, changes, layout_of(current.metadata), now_ms)
+        return self._ceremony(RELEASE, following, now_ms)
+
+    def adopt(self, current: SignedSet, ceremony: Ceremony, changes: Changes, now_ms: int) -> SignedSet:
+        """Take a signed ceremony over into the next set.
+
+        Args:
+            current: the newest set.
+            ceremony: read strictly; its authorities are not believed, those of the stored metadata count.
+            changes: online documents that change with it, such as the roll-out.
+            now_ms: Unix milliseconds.
+
+        Raises:
+            CeremonyStaleError: the configuration has changed since the file was made.
+            SignatureError: a part is not signed by all who must.
+            UnpublishableError, LooseningError, ReleaseVersionError, SignerMissingError: as ``publish``.
+        """
+        require_fresh(ceremony, {role: stored(current.metadata, role).version for role in ALL_ROLES})
+        layout = layout_after(ceremony, layout_of(current.metadata))
+        replaced = dict.fromkeys(path for path in current.targets if names.role_of_target(path) == names.POLICY)
+        documents: Changes = {**(replaced if ceremony.part(names.POLICY) else {}), **ceremony.documents, **changes}
+        following = self._following(current, documents, layout, now_ms)
+        due = following.due | {part.role for part in ceremony.parts}
+        parts = []
+        for fresh in self._parts(replace(following, due=due), now_ms):
+            taken = taken_over(fresh, ceremony.part(fresh.role))
+            parts.append(taken if taken is fresh else self._signed(taken))
+            if taken is not fresh:
+                parts[-1].require_signed()
+        return self._complete(following, parts, now_ms)
 
     def expiries(self, current: SignedSet) -> dict[str, int]:
         """Role name to the end of its validity, Unix milliseconds.
@@ -210,166 +231,135 @@ class Repository:
         Raises:
             RepositoryCorruptError: ``current`` cannot be read.
         """
-        return {role: int(self._stored(current, role).expires.timestamp()) * 1000 for role in _ALL_ROLES}
+        return {role: expires_ms(stored(current.metadata, role)) for role in ALL_ROLES}
 
-    def _next(
-        self, current: SignedSet, documents: Mapping[str, bytes], changed: frozenset[str], now_ms: int
-    ) -> SignedSet:
+    def here(self, role: RoleKeys) -> frozenset[str]:
+        """Ids of the keys of a role that are here."""
+        return frozenset(role.keys.keys() & self._signers.keys())
+
+    def can_sign(self, role: RoleKeys) -> bool:
+        """Enough keys of a role are here."""
+        return len(self.here(role)) >= role.threshold
+
+    @staticmethod
+    def public_key(signer: Signer) -> bytes:
+        """The 32 bytes of a signer's public key. Raises KeyAlgorithmError."""
+        return _raw(signer)
+
+    def _own_keys(self, role: str, threshold: int) -> RoleKeys:
+        keys = {key_id: _raw(signer) for key_id, signer in self._by_role.get(role, {}).items()}
+        if len(keys) < threshold:
+            raise SignerMissingError(
+                f"Role {role} needs {threshold} signers.", field=role, next_step="Give the missing keys."
+            )
+        return RoleKeys(threshold, keys)
+
+    def _following(self, current: SignedSet, changes: Changes, layout: Layout, now_ms: int) -> _Next:
+        """The next set, held against what may follow; due is what changes."""
+        documents = merged(current.targets, changes)
+        require_successor(current.targets, documents, self._org)
+        paths = {*documents, *current.targets}
+        changed = {names.role_of_target(path) for path in paths if current.targets.get(path) != documents.get(path)}
+        old = layout_of(current.metadata)
+        changed |= {role for role in names.DELEGATED_ROLES if layout[role] != old[role]}
+        return _Next(current, layout, documents, frozenset(changed))
+
+    def _aged(self, current: SignedSet, layout: Layout, now_ms: int) -> frozenset[str]:
+        """Roles with keys here that have used up half of their validity; root is never signed again by itself."""
         expiries = self.expiries(current)
-        aged = {r for r in _ALL_ROLES if r != names.ROOT and expiries[r] - now_ms < VALIDITY_MS[r] // RENEW_SHARE}
-        versions = {role: self._stored(current, role).version for role in _ALL_ROLES}
-        root: Root = self._stored(current, names.ROOT)
-        draft = _Draft(root, dict(current.metadata), documents, versions, changed | frozenset(aged))
-        return self._sign(draft, now_ms)
+        return frozenset(
+            role
+            for role in ALL_ROLES
+            if role not in {names.ROOT, names.TIMESTAMP}
+            and expiries[role] - now_ms < VALIDITY_MS[role] // RENEW_SHARE
+            and self.can_sign(layout[role])
+        )
 
-    def _sign(self, draft: _Draft, now_ms: int) -> SignedSet:
-        """Sign downwards from targets, only what is due; the timestamp always."""
-        metadata = draft.metadata
-        if names.TARGETS in draft.due:
-            top = self._top_targets(draft.versions.get(names.TARGETS, 0) + 1, now_ms)
-            metadata[names.metadata_file(names.TARGETS)] = self._signed(names.TARGETS, top, [draft.root])
-        top = _read(metadata[names.metadata_file(names.TARGETS)])
+    def _parts(self, following: _Next, now_ms: int) -> list[Part]:
+        """What is due below and with root, signed by the keys that are here."""
+        payloads, layout, current = Payloads(self._org, now_ms), following.layout, following.current
+        versions = {role: stored(current.metadata, role).version if current.metadata else 0 for role in ALL_ROLES}
+        parts = []
+        if names.ROOT in following.due:
+            before = [layout_of(current.metadata)[names.ROOT]] if current.metadata else []
+            signed = payloads.root(versions[names.ROOT] + 1, layout)
+            parts.append(Part(names.ROOT, signed, (*before, layout[names.ROOT])))
+        if names.TARGETS in following.due:
+            signed = payloads.targets(versions[names.TARGETS] + following.step, layout)
+            parts.append(Part(names.TARGETS, signed, (layout[names.TARGETS],)))
         for role in names.DELEGATED_ROLES:
-            if role in draft.due:
-                signed = self._role_targets(role, draft, now_ms)
-                metadata[names.metadata_file(role)] = self._signed(role, signed, [top])
-        if draft.due - {names.TIMESTAMP}:
-            snapshot = self._snapshot(metadata, draft.versions.get(names.SNAPSHOT, 0) + 1, now_ms)
-            metadata[names.metadata_file(names.SNAPSHOT)] = self._signed(names.SNAPSHOT, snapshot, [draft.root])
-        timestamp = self._timestamp(metadata, draft.versions.get(names.TIMESTAMP, 0) + 1, now_ms)
-        metadata[names.metadata_file(names.TIMESTAMP)] = self._signed(names.TIMESTAMP, timestamp, [draft.root])
-        return SignedSet(metadata=metadata, targets=dict(draft.documents))
+            if role in following.due:
+                signed = payloads.delegated(role, versions[role] + following.step, following.documents)
+                parts.append(Part(role, signed, (layout[role],)))
+        return [self._signed(part) for part in parts]
 
-    def _root(self, version: int, now_ms: int) -> Root:
-        roles = {role: Role(_ids(self._keys[role]), self._threshold(role)) for role in _TOP_LEVEL}
-        return Root(
-            version=version,
-            expires=_expiry(names.ROOT, now_ms),
-            keys={key.keyid: key for role in _TOP_LEVEL for key in self._keys[role]},
-            roles=roles,
-            consistent_snapshot=False,
-            unrecognized_fields=self._org_field(),
-        )
-
-    def _top_targets(self, version: int, now_ms: int) -> Targets:
-        roles = {
-            role: DelegatedRole(role, _ids(self._keys[role]), self._threshold(role), True, paths=[f"{role}/*"])
-            for role in names.DELEGATED_ROLES
+    def _complete(self, following: _Next, parts: Sequence[Part], now_ms: int, validity_ms: int = 0) -> SignedSet:
+        """Put signed parts into the set, and sign snapshot and timestamp over them."""
+        payloads, layout, metadata = Payloads(self._org, now_ms), following.layout, dict(following.current.metadata)
+        old = {
+            role: stored(metadata, role).version if following.current.metadata else 0
+            for role in (names.SNAPSHOT, names.TIMESTAMP)
         }
-        keys: dict[str, Key] = {key.keyid: key for role in names.DELEGATED_ROLES for key in self._keys[role]}
-        return Targets(
-            version=version,
-            expires=_expiry(names.TARGETS, now_ms),
-            delegations=Delegations(keys, roles),
-            unrecognized_fields=self._org_field(),
-        )
+        for part in parts:
+            _require_own(part)
+            name = names.root_file(part.version) if part.role == names.ROOT else names.metadata_file(part.role)
+            metadata[name] = part.file()
+        if parts or names.SNAPSHOT in following.due:
+            snapshot = payloads.snapshot(old[names.SNAPSHOT] + following.step, metadata)
+            metadata["snapshot.json"] = self._file(Part(names.SNAPSHOT, snapshot, (layout[names.SNAPSHOT],)))
+        timestamp = payloads.timestamp(old[names.TIMESTAMP] + following.step, metadata, validity_ms)
+        metadata["timestamp.json"] = self._file(Part(names.TIMESTAMP, timestamp, (layout[names.TIMESTAMP],)))
+        return SignedSet(metadata=metadata, targets=dict(following.documents))
 
-    def _role_targets(self, role: str, draft: _Draft, now_ms: int) -> Targets:
-        mine = {path: data for path, data in draft.documents.items() if names.role_of_target(path) == role}
-        return Targets(
-            version=draft.versions.get(role, 0) + 1,
-            expires=_expiry(role, now_ms),
-            targets={path: TargetFile.from_data(path, data, ["sha256"]) for path, data in mine.items()},
-            unrecognized_fields=self._org_field(),
-        )
+    def _ceremony(self, kind: str, following: _Next, now_ms: int) -> Ceremony:
+        """What is due as a file that travels: root and targets, and the delegated roles whose keys are elsewhere."""
+        parts = [
+            part
+            for part in self._parts(following, now_ms)
+            if part.role in TOP_LEVEL or not self.can_sign(following.layout[part.role])
+        ]
+        roles, current = {part.role for part in parts}, following.current
+        documents = {
+            path: data
+            for path, data in following.documents.items()
+            if names.role_of_target(path) in roles or current.targets.get(path) != data
+        }
+        base = {path: data for path, data in current.targets.items() if names.role_of_target(path) == names.POLICY}
+        compared = (newest_root(current.metadata), "targets.json", "policy.json")
+        base |= {name: current.metadata[name] for name in compared}
+        return Ceremony(self._org, kind, now_ms, tuple(parts), documents, base)
 
-    def _snapshot(self, metadata: Mapping[str, bytes], version: int, now_ms: int) -> Snapshot:
-        listed = [names.metadata_file(role) for role in (names.TARGETS, *names.DELEGATED_ROLES)]
-        return Snapshot(
-            version=version,
-            expires=_expiry(names.SNAPSHOT, now_ms),
-            meta={name: _meta_file(metadata[name]) for name in listed},
-            unrecognized_fields=self._org_field(),
-        )
+    def _file(self, part: Part) -> bytes:
+        signed = self._signed(part)
+        _require_own(signed)
+        return signed.file()
 
-    def _timestamp(self, metadata: Mapping[str, bytes], version: int, now_ms: int) -> Timestamp:
-        return Timestamp(
-            version=version,
-            expires=_expiry(names.TIMESTAMP, now_ms),
-            snapshot_meta=_meta_file(metadata[names.metadata_file(names.SNAPSHOT)]),
-            unrecognized_fields=self._org_field() | {names.SIGNED_AT_FIELD: now_ms},
-        )
-
-    def _signed(
-        self, role: str, signed: Signed, delegators: Sequence[Root | Targets], extra: Sequence[Signer] = ()
-    ) -> bytes:
-        """Sign with all signers of the role and check the result as an outpost would."""
-        metadata: Metadata[Any] = Metadata(signed)
-        payload = metadata.signed_bytes
-        signatures = {}
-        for signer in (*self._signers[role], *extra):
-            key_id = _public_key(signer).keyid
-            signatures[key_id] = Signature(key_id, signer.sign(payload).hex())
-        results = [each.get_verification_result(role, payload, signatures) for each in delegators]
-        good = {key_id for result in results for key_id in result.signed}
-        if good != set(signatures) or not all(result.verified for result in results):
-            raise SignerMismatchError(
-                f"The signers given for {role} are not those that the repository names.",
-                field=role,
-                next_step="Give the keys of this org, or rotate.",
-            )
-        metadata.signatures.update(signatures)
-        return encode(metadata.to_dict())
-
-    def _stored(self, current: SignedSet, role: str) -> Any:
-        name = names.metadata_file(role)
-        if role == names.ROOT:
-            name = names.root_file(max(map(names.root_version, current.metadata), default=0))
-        if name not in current.metadata:
-            raise RepositoryCorruptError(f"The stored set has no {name}.", field=name)
-        return _read(current.metadata[name])
-
-    def _require_publishable(self, documents: Mapping[str, bytes]) -> Release:
-        for path, data in documents.items():
-            if not names.role_of_target(path):
-                raise UnpublishableError("No role may name a file of this path.", field=path[: limits.MAX_NAME_BYTES])
-            if len(data) > limits.MAX_TARGET_BYTES:
-                raise UnpublishableError(f"{path} has more than {limits.MAX_TARGET_BYTES} bytes.", field=path)
-        if len(documents) + len(_ALL_ROLES) + limits.MAX_ROOT_HOPS > limits.MAX_SET_FILES:
-            raise UnpublishableError("Too many documents for one set.", field="documents")
-        try:
-            return read_documents(documents, self._org)
-        except BundleError as error:
-            raise UnpublishableError(error.message, field=error.field, next_step=error.next_step) from error
-
-    def _require_rising(self, current: SignedSet, release: Release) -> None:
-        try:
-            before = parse_release(current.targets[names.RELEASE_PATH], self._org).version
-        except (BundleError, KeyError) as error:
-            raise RepositoryCorruptError("The stored release cannot be read.", field=names.RELEASE_PATH) from error
-        if release.version <= before:
-            raise ReleaseVersionError(
-                f"Release {before} is published; changed policy documents need a higher version.",
-                field=f"{names.RELEASE_PATH}/version",
-                next_step=f"Publish as version {before + 1}.",
-            )
-
-    def _org_field(self) -> dict[str, Any]:
-        return {names.ORG_FIELD: self._org}
-
-    def _threshold(self, role: str) -> int:
-        return self._thresholds.get(role, 1)
+    def _signed(self, part: Part) -> Part:
+        """The part with the signatures of every key that is here and may sign it."""
+        mine = [key_id for key_id in self._signers if part.may_sign(key_id)]
+        ours = {key_id: self._signers[key_id].sign(part.payload) for key_id in mine}
+        return replace(part, signatures={**part.signatures, **ours})
 
 
-def _public_key(signer: Signer) -> SSlibKey:
-    return SSlibKey.from_crypto(require_signing_key(signer.public_key(), field="signer"))
-
-
-def _ids(keys: Sequence[SSlibKey]) -> list[str]:
-    return [key.keyid for key in keys]
-
-
-def _expiry(role: str, now_ms: int) -> datetime:
-    return datetime.fromtimestamp(now_ms // 1000, UTC) + timedelta(milliseconds=VALIDITY_MS[role])
-
-
-def _meta_file(data: bytes) -> MetaFile:
-    return MetaFile.from_data(_read(data).version, data, ["sha256"])
-
-
-def _read(data: bytes) -> Any:
-    """Signed part of metadata that this class made and the store kept."""
+def _require_own(part: Part) -> None:
+    """Hold what was signed here against who must sign, as an outpost would."""
     try:
-        return Metadata.from_bytes(data).signed
-    except DeserializationError as error:
-        raise RepositoryCorruptError("Stored metadata cannot be read.", field="metadata") from error
+        part.require_signed()
+    except BadSignatureError:
+        raise SignerMismatchError(
+            f"A signer of {part.role} signs wrongly.", field=part.role, next_step="Check the key store."
+        ) from None
+    except SignatureError:
+        raise SignerMissingError(
+            f"Keys of role {part.role} are elsewhere: {part.missing} more must sign.",
+            field=part.role,
+            next_step="Let their holders sign: controlplane root propose, or controlplane release export.",
+        ) from None
+
+
+def _raw(signer: Signer) -> bytes:
+    return require_signing_key(signer.public_key(), field="signer").public_bytes_raw()
+
+
+def _key_id(signer: Signer) -> str:
+    return tuf_key_id(_raw(signer))

@@ -13,6 +13,7 @@ from certs.shell import tls
 from outpost import ports
 from outpost.bootstrap import programs
 from outpost.bootstrap.state import require_orgs
+from outpost.cache.marker import UNREADABLE, Marker, clear_marker, read_marker, write_marker
 from outpost.core.audit import record
 from outpost.core.audit.note import NoteVerifier, SignatureType
 from outpost.core.bundle.release import VerifiedSet
@@ -27,7 +28,7 @@ from outpost.ledger.reader import LogReader
 from outpost.paths import StatePaths
 from outpost.rpc.client import GrpcControlPlane
 from outpost.settings import Settings
-from outpost.sync import agent, tuf
+from outpost.sync import agent
 from outpost.sync import identity as identities
 from outpost.sync.install import Activator, Installer
 from outpost.telemetry import Event, emit
@@ -75,6 +76,12 @@ class Agents:
         self._trying = threading.Lock()
         self._known: dict[str, agent.Knowledge] = {}
         self._agents: dict[str, agent.OrgAgent] = {}
+        self._marked: dict[str, str] = {}  # org -> code of the mark on disk that its identity is withdrawn
+        for org in shared.paths.locked_orgs():
+            marker = read_marker(shared.paths.org(org).locked)
+            self._changed(
+                agent.Knowledge(org, functions={"identity": marker.code if marker is not None else UNREADABLE})
+            )
         for org in require_orgs(shared.paths):
             try:
                 self._agents[org] = self._make(org, boot_id)
@@ -111,12 +118,12 @@ class Agents:
         shared = self._shared
         files = shared.paths.org(org)
         cache = programs.open_cache(shared.paths, org, shared.wrap_key, shared.chance)
+        verifier = programs.open_verifier(shared.paths, org)
         installer = Installer(
             org=org,
-            root=programs.read_root(shared.paths, org),
             cache=cache,
             activator=shared.activator,
-            verify=tuf.verify,
+            verify=verifier.verify,
             attempt=self._attempt,
             clock=shared.clock,
         )
@@ -134,8 +141,10 @@ class Agents:
             settings=agent.Timing(shared.settings.heartbeat_seconds, shared.settings.reconnect_cap_seconds),
         )
         one = agent.OrgAgent(org, parts, boot_id, VERSION)
+        marker = read_marker(files.revoked)
+        one.knowledge.revoked = self._marked[org] = marker.code if marker is not None else ""
         one.knowledge.outpost = identities.load(files.identity).enrollment.outpost_id
-        verified = programs.load_verified(shared.paths, org, cache, shared.clock.now_ms())
+        verified = programs.load_verified(verifier, cache, shared.clock.now_ms())
         if verified is not None:
             one.adopt(verified)
         return one
@@ -196,7 +205,21 @@ class Agents:
 
     def _changed(self, known: agent.Knowledge) -> None:
         self._known[known.org] = known
+        if known.revoked != self._marked.get(known.org, known.revoked):
+            self._mark(known)
         self._shared.publish({org: view(item) for org, item in self._known.items()})
+
+    def _mark(self, known: agent.Knowledge) -> None:
+        """Keep on disk that the identity is withdrawn, or that it is not: a restart must not forget it."""
+        path = self._shared.paths.org(known.org).revoked
+        self._marked[known.org] = known.revoked
+        try:
+            if known.revoked:
+                write_marker(path, Marker(known.outpost, known.revoked, self._shared.clock.now_ms()))
+            else:
+                clear_marker(path)
+        except StoreError as error:
+            emit(Event.SYNC_LOST, 40, org=known.org, code=error.code, message=error.message)
 
 
 def view(known: agent.Knowledge) -> dict[str, Any]:
@@ -204,6 +227,7 @@ def view(known: agent.Knowledge) -> dict[str, Any]:
     return {
         "outpost": known.outpost,
         "revision": known.revision,
+        "revoked": known.revoked,
         "last_contact_ms": known.last_contact_ms,
         "certificate_expires_ms": known.certificate_expires_ms,
         "audit_size": known.audit_size,

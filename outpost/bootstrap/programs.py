@@ -7,18 +7,26 @@ from dataclasses import dataclass, replace
 
 from certs.errors import TrustError
 from outpost import ports
+from outpost.cache.durable import read_file
 from outpost.cache.errors import CacheMissingError
+from outpost.cache.marker import Marker, read_marker
 from outpost.cache.seal import Seal
 from outpost.cache.slots import SlotCache
 from outpost.core.bundle import trust
+from outpost.core.bundle.extension import verify_extension
+from outpost.core.bundle.limits import MAX_EXTENSION_BYTES
 from outpost.core.bundle.release import VerifiedSet
+from outpost.core.bundle.revocations import LOCKED, REVOKED
 from outpost.core.detect.pattern import Scanner
 from outpost.core.errors import BundleError, OutpostError
 from outpost.core.program import OrgProgram, build
-from outpost.paths import StatePaths
+from outpost.paths import OrgPaths, StatePaths
 from outpost.sync import identity as identities
 from outpost.sync import tuf
 from outpost.telemetry import Event, emit
+
+EXTENSION_LOOK_SECONDS = 1.0  # between two looks for an extension while age seals
+REVOKED_CODES = {REVOKED: "outpost.revoked", LOCKED: "identity.locked"}
 
 
 def open_cache(paths: StatePaths, org: str, wrap_key: bytes, chance: ports.Chance) -> SlotCache:
@@ -48,14 +56,25 @@ def read_root(paths: StatePaths, org: str) -> bytes:
         ) from error
 
 
+def open_verifier(paths: StatePaths, org: str) -> tuf.Verifier:
+    """What verifies the sets of an org here.
+
+    Raises:
+        IdentityUnreadableError: the enrolled root or the enrollment is gone.
+    """
+    return tuf.Verifier(read_root(paths, org), identities.load_enrollment(paths.org(org).identity).audience)
+
+
 @dataclass(slots=True)
 class _Org:
+    files: OrgPaths
     cache: SlotCache
-    root: bytes
-    outpost_id: str
-    program: OrgProgram | None
-    prepared: OrgProgram | None
+    verifier: tuf.Verifier
+    enrollment: identities.Enrollment
     facts: trust.OrgFacts
+    program: OrgProgram | None = None
+    prepared: OrgProgram | None = None
+    extension_looked_at: float = float("-inf")  # monotonic seconds
 
 
 class Programs:
@@ -65,17 +84,11 @@ class Programs:
         self._clock, chance = world
         self._scanner = scanner
         self._orgs: dict[str, _Org] = {}
+        self._locked = {org: read_marker(paths.org(org).locked) for org in paths.locked_orgs()}
         self._without_identity: dict[str, str] = {}  # org -> code; it stops no other org
         for org in paths.orgs():
             try:
-                self._orgs[org] = _Org(
-                    cache=open_cache(paths, org, wrap_key, chance),
-                    root=read_root(paths, org),
-                    outpost_id=identities.load(paths.org(org).identity).enrollment.outpost_id,
-                    program=None,
-                    prepared=None,
-                    facts=trust.OrgFacts(enrolled=True),
-                )
+                self._orgs[org] = _open(paths, org, wrap_key, chance)
             except OutpostError as error:
                 emit(Event.BUNDLE_REFUSED, 40, org=org, code=error.code, message=error.message)
                 self._without_identity[org] = error.code
@@ -84,8 +97,8 @@ class Programs:
 
     @property
     def orgs(self) -> tuple[str, ...]:
-        """Orgs of this outpost whose identity can be read."""
-        return tuple(self._orgs)
+        """Orgs of this outpost whose identity can be read, and those in which it is locked."""
+        return tuple(dict.fromkeys((*self._orgs, *self._locked)))
 
     def program(self, org: str) -> OrgProgram | None:
         """The active program; a request keeps the one it got here (R3)."""
@@ -93,15 +106,27 @@ class Programs:
         return entry.program if entry is not None else None
 
     def outpost_id(self, org: str) -> str:
-        """Id of this outpost in an org."""
-        return self._orgs[org].outpost_id
+        """Id of this outpost in an org; empty when it is locked and the mark cannot be read."""
+        marker = self._locked.get(org)
+        return marker.outpost if marker is not None else self._orgs[org].enrollment.outpost_id
 
     def state_of(self, org: str) -> trust.OrgState:
         """State of an org, now."""
-        entry = self._orgs.get(org)
+        marker, entry = self._locked.get(org), self._orgs.get(org)
+        if marker is not None:
+            return trust.org_state(trust.OrgFacts(enrolled=False, locked_code=marker.code), self._clock.now_ms())
         code = self._without_identity.get(org, "")
-        facts = entry.facts if entry is not None else trust.OrgFacts(enrolled=bool(code), tamper_code=code)
-        return trust.org_state(facts, self._clock.now_ms())
+        if entry is None:
+            return trust.org_state(trust.OrgFacts(enrolled=bool(code), tamper_code=code), self._clock.now_ms())
+        state = trust.org_state(entry.facts, self._clock.now_ms())
+        if state.code == trust.SEAL_BOUND and self._look_for_extension(entry):
+            state = trust.org_state(entry.facts, self._clock.now_ms())
+        return state
+
+    def lock(self, org: str, marker: Marker) -> None:
+        """A lock order was obeyed: nothing of the org is served any more."""
+        self._locked = {**self._locked, org: marker}
+        self._orgs.pop(org, None)
 
     def load(self, org: str) -> None:
         """Load the active slot. What cannot be believed seals the org and says why."""
@@ -109,7 +134,7 @@ class Programs:
         try:
             stored = entry.cache.load_active()
             high_water = entry.cache.read_high_water()
-            verified = tuf.reverify(entry.root, stored, high_water, org)
+            verified = entry.verifier.reverify(stored, high_water)
             program = build(verified, self._scanner)
         except CacheMissingError:
             entry.facts = replace(entry.facts, configured=False)
@@ -128,7 +153,7 @@ class Programs:
             BundleError: it cannot be believed or does not pass its self-tests.
         """
         entry = self._require(org)
-        verified = tuf.reverify(entry.root, entry.cache.load(slot), entry.cache.surviving_high_water(), org)
+        verified = entry.verifier.reverify(entry.cache.load(slot), entry.cache.surviving_high_water())
         entry.prepared = build(verified, self._scanner)
 
     def commit(self, org: str) -> None:
@@ -142,11 +167,13 @@ class Programs:
             entry, program, trust.next_time_floor(entry.facts.time_floor_ms, program.signed_at_ms, self._clock.now_ms())
         )
 
-    def contact(self, org: str, last_contact_ms: int) -> None:
-        """Note when the control plane last spoke."""
+    def contact(self, org: str, last_contact_ms: int, revoked_code: str | None = None) -> None:
+        """Note when the control plane last spoke, and what it says of our identity; None says nothing of it."""
         if org in self._orgs:
             entry = self._orgs[org]
-            entry.facts = replace(entry.facts, last_contact_ms=last_contact_ms)
+            code = entry.facts.revoked_code if revoked_code is None else revoked_code
+            code = code or _listed_as_revoked(entry)
+            entry.facts = replace(entry.facts, last_contact_ms=last_contact_ms, revoked_code=code)
 
     def inspection(self, org: str, code: str) -> None:
         """Note what the canary found: empty when all is well."""
@@ -161,9 +188,23 @@ class Programs:
             signed_at_ms=program.signed_at_ms,
             timestamp_expires_ms=program.timestamp_expires_ms,
             seal_after_seconds=program.release.seal_after_seconds,
+            on_revoked=program.release.on_revoked,
             time_floor_ms=time_floor_ms,
             tamper_code="",
         )
+        entry.facts = replace(entry.facts, revoked_code=entry.facts.revoked_code or _listed_as_revoked(entry))
+        entry.extension_looked_at = float("-inf")
+        self._look_for_extension(entry)
+
+    def _look_for_extension(self, entry: _Org) -> bool:
+        """Read the extension that is on disk, now and then; true when it was read and counts."""
+        now = self._clock.monotonic()
+        if now - entry.extension_looked_at < EXTENSION_LOOK_SECONDS:
+            return False
+        entry.extension_looked_at = now
+        until_ms = _extended_until(entry, self._clock.now_ms())
+        entry.facts = replace(entry.facts, extended_until_ms=until_ms)
+        return until_ms > 0
 
     def _require(self, org: str) -> _Org:
         entry = self._orgs.get(org)
@@ -172,21 +213,56 @@ class Programs:
         return entry
 
 
+def _open(paths: StatePaths, org: str, wrap_key: bytes, chance: ports.Chance) -> _Org:
+    """Everything of an org that is read once. Raises IdentityUnreadableError."""
+    files = paths.org(org)
+    marker = read_marker(files.revoked)
+    return _Org(
+        files=files,
+        cache=open_cache(paths, org, wrap_key, chance),
+        verifier=open_verifier(paths, org),
+        enrollment=identities.load(files.identity).enrollment,
+        facts=trust.OrgFacts(enrolled=True, revoked_code=marker.code if marker is not None else ""),
+    )
+
+
+def _listed_as_revoked(entry: _Org) -> str:
+    """What the active set itself says of our identity: the code, or empty."""
+    if entry.program is None:
+        return ""
+    found = entry.program.revocations.of(entry.enrollment.outpost_id, entry.enrollment.join_sequence)
+    return "" if found is None else REVOKED_CODES[found.kind]
+
+
+def _extended_until(entry: _Org, now_ms: int) -> int:
+    """End of the extension on disk when it counts under the active set, else 0."""
+    if entry.program is None:
+        return 0
+    try:
+        data = read_file(entry.files.extension, MAX_EXTENSION_BYTES)
+        reference_ms = trust.reference_time(entry.facts.time_floor_ms, now_ms)
+        return verify_extension(data, entry.program.policy_keys, entry.program.org, reference_ms).until_ms
+    except CacheMissingError:
+        return 0
+    except OutpostError as error:
+        emit(Event.BUNDLE_REFUSED, 30, org=entry.program.org, code=error.code, message=error.message)
+        return 0
+
+
 class UnknownOrgError(BundleError):
     """An org was enrolled after this process had started."""
 
     code = "bundle.unknown_org"
 
 
-def load_verified(paths: StatePaths, org: str, cache: SlotCache, now_ms: int) -> VerifiedSet | None:
+def load_verified(verifier: tuf.Verifier, cache: SlotCache, now_ms: int) -> VerifiedSet | None:
     """The active set of an org as the agent starts with it, or None.
 
     Lifts the high water to it: a crash between pointer and high water leaves that one set too low.
     """
     try:
-        root = read_root(paths, org)
         high_water = cache.read_high_water()
-        verified = tuf.reverify(root, cache.load_active(), high_water, org)
+        verified = verifier.reverify(cache.load_active(), high_water)
         lifted = trust.next_high_water(high_water, verified, now_ms)
         if lifted != high_water:
             cache.write_high_water(lifted)

@@ -66,15 +66,15 @@ def wrap_key(paths: StatePaths, chance: Chance) -> bytes:
 
 
 def require_orgs(paths: StatePaths) -> tuple[str, ...]:
-    """Orgs of this outpost.
+    """Orgs of this outpost; none when it is locked in all of them.
 
     Raises:
-        NotEnrolledError: none.
+        NotEnrolledError: it was never enrolled.
         StateFolderError: the system refuses to tell.
     """
     with usable(paths.state):
-        orgs = paths.orgs()
-    if not orgs:
+        orgs, locked = paths.orgs(), paths.locked_orgs()
+    if not orgs and not locked:
         raise NotEnrolledError(
             "this outpost is not enrolled",
             field=str(paths.state),

@@ -86,7 +86,7 @@ class Worker:
         """Take what the agents know."""
         self._health = orgs
         for org, known in orgs.items():
-            self.programs.contact(org, int(known.get("last_contact_ms", 0)))
+            self.programs.contact(org, int(known.get("last_contact_ms", 0)), str(known.get("revoked", "")))
 
     def states(self) -> dict[str, dict[str, str]]:
         """State of each org, now, and whether the keys of its providers are here."""

@@ -1,10 +1,13 @@
 """Files that are either the old ones or the new ones, whatever moment the power fails.
 
-Write beside, sync, rename, sync the folder. Modes are 0700 for folders and 0600 for files. A failpoint is called before
-each step with its name, so that a test can die there.
+Write beside, sync, rename, sync the folder. A file is written where it is (``overwrite_file``) when nobody reads it
+before it is whole again, or when one byte of it changes: that needs neither rename nor sync of the folder. Modes are
+0700 for folders and 0600 for files. A failpoint is called before each step with its name, so that a test can die there.
 """
 
+import contextlib
 import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +15,10 @@ from outpost.cache.errors import CacheMissingError, CacheTamperedError, CacheWri
 
 Failpoint = Callable[[str], None]
 STEPS = ("open", "write", "sync", "rename", "sync-folder", "done")
-"""Names that a failpoint is called with, after the file's name and a colon, in this order."""
+"""Names that a failpoint is called with, after the file's name and a colon, in this order; not at once: without
+"sync-folder"."""
+OVERWRITE_STEPS = ("open", "write", "sync", "sync-folder", "done")
+"""The same for ``overwrite_file``; the folder is synced only when the file is new there."""
 
 
 # A link is not followed, and a pipe in the file's place does not make us wait.
@@ -36,8 +42,15 @@ def make_folder(path: Path) -> None:
         raise _write_error(path, error) from error
 
 
-def replace_file(path: Path, data: bytes, failpoint: Failpoint = no_failpoint) -> None:
+def replace_file(path: Path, data: bytes, failpoint: Failpoint = no_failpoint, *, at_once: bool = True) -> None:
     """Put new content in the place of a file, atomically and durably.
+
+    Args:
+        path: the file.
+        data: its new content.
+        failpoint: see the module.
+        at_once: the name is durable when this returns. Otherwise a power cut soon after may bring the old content back,
+            whole.
 
     Raises:
         CacheWriteError: the disk refused; the old content stands.
@@ -58,11 +71,51 @@ def replace_file(path: Path, data: bytes, failpoint: Failpoint = no_failpoint) -
             os.fsync(descriptor)
         failpoint(f"{path.name}:rename")
         beside.replace(path)
-        failpoint(f"{path.name}:sync-folder")
-        _sync_folder(path.parent)
+        if at_once:
+            failpoint(f"{path.name}:sync-folder")
+            sync_folder(path.parent)
         failpoint(f"{path.name}:done")
     except OSError as error:
         raise _write_error(path, error) from error
+
+
+def overwrite_file(path: Path, data: bytes, failpoint: Failpoint = no_failpoint) -> None:
+    """Write a file where it is, durable when this returns. In between old and new bytes stand in it.
+
+    Raises:
+        CacheWriteError: the disk refused; the file may be torn.
+    """
+    try:
+        failpoint(f"{path.name}:open")
+        descriptor, new = _open_in_place(path)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data[: len(data) // 2])
+            file.flush()
+            failpoint(f"{path.name}:write")
+            file.write(data[len(data) // 2 :])
+            file.flush()
+            os.ftruncate(descriptor, len(data))
+            failpoint(f"{path.name}:sync")
+            os.fdatasync(descriptor)
+        if new:
+            failpoint(f"{path.name}:sync-folder")
+            sync_folder(path.parent)
+        failpoint(f"{path.name}:done")
+    except OSError as error:
+        raise _write_error(path, error) from error
+
+
+def _open_in_place(path: Path) -> tuple[int, bool]:
+    """A descriptor of the plain file that is there, or of a new one; what else stands in its place is taken away."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        found = os.fstat(descriptor)
+        if stat.S_ISREG(found.st_mode) and found.st_nlink == 1:
+            os.fchmod(descriptor, 0o600)
+            return descriptor, False
+        os.close(descriptor)
+    path.unlink(missing_ok=True)
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600), True
 
 
 def read_file(path: Path, limit: int) -> bytes:
@@ -87,7 +140,8 @@ def read_file(path: Path, limit: int) -> bytes:
     return data
 
 
-def _sync_folder(path: Path) -> None:
+def sync_folder(path: Path) -> None:
+    """Make the names in a folder durable. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

@@ -12,6 +12,7 @@ import hashlib
 import hmac
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -38,7 +39,7 @@ class Seal:
     Attributes:
         outpost: id of the outpost; a file of another does not open.
         org: id of the org; a file of another does not open.
-        wrapping_key: gives the 32 bytes, asked anew each time, so that no copy is kept here.
+        wrapping_key: gives the 32 bytes, asked anew each time; what is derived from them is derived once.
         random_bytes: randomness fit for nonces.
     """
 
@@ -118,7 +119,12 @@ class Seal:
                 field="wrap.key",
                 next_step="Restore the key file, or enroll again.",
             )
-        return HKDF(SHA256(), WRAPPING_KEY_BYTES, None, f"outpost/cache/1/{purpose}".encode()).derive(wrapping_key)
+        return _derived(wrapping_key, purpose)
+
+
+@lru_cache(maxsize=16)  # three purposes for each wrapping key of a process, and there is one
+def _derived(wrapping_key: bytes, purpose: str) -> bytes:
+    return HKDF(SHA256(), WRAPPING_KEY_BYTES, None, f"outpost/cache/1/{purpose}".encode()).derive(wrapping_key)
 
 
 def _tampered(name: str, cause: str) -> CacheTamperedError:

@@ -1,13 +1,15 @@
 """The two slots of an org: the active set and the one being prepared.
 
-Rules. A set is written whole into the slot that is not active, made durable, and becomes active by one rename of the
-pointer. Whatever moment the process dies, the pointer names a whole slot. A torn or altered idle slot harms nobody: it
-is overwritten next. An altered active slot, pointer or high water is tamper: it raises, and nothing older takes its
-place. The way out is a fresh set: writing and activating one works over a tampered one.
+Rules. A set is written whole into the slot that is not active, where it is, made durable, and becomes active when one
+byte of the pointer changes. Whatever moment the process dies, the pointer names a whole slot: with one byte there is
+nothing between old and new. A torn or altered idle slot harms nobody: it is overwritten next. An altered active slot,
+pointer or high water is tamper: it raises, and nothing older takes its place. The way out is a fresh set: writing and
+activating one works over a tampered one.
 
 The high water is a file apart. It is created before the first slot, so that from then on its absence is tamper too.
-Order at activation: slot → pointer → high water; between the last two a crash leaves a high water that is too low by
-one set, which the next start lifts.
+Order at activation: slot → pointer → high water; a crash after the pointer, or a power cut soon after the high water,
+leaves one that is too low by one set, which the next start lifts. So three syncs make a set active: of the slot, of the
+pointer, and of the high water's content.
 
 Slots hold exact bytes. Vendor files of more than ``INLINE_BYTES`` stand in the content store, named by hash; they are
 not the customer's secret. All else is sealed.
@@ -18,7 +20,7 @@ import hmac
 from collections.abc import Iterable
 from pathlib import Path
 
-from outpost.cache.durable import Failpoint, make_folder, no_failpoint, read_file, replace_file
+from outpost.cache.durable import Failpoint, make_folder, no_failpoint, overwrite_file, read_file, replace_file
 from outpost.cache.errors import CacheMissingError, CacheTamperedError, HighWaterError, PointerError
 from outpost.cache.seal import Seal
 from outpost.cache.store import ContentStore
@@ -54,6 +56,8 @@ class SlotCache:
         self._seal = seal
         self._failpoint = failpoint
         self._store = ContentStore(self._cache / "store", failpoint)
+        self._folder_made = False
+        self._written = ""  # slot that this object wrote whole and nobody activated yet
 
     def active_slot(self) -> str:
         """Name of the active slot, "a" or "b".
@@ -77,26 +81,40 @@ class SlotCache:
         Raises:
             CacheWriteError: the disk refused; the active slot stands.
         """
-        make_folder(self._cache)
+        self._written = ""
+        if not self._folder_made or not self._cache.is_dir():
+            make_folder(self._cache)
+            self._folder_made = True
         if not self._pointer.exists() and not self._high_water.exists():
-            self.write_high_water(HighWater(versions={}, time_floor_ms=0))
+            self._write_high_water(HighWater(versions={}, time_floor_ms=0), at_once=True)
         slot = self._idle_slot()
-        self._store.keep_only(self._digests_in_use())
+        if not self._store.is_empty():
+            self._store.keep_only(self._digests_in_use())
         content = self._pack(verified.signed)
         sealed = self._seal.close(_SLOT_ROLE, verified.revision, content)
-        replace_file(self._slot_path(slot), sealed, self._failpoint)
+        overwrite_file(self._slot_path(slot), sealed, self._failpoint)
+        self._written = slot
         return slot
 
     def activate(self, slot: str) -> None:
         """Make a written slot the active one; then write the high water.
+
+        A slot that this object did not write itself is opened first, to see that it is whole.
 
         Raises:
             CacheMissingError: the slot was never written.
             CacheTamperedError: the slot is torn or altered.
             CacheWriteError: the disk refused; the old slot stays active.
         """
-        self._open_slot(slot)
-        replace_file(self._pointer, _pointer_bytes(slot), self._failpoint)
+        if slot != self._written:
+            self._open_slot(slot)
+        self._written = ""
+        try:
+            self.active_slot()
+        except (CacheMissingError, CacheTamperedError):  # there is no pointer of which one byte could change
+            replace_file(self._pointer, _pointer_bytes(slot), self._failpoint)
+        else:
+            overwrite_file(self._pointer, _pointer_bytes(slot), self._failpoint)
 
     def load(self, slot: str) -> SignedSet:
         """Read a slot, active or not. The bytes are still to be verified.
@@ -155,15 +173,19 @@ class SlotCache:
             return HighWater(versions={}, time_floor_ms=0)
 
     def write_high_water(self, high_water: HighWater) -> None:
-        """Replace the high water, durably.
+        """Replace the high water: a power cut soon after may bring the old one back, whole.
 
         Raises:
             CacheWriteError: the disk refused; the old one stands.
         """
+        self._write_high_water(high_water, at_once=False)
+
+    def _write_high_water(self, high_water: HighWater, *, at_once: bool) -> None:
         body = {"versions": dict(high_water.versions), "time_floor_ms": high_water.time_floor_ms}
         mac = self._seal.mac(_HIGH_WATER_ROLE, encode(body))
-        make_folder(self._high_water.parent)
-        replace_file(self._high_water, encode({"body": body, "mac": mac}), self._failpoint)
+        if not self._high_water.parent.is_dir():
+            make_folder(self._high_water.parent)
+        replace_file(self._high_water, encode({"body": body, "mac": mac}), self._failpoint, at_once=at_once)
 
     def _parse_high_water(self, data: bytes) -> HighWater:
         fields = Fields(decode(data, "high-water.json"), "high-water.json")

@@ -1,12 +1,13 @@
 """Large resources, known by the SHA-256 of their content and hashed at each opening."""
 
 import hashlib
+import os
 import re
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 
-from outpost.cache.durable import Failpoint, make_folder, no_failpoint, read_file, replace_file
-from outpost.cache.errors import CacheTamperedError, CacheWriteError
+from outpost.cache.durable import Failpoint, make_folder, no_failpoint, read_file, replace_file, sync_folder
+from outpost.cache.errors import CacheMissingError, CacheTamperedError, CacheWriteError
 from outpost.core.bundle.limits import MAX_TARGET_BYTES
 
 _HEX_SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -25,7 +26,7 @@ class ContentStore:
         self._failpoint = failpoint
 
     def put(self, data: bytes) -> str:
-        """Keep content.
+        """Keep content; what is here whole is not written again.
 
         Returns:
             Its SHA-256 in hex.
@@ -36,9 +37,20 @@ class ContentStore:
         if len(data) > MAX_TARGET_BYTES:
             raise CacheWriteError(f"A stored file has at most {MAX_TARGET_BYTES} bytes.", field="store")
         digest = hashlib.sha256(data).hexdigest()
-        make_folder(self._folder)
-        replace_file(self._folder / digest, data, self._failpoint)
+        if not self._holds(digest):
+            make_folder(self._folder)
+            replace_file(self._folder / digest, data, self._failpoint)
         return digest
+
+    def _holds(self, digest: str) -> bool:
+        try:
+            self.get(digest)
+            sync_folder(self._folder)  # its writer may have died before its name was durable
+        except (CacheMissingError, CacheTamperedError):
+            return False
+        except OSError as error:
+            raise CacheWriteError(f"The store cannot be written ({error.strerror}).", field="store") from error
+        return True
 
     def get(self, digest: str) -> bytes:
         """Content by its hash.
@@ -56,6 +68,16 @@ class ContentStore:
         if hashlib.sha256(data).hexdigest() != digest:
             raise CacheTamperedError(f"Stored file {digest[:12]} has other content.", field=f"store/{digest}")
         return data
+
+    def is_empty(self) -> bool:
+        """Whether nothing at all stands here."""
+        try:
+            with os.scandir(self._folder) as entries:
+                return next(entries, None) is None
+        except FileNotFoundError:
+            return True
+        except OSError as error:
+            raise CacheWriteError(f"The store could not be read ({error.strerror}).", field="store") from error
 
     def keep_only(self, digests: AbstractSet[str]) -> None:
         """Delete every file but these, remains of interrupted writes too.

@@ -67,7 +67,8 @@ def load_bundle(settings: Settings, paths: StatePaths, org: str, scanner: Scanne
         cache = open_cache(paths, org, read_private_file(paths.wrap_key), SystemChance())
         loaded.high_water = cache.read_high_water()
         stored = cache.load_active()
-        verified = tuf.reverify(paths.org(org).tuf_root.read_bytes(), stored, loaded.high_water, org)
+        audience = identities.load_enrollment(paths.org(org).identity).audience
+        verified = tuf.reverify(paths.org(org).tuf_root.read_bytes(), stored, loaded.high_water, audience)
         loaded.program = build(verified, scanner) if scanner is not None else None
     except CacheMissingError:
         message = "no configuration has arrived yet: every request is refused"

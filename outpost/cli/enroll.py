@@ -10,6 +10,7 @@ import click
 from outpost import settings
 from outpost.cli import output
 from outpost.cli.main import settings_options
+from outpost.core.bundle.limits import MAX_METADATA_BYTES
 from outpost.core.errors import RequestError
 
 STANDARD_INPUT = "-"
@@ -25,8 +26,15 @@ class TokenFileError(RequestError):
 @click.command()
 @settings_options
 @click.option("--token-file", required=True, help="file that holds the join token; - reads standard input")
+@click.option(
+    "--tuf-root",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="root metadata of the org that came by another way: configuration is believed from there on",
+)
 @output.output_option
-def enroll(state: Path | None, config_file: Path | None, token_file: str, **options: str) -> None:
+def enroll(
+    state: Path | None, config_file: Path | None, token_file: str, tuf_root: Path | None, **options: str
+) -> None:
     """Join a control plane with a one-time token. Example: outpost enroll --token-file join.token
 
     Keys are made here and stay here: only a certificate request travels. The token is never taken from the command
@@ -36,7 +44,8 @@ def enroll(state: Path | None, config_file: Path | None, token_file: str, **opti
 
     configured = settings.load(config_file, {"state": state})
     token = read_token(token_file)
-    identity, spent = asyncio.run(enrollment.enroll(configured, token, metadata.version("ai-outpost")))
+    root = _read_root(tuf_root)
+    identity, spent = asyncio.run(enrollment.enroll(configured, token, metadata.version("ai-outpost"), root))
     told = identity.enrollment
     if not spent:
         click.echo(
@@ -56,6 +65,14 @@ def enroll(state: Path | None, config_file: Path | None, token_file: str, **opti
         return
     click.echo(f"enrolled as {told.outpost_id} ({told.name}) of org {told.org}")
     click.echo(settings.with_state("next: outpost run", configured.state))
+
+
+def _read_root(path: Path | None) -> bytes:
+    """The root metadata that was given, at most one byte more than any root has; empty without one."""
+    if path is None:
+        return b""
+    with path.open("rb") as file:
+        return file.read(MAX_METADATA_BYTES + 1)
 
 
 def read_token(token_file: str) -> str:

@@ -40,6 +40,7 @@ COMMANDS = {
     "health": "outpost.cli.status:health",
     "doctor": "outpost.cli.doctor:doctor",
     "verify-audit": "outpost.cli.verify_audit:verify_audit",
+    "bundle": "outpost.cli.bundle:bundle",
     "policy": "outpost.cli.policy:policy",
     "config": "outpost.cli.config:config",
     "simulate-provider": "outpost.cli.simulate:simulate_provider",

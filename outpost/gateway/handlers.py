@@ -154,8 +154,9 @@ def list_models(caller: Caller) -> list[dict[str, Any]]:
     for provider in caller.program.providers:
         for name in (*provider.models, *caller.key.models):
             served = any(glob_matches(entry.lower(), name.lower()) for entry in provider.models)
-            if "*" not in name and served and may_use(caller.key, name):
-                found.setdefault(name, provider.name)
+            if "*" not in name and served and may_use(caller.key, name) and caller.program.serves(name):
+                owner = caller.program.route(name)
+                found.setdefault(name, owner.name if owner is not None else provider.name)
     return [{"id": name, "object": "model", "created": CREATED, "owned_by": owner} for name, owner in found.items()]
 
 

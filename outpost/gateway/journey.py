@@ -65,7 +65,7 @@ def identify(gateway: Gateway, request: web.Request) -> Caller:
         if credential.org not in gateway.orgs():
             raise unknown_key()
         state = gateway.functions.state_of(credential.org)
-        if state.state is State.SEALED:  # altered at rest: there is no program, but the cause is known
+        if state.state in (State.SEALED, State.LOCKED):  # there is no program, but the cause is known
             raise _sealed(state)
         raise errors.UnconfiguredError(
             f"this outpost has no configuration for the org yet ({state.code or state.state.value})",
@@ -184,7 +184,8 @@ class Journey:
         decision = inspection.decision
         if decision.action is not Action.ROUTE_TO:
             return chat, provider, inspection
-        target = self.caller.program.route(decision.route_to)
+        program = self.caller.program
+        target = program.route(decision.route_to) if program.serves(decision.route_to) else None
         if target is None:
             return chat, provider, replace(inspection, decision=unroutable(decision))
         tree = {**inspection.tree, "model": decision.route_to}

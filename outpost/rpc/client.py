@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import grpc
@@ -146,6 +146,23 @@ class GrpcSyncSession:
         self._call.cancel()
 
 
+async def fetched(chunks: AsyncIterable[sync_pb2.FetchChunk], sha256: bytes, size: int) -> bytes:
+    """Put chunks together; nothing longer than announced is read.
+
+    Raises:
+        FetchError: other length or hash.
+        DeltaError: a packed chunk is damaged.
+    """
+    body = bytearray()
+    async for chunk in chunks:
+        body += codec.chunk_bytes(chunk)
+        if len(body) > size:
+            raise FetchOverrunError(f"a file is longer than the {size} bytes that were announced")
+    if len(body) != size or hashlib.sha256(body).digest() != sha256:
+        raise FetchError(f"a fetched file of {len(body)} bytes is not the one that was announced ({size} bytes)")
+    return bytes(body)
+
+
 class GrpcControlPlane:
     """``ports.ControlPlane`` over one mTLS channel; after a renewal a new object is made."""
 
@@ -167,18 +184,15 @@ class GrpcControlPlane:
 
         Raises:
             FetchError: other length or hash.
+            DeltaError: a packed chunk is damaged.
         """
-        body = bytearray()
+        request = sync_pb2.FetchRequest(sha256=sha256, offset=0, zstd=True)
         with _typed(self._endpoint):
-            call = self._sync.Fetch(sync_pb2.FetchRequest(sha256=sha256, offset=0), timeout=FETCH_TIMEOUT_SECONDS)
-            async for chunk in call:
-                body += chunk.data
-                if len(body) > size:
-                    call.cancel()
-                    raise FetchOverrunError(f"a file is longer than the {size} bytes that were announced")
-        if len(body) != size or hashlib.sha256(body).digest() != sha256:
-            raise FetchError(f"a fetched file of {len(body)} bytes is not the one that was announced ({size} bytes)")
-        return bytes(body)
+            call = self._sync.Fetch(request, timeout=FETCH_TIMEOUT_SECONDS)
+            try:
+                return await fetched(call, sha256, size)
+            finally:
+                call.cancel()  # nothing, unless there was more to come
 
     async def renew(self, csr_der: bytes, join_sequence: int) -> tuple[tuple[bytes, ...], tuple[bytes, ...], int]:
         """Fresh key, fresh leaf."""

@@ -6,6 +6,7 @@ from google.protobuf.message import DecodeError
 from outpost_wire.v1 import audit_pb2, enrollment_pb2, sync_pb2, types_pb2
 
 from outpost import ports
+from outpost.core.bundle.delta import unpack_chunk
 from outpost.core.errors import OutpostError, PeerError
 
 PROTOCOL_VERSION = 1
@@ -119,6 +120,9 @@ def hello(value: ports.Hello) -> sync_pb2.SyncUp:
             join_sequence=value.join_sequence,
             held=held,
             active_revision=value.active_revision,
+            set_sha256=value.set_sha256,
+            trust_bundle_sha256=value.trust_bundle_sha256,
+            refused_revision=value.refused_revision,
         )
     )
 
@@ -152,11 +156,7 @@ def control_message(message: sync_pb2.SyncDown) -> ports.ControlMessage | None:
     """A message from above, or None for a kind that this version does not know."""
     kind = message.WhichOneof("message")
     if kind == "offer":
-        offer = message.offer
-        files = tuple(
-            ports.OfferedFile(item.name, item.sha256, item.size, item.metadata, item.inline) for item in offer.files
-        )
-        return ports.Offer(offer.nonce, offer.revision, files, offer.now_ms)
+        return _offer(message.offer)
     if kind == "lock":
         return ports.Locked(message.lock.reason)
     if kind == "rotate_now":
@@ -164,6 +164,39 @@ def control_message(message: sync_pb2.SyncDown) -> ports.ControlMessage | None:
     if kind == "drain":
         return ports.Drain(message.drain.spread_seconds)
     return None
+
+
+def _offer(message: sync_pb2.Offer) -> ports.Offer:
+    files = tuple(
+        ports.OfferedFile(
+            name=item.name,
+            sha256=item.sha256,
+            size=item.size,
+            metadata=item.metadata,
+            inline=item.inline,
+            delta=item.delta,
+            delta_sha256=item.delta_sha256,
+        )
+        for item in message.files
+    )
+    return ports.Offer(
+        nonce=message.nonce,
+        revision=message.revision,
+        files=files,
+        now_ms=message.now_ms,
+        base_sha256=message.base_sha256,
+        removed=tuple(message.removed),
+        withheld=message.withheld,
+    )
+
+
+def chunk_bytes(message: sync_pb2.FetchChunk) -> bytes:
+    """Bytes of a fetched chunk, unpacked.
+
+    Raises:
+        DeltaError: a packed chunk is damaged, or larger than it says.
+    """
+    return unpack_chunk(message.data, message.plain_bytes) if message.plain_bytes else message.data
 
 
 def append_answer(message: audit_pb2.AppendResponse) -> ports.AppendAnswer:

@@ -13,14 +13,17 @@ from certs import csr, keys, rotation
 from certs.errors import TrustError
 from outpost import ports
 from outpost.core.audit import record
-from outpost.core.bundle.release import SignedSet, VerifiedSet
+from outpost.core.bundle.delta import set_identity
+from outpost.core.bundle.release import VerifiedSet
 from outpost.core.errors import OutpostError, PeerError
 from outpost.sync import identity as identities
-from outpost.sync.install import Installer, held_names
+from outpost.sync.install import Installer
 from outpost.telemetry import Event, emit
 
 RECONNECT_BASE_SECONDS = 0.5
 RENEW_CHECK_SECONDS = 5.0
+WITHDRAWN = frozenset({"outpost.revoked", "identity.locked"})  # codes that say the identity holds no more
+MAX_REVISION_CHARS = 32  # sync.proto, Hello.refused_revision
 OK = "ok"
 
 
@@ -83,12 +86,14 @@ class Knowledge:
     org: str
     outpost: str = ""
     revision: str = ""
+    revoked: str = ""  # what the control plane says of our identity when it is withdrawn, else empty
+    refused: str = ""  # newest revision that was offered and refused since the last one that was accepted
     last_contact_ms: int = 0
     certificate_expires_ms: int = 0
     audit_size: int = 0
     audit_cosigned: int = 0
     attempts: int = 0
-    active: SignedSet | None = None
+    active: VerifiedSet | None = None
     functions: dict[str, str] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)  # function -> sentence for people
 
@@ -145,7 +150,9 @@ class OrgAgent:
             join_sequence=identity.enrollment.join_sequence,
             software_version=self._version,
             active_revision=self.knowledge.revision,
-            held=held_names(self.knowledge.active),
+            held=dict(self.knowledge.active.listing) if self.knowledge.active is not None else {},
+            set_sha256=set_identity(self.knowledge.active.listing) if self.knowledge.active is not None else b"",
+            refused_revision=self.knowledge.refused,
         )
 
     async def _receive(self, plane: ports.ControlPlane, session: ports.SyncSession) -> None:
@@ -157,6 +164,7 @@ class OrgAgent:
             if isinstance(message, ports.Offer):
                 await self._offer(plane, session, message)
             elif isinstance(message, ports.Locked):
+                self.knowledge.revoked = "outpost.revoked"
                 self._set("control_link", "outpost.revoked")
             elif isinstance(message, ports.RotateNow):
                 await self._rotate(plane, self._parts.load_identity())
@@ -173,9 +181,13 @@ class OrgAgent:
 
     async def _offer(self, plane: ports.ControlPlane, session: ports.SyncSession, offer: ports.Offer) -> None:
         known = self.knowledge
+        known.revoked = ""  # who gets an offer is in good standing
+        if offer.withheld:  # no offer, only why there is none: there is nothing to answer
+            self._set("policy", offer.withheld, "the newest configuration was refused here and is not offered again")
+            return
         offered = {item.name: item.sha256 for item in offer.files}
         # An offer without files says that what we told in Hello is the newest set.
-        if known.active is not None and (not offered or offered == held_names(known.active)):
+        if known.active is not None and not offer.removed and (not offered or offered == known.active.listing):
             await session.ack(offer.nonce, known.revision, self._parts.clock.now_ms())
             return
         try:
@@ -194,15 +206,17 @@ class OrgAgent:
 
     def adopt(self, verified: VerifiedSet) -> None:
         """Take note of the set that is active."""
-        self.knowledge.active = verified.signed
+        self.knowledge.active = verified
         self.knowledge.revision = verified.revision
+        self.knowledge.refused = ""
         self._set("policy", OK)
 
     async def _refuse(self, session: ports.SyncSession, offer: ports.Offer, error: OutpostError) -> None:
         emit(Event.BUNDLE_REFUSED, 30, org=self._org, code=error.code, message=error.message)
         self._set("policy", error.code, error.message)
+        self.knowledge.refused = offer.revision[:MAX_REVISION_CHARS]
         now_ms = self._parts.clock.now_ms()
-        await self._record(record.BundleRefused(self._head(now_ms), offer.revision[:32], error.code, error.message))
+        await self._record(record.BundleRefused(self._head(now_ms), self.knowledge.refused, error.code, error.message))
         await session.nack(offer.nonce, error.as_dict(), error.field)
 
     async def _beat(self, session: ports.SyncSession) -> None:
@@ -237,6 +251,8 @@ class OrgAgent:
     def _lost(self, error: OutpostError | TrustError) -> None:
         fields: Mapping[str, Any] = error.as_dict()
         code = str(fields["code"])
+        if code in WITHDRAWN:
+            self.knowledge.revoked = code
         if code != self.knowledge.functions.get("control_link"):
             emit(Event.SYNC_LOST, 30, org=self._org, code=code, message=str(fields["message"]))
         self._set("certificate" if isinstance(error, TrustError) else "control_link", code, str(fields["message"]))

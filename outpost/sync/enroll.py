@@ -19,6 +19,7 @@ from outpost.core.audit.note import NoteError, NoteVerifier, SignatureType
 from outpost.core.errors import PeerError, StoreError
 from outpost.paths import StatePaths
 from outpost.sync import identity as identities
+from outpost.sync import tuf
 
 PENDING = "pending.pem"
 PENDING_CSR = "pending.csr"
@@ -30,6 +31,13 @@ class EnrollmentAnswerError(PeerError):
     """The control plane's answer is not for this request."""
 
     code = "enrollment.answer"
+    fatal = True
+
+
+class EnrollmentRootError(PeerError):
+    """The control plane's TUF root is not the one that was given."""
+
+    code = "enrollment.root"
     fatal = True
 
 
@@ -46,10 +54,13 @@ class Calls:
     Attributes:
         presented_chain: (host, port) -> DER certificates that the server shows, not verified.
         enroll: (endpoint, pinned root as PEM, request) -> answer, over TLS that ends at a server of that root.
+        expected_root: TUF root that was brought here by another way; verification then starts there, whatever the
+            answer says. Empty believes the answer.
     """
 
     presented_chain: Callable[[str, int], Awaitable[tuple[bytes, ...]]]
     enroll: Callable[[str, bytes, ports.EnrollmentRequest], Awaitable[ports.EnrollmentAnswer]]
+    expected_root: bytes = b""
 
 
 async def enroll(
@@ -70,11 +81,15 @@ async def enroll(
         PinError: the server is not the control plane of this token.
         ControlPlaneRefusedError: expired, used, clock.
         EnrollmentAnswerError: the answer names another org or holds other certificates.
+        EnrollmentRootError: it has another TUF root than the expected one.
+        BundleError: the TUF root, expected or answered, is none of the token's org.
     """
     token = join_token.parse(token_text)
     org = paths.org(token.org)
     for folder in (org.identity, org.audit):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if calls.expected_root:
+        tuf.require_root(calls.expected_root, token.org)
     if (org.identity / identities.ENROLLMENT).exists():
         return _known(identities.load(org.identity), token, paths)
     key_pem, csr_der = _pending(org.identity)
@@ -91,12 +106,28 @@ async def enroll(
     )
     answer = await calls.enroll(token.endpoint, keys.certificates_pem([root]), request)
     identity = _accept(token, answer, key_pem, clock.now_ms())
-    replace_private_file(org.tuf_root, answer.tuf_root)
+    replace_private_file(org.tuf_root, _root(calls.expected_root, answer))
     replace_private_file(org.audit / LOG_ORIGIN, identity.origin.encode() + b"\n")
     identities.save(org.identity, identity)
     for name in (PENDING, PENDING_CSR):
         (org.identity / name).unlink(missing_ok=True)
     return identity
+
+
+def _root(expected: bytes, answer: ports.EnrollmentAnswer) -> bytes:
+    """The TUF root at which verification starts.
+
+    Raises:
+        EnrollmentRootError: the answer has another root of the expected one's version, or none at all.
+    """
+    found = tuf.require_root(answer.tuf_root, answer.org)
+    if expected and found == tuf.require_root(expected, answer.org) and answer.tuf_root != expected:
+        raise EnrollmentRootError(
+            "the control plane has another TUF root than the one that was given",
+            field="tuf_root",
+            next_step="find out whose root it is before this outpost believes it",
+        )
+    return expected or answer.tuf_root
 
 
 def _known(identity: identities.Identity, token: join_token.JoinToken, paths: StatePaths) -> identities.Identity:

@@ -10,6 +10,7 @@ from certs import keys
 from certs.errors import TrustError
 from certs.shell.private_files import read_private_file, replace_private_file
 from certs.verify import TrustAnchors, VerifiedOutpost, verify_outpost_chain
+from outpost.core.bundle.release import Audience
 from outpost.core.errors import StoreError
 
 SCHEMA = "outpost.enrollment/1"
@@ -37,6 +38,12 @@ class Enrollment:
     witness_public_key: str  # hex of 32 bytes
     join_sequence: int
     enrolled_ms: int
+    logical: str = ""  # logical outpost of which this one is a replica; empty: it is one by itself
+
+    @property
+    def audience(self) -> Audience:
+        """For whom signed sets are verified here."""
+        return Audience(self.org, self.logical or self.name)
 
     @property
     def origin(self) -> str:

@@ -4,14 +4,15 @@ Nothing of an offer takes effect before every step before the switch has passed;
 """
 
 import asyncio
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from outpost import ports
 from outpost.core.bundle import limits, trust
+from outpost.core.bundle.delta import DeltaBaseError, DeltaListingError, apply_delta, apply_listing
 from outpost.core.bundle.errors import OversizedError
+from outpost.core.bundle.loosening import require_not_looser
 from outpost.core.bundle.release import HighWater, SignedSet, VerifiedSet
 
 PARALLEL_FETCHES = 4  # large resources at a time; more would only share the same line
@@ -55,45 +56,51 @@ class Installer:
 
     Attributes:
         org: the org.
-        root: TUF root of the enrollment, exact bytes.
         cache: slots and high water.
         activator: the workers.
-        verify: (root, set, high water, now_ms, org) -> VerifiedSet, raises BundleError.
+        verify: (set, high water, now_ms) -> VerifiedSet, raises BundleError.
         attempt: builds the program and runs its self-tests; raises BundleError.
         clock: for expiry.
     """
 
     org: str
-    root: bytes
     cache: Cache
     activator: Activator
-    verify: Callable[[bytes, SignedSet, HighWater, int, str], VerifiedSet]
+    verify: Callable[[SignedSet, HighWater, int], VerifiedSet]
     attempt: Callable[[VerifiedSet], object]
     clock: ports.Clock
 
-    async def install(self, offer: ports.Offer, held: SignedSet | None, fetch: "Fetch") -> VerifiedSet:
+    async def install(self, offer: ports.Offer, active: VerifiedSet | None, fetch: "Fetch") -> VerifiedSet:
         """Make an offer the active configuration.
 
         Args:
             offer: names, sizes and hashes; untrusted.
-            held: the active set, whose files need not travel again.
+            active: the set in force, whose files need not travel again and from which nothing may be loosened.
             fetch: bytes by hash and size.
 
         Raises:
             BundleError: refused; the active set is untouched.
             PeerError: a file could not be fetched.
         """
-        signed = await collect(offer, held, fetch)
+        signed = await collect(offer, active, fetch)
         now_ms = self.clock.now_ms()
-        high_water = self.cache.surviving_high_water()
-        verified = await asyncio.to_thread(self.verify, self.root, signed, high_water, now_ms, self.org)
-        await asyncio.to_thread(self.attempt, verified)
-        slot = await asyncio.to_thread(self.cache.write_idle, verified)
+        verified, high_water, slot = await asyncio.to_thread(self._store, signed, active, now_ms)
         await self.activator.prepare(self.org, slot)
         await asyncio.to_thread(self.cache.activate, slot)
         await self.activator.commit(self.org)
         await asyncio.to_thread(self.cache.write_high_water, trust.next_high_water(high_water, verified, now_ms))
         return verified
+
+    def _store(self, signed: SignedSet, active: VerifiedSet | None, now_ms: int) -> tuple[VerifiedSet, HighWater, str]:
+        """Verify, try, and write into the idle slot. Runs in a thread."""
+        high_water = self.cache.surviving_high_water()
+        verified = self.verify(signed, high_water, now_ms)
+        if active is not None:
+            require_not_looser(active.content, verified.content)
+        self.attempt(verified)
+        if active is not None:
+            trust.require_one_per_version(active, verified)
+        return verified, high_water, self.cache.write_idle(verified)
 
 
 class Fetch(Protocol):
@@ -104,27 +111,24 @@ class Fetch(Protocol):
         ...
 
 
-async def collect(offer: ports.Offer, held: SignedSet | None, fetch: Fetch) -> SignedSet:
+async def collect(offer: ports.Offer, active: VerifiedSet | None, fetch: Fetch) -> SignedSet:
     """Bring the files of an offer together; bounds first, so that a hostile offer costs nothing.
 
     Raises:
         OversizedError: too many files, or one or all too large.
+        DeltaError: the offer changes another set than the one in force, contradicts itself, or a delta is wrong.
         PeerError: a fetch failed.
     """
-    if len(offer.files) > limits.MAX_SET_FILES:
-        raise OversizedError(f"the offer has more than {limits.MAX_SET_FILES} files", field="offer")
-    for item in offer.files:
-        bound = limits.MAX_METADATA_BYTES if item.metadata else limits.MAX_TARGET_BYTES
-        if max(item.size, len(item.inline)) > bound or len(item.name) > limits.MAX_NAME_BYTES:
-            raise OversizedError("a file of the offer is over its bound", field=item.name[: limits.MAX_NAME_BYTES])
-    if sum(item.size for item in offer.files) > limits.MAX_SET_BYTES:
-        raise OversizedError("the files of the offer together are over the bound", field="offer")
-    known = held_files(held)
+    _require_bounds(offer)
+    names = kept_names(offer, active)
+    known = held_files(active)
     gate = asyncio.Semaphore(PARALLEL_FETCHES)
 
     async def bytes_of(item: ports.OfferedFile) -> bytes:
         if item.inline or item.size == 0:
             return item.inline
+        if item.delta:
+            return await asyncio.to_thread(_from_delta, item, known)
         if item.sha256 in known:
             return known[item.sha256]
         async with gate:
@@ -132,22 +136,53 @@ async def collect(offer: ports.Offer, held: SignedSet | None, fetch: Fetch) -> S
 
     bodies = await asyncio.gather(*(bytes_of(item) for item in offer.files))
     pairs = list(zip(offer.files, bodies, strict=True))
+    held = active.signed if active is not None else SignedSet({}, {})
     return SignedSet(
-        metadata={item.name: body for item, body in pairs if item.metadata},
-        targets={item.name: body for item, body in pairs if not item.metadata},
+        metadata={name: body for name, body in held.metadata.items() if name in names}
+        | {item.name: body for item, body in pairs if item.metadata},
+        targets={name: body for name, body in held.targets.items() if name in names}
+        | {item.name: body for item, body in pairs if not item.metadata},
     )
 
 
-def held_files(held: SignedSet | None) -> Mapping[bytes, bytes]:
-    """Files of a set by SHA-256."""
-    if held is None:
-        return {}
-    bodies = [*held.metadata.values(), *held.targets.values()]
-    return {hashlib.sha256(body).digest(): body for body in bodies}
+def _require_bounds(offer: ports.Offer) -> None:
+    if len(offer.files) > limits.MAX_SET_FILES or len(offer.removed) > limits.MAX_SET_FILES:
+        raise OversizedError(f"the offer has more than {limits.MAX_SET_FILES} files", field="offer")
+    for item in offer.files:
+        bound = limits.MAX_METADATA_BYTES if item.metadata else limits.MAX_TARGET_BYTES
+        if max(item.size, len(item.inline)) > bound or len(item.name) > limits.MAX_NAME_BYTES:
+            raise OversizedError("a file of the offer is over its bound", field=item.name[: limits.MAX_NAME_BYTES])
+    if sum(item.size for item in offer.files) > limits.MAX_SET_BYTES:
+        raise OversizedError("the files of the offer together are over the bound", field="offer")
 
 
-def held_names(held: SignedSet | None) -> dict[str, bytes]:
-    """SHA-256 of each file of a set by name, as Hello tells it."""
-    if held is None:
+def kept_names(offer: ports.Offer, active: VerifiedSet | None) -> frozenset[str]:
+    """Names of held files that stay as they are under an offer; none when it is complete.
+
+    Raises:
+        DeltaError: it changes another set than the one in force, or contradicts itself.
+    """
+    changed = {item.name: item.sha256 for item in offer.files}
+    if len(changed) != len(offer.files):
+        raise DeltaListingError("the offer lists a file twice", field="files")
+    if not offer.base_sha256:
+        if offer.removed:
+            raise DeltaListingError("the offer removes files of no base", field="removed")
+        return frozenset()
+    base = active.listing if active is not None else {}
+    listing = apply_listing(base, offer.base_sha256, changed, offer.removed)
+    return frozenset(set(listing) - set(changed))
+
+
+def _from_delta(item: ports.OfferedFile, known: Mapping[bytes, bytes]) -> bytes:
+    if item.delta_sha256 not in known:
+        raise DeltaBaseError("a delta refers to a file that is not held", field=item.name)
+    return apply_delta(known[item.delta_sha256], item.delta, item.size, item.sha256)
+
+
+def held_files(active: VerifiedSet | None) -> Mapping[bytes, bytes]:
+    """Files of the set in force by SHA-256."""
+    if active is None:
         return {}
-    return {name: hashlib.sha256(body).digest() for name, body in {**held.metadata, **held.targets}.items()}
+    bodies = {**active.signed.metadata, **active.signed.targets}
+    return {digest: bodies[name] for name, digest in active.listing.items()}

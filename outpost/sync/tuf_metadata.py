@@ -1,44 +1,43 @@
-"""Strict reading of one TUF metadata file.
+"""Reading of one TUF metadata file: held against its exact form, then given to python-tuf. Nothing is verified yet."""
 
-python-tuf keeps fields that it does not know and checks few types. Here the JSON is held against the exact shape that
-our repositories have before python-tuf sees it: canonical bytes, no unknown field, Ed25519 and SHA-256 only, key ids
-that are hashes of their keys, our org, and delegations of the fixed form. Nothing is verified yet.
-"""
-
-import copy
-import hashlib
-import re
+from dataclasses import dataclass
 from typing import Any
 
 from tuf.api.metadata import Metadata
 
-from outpost.core.bundle import limits, names
-from outpost.core.bundle.canonical import decode, encode
-from outpost.core.bundle.documents import require_org
-from outpost.core.bundle.errors import (
-    DelegationError,
-    DocumentError,
-    HashAlgorithmError,
-    KeyAlgorithmError,
-    KeyIdError,
-    MalformedError,
-    OversizedError,
-    SchemaError,
-    WrongTypeError,
-)
+from outpost.core.bundle import limits
+from outpost.core.bundle.canonical import decode
+from outpost.core.bundle.errors import DocumentError, MalformedError, OversizedError
 from outpost.core.bundle.fields import Fields
+from outpost.core.bundle.metadata import check_envelope
 
-_ED25519 = "ed25519"
-_HEX_KEY_ID = re.compile(r"[0-9a-f]{64}")
-_HEX_SIGNATURE = re.compile(r"[0-9a-f]{128}")  # Ed25519: 64 bytes, RFC 8032 §5.1.6
-_SPEC_VERSION = re.compile(r"1\.0\.[0-9]{1,3}")  # TUF 1.0.34 §4.3: same major version
-_EXPIRES = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
-_TOP_LEVEL = (names.ROOT, names.TIMESTAMP, names.SNAPSHOT, names.TARGETS)
-_LISTED_BY_SNAPSHOT = frozenset(names.metadata_file(role) for role in (names.TARGETS, *names.DELEGATED_ROLES))
+_SIGNED = b'"signed":'
 
 
-def read_metadata(role: str, name: str, data: bytes, org: str) -> Metadata[Any]:
+@dataclass(frozen=True, slots=True)
+class MetadataFile:
+    """A metadata file that was read strictly.
+
+    Attributes:
+        name: file name, for errors.
+        data: exact bytes.
+        payload: those of them that are signed.
+        signatures: key id to signature, as python-tuf has them.
+        signed: the signed part, as python-tuf has it.
+    """
+
+    name: str
+    data: bytes
+    payload: bytes
+    signatures: Any
+    signed: Any
+
+
+def read_metadata(role: str, name: str, data: bytes, org: str) -> MetadataFile:
     """Read a metadata file of a role; its signatures are still to be verified.
+
+    The file is canonical, so the signed bytes stand in it as they are: "signed" comes after "signatures", whose
+    values are hex.
 
     Args:
         role: role whose file it is.
@@ -55,135 +54,11 @@ def read_metadata(role: str, name: str, data: bytes, org: str) -> Metadata[Any]:
         raise OversizedError(f"{name} has more than {limits.MAX_METADATA_BYTES} bytes.", field=name)
     value = decode(data, name)
     try:
-        _check_envelope(Fields(value, name), role, org)
-        return Metadata.from_dict(copy.deepcopy(value))
+        check_envelope(Fields(value, name), role, org)
+        metadata: Metadata[Any] = Metadata.from_dict(value)  # takes the value apart
     except DocumentError as error:
         raise MalformedError(error.message, field=error.field) from None
     except (ValueError, KeyError, TypeError, AttributeError):
         raise MalformedError(f"{name} is not TUF metadata.", field=name) from None
-
-
-def _check_envelope(fields: Fields, role: str, org: str) -> None:
-    key_ids = []
-    for signature in fields.objects("signatures", limits.MAX_SIGNATURES):
-        key_ids.append(signature.match("keyid", _HEX_KEY_ID))
-        signature.match("sig", _HEX_SIGNATURE)
-        signature.done()
-    if len(set(key_ids)) != len(key_ids):
-        raise fields.fail("signatures", "must not hold two signatures of one key")
-    _check_signed(fields.nested("signed"), role, org)
-    fields.done()
-
-
-def _check_signed(signed: Fields, role: str, org: str) -> None:
-    expected = role if role in _TOP_LEVEL else names.TARGETS
-    if signed.text("_type") != expected:
-        raise WrongTypeError(f"The file of {role} holds metadata of another role.", field=role)
-    require_org(signed.text(names.ORG_FIELD), org, role)
-    if not _SPEC_VERSION.fullmatch(signed.text("spec_version")):
-        raise SchemaError(f"{role} follows another TUF than 1.0.", field=role, next_step="Update the outpost.")
-    signed.integer("version", 1, limits.MAX_VERSION)
-    signed.match("expires", _EXPIRES)
-    if role == names.ROOT:
-        _check_root(signed)
-    elif role == names.TIMESTAMP:
-        _check_timestamp(signed)
-    elif role == names.SNAPSHOT:
-        _check_snapshot(signed)
-    else:
-        _check_targets(signed, role)
-    signed.done()
-
-
-def _check_root(signed: Fields) -> None:
-    if signed.flag("consistent_snapshot"):
-        raise signed.fail("consistent_snapshot", "must be false: files are known by name and hash")
-    keys = _check_keys(signed)
-    roles = signed.mapping("roles", len(_TOP_LEVEL))
-    if set(roles) != set(_TOP_LEVEL):
-        raise signed.fail("roles", f"must be {', '.join(_TOP_LEVEL)}")
-    for role in roles.values():
-        _check_role(role, keys)
-        role.done()
-
-
-def _check_keys(fields: Fields) -> frozenset[str]:
-    keys = fields.mapping("keys", limits.MAX_KEYS)
-    for key_id, key in keys.items():
-        if key.text("keytype") != _ED25519 or key.text("scheme") != _ED25519:
-            raise KeyAlgorithmError("A signing key is not Ed25519.", field=key_id[:64])
-        value = key.nested("keyval")
-        public = value.sha256("public")  # 32 bytes in hex, as a hash has
-        value.done()
-        key.done()
-        canonical = encode({"keytype": _ED25519, "scheme": _ED25519, "keyval": {"public": public}})
-        if hashlib.sha256(canonical).hexdigest() != key_id:
-            raise KeyIdError("A signing key stands under an id that is not its hash.", field=key_id[:64])
-    return frozenset(keys)
-
-
-def _check_role(role: Fields, keys: frozenset[str]) -> None:
-    key_ids = role.texts("keyids", limits.MAX_KEYS, pattern=_HEX_KEY_ID)
-    if not set(key_ids) <= keys:
-        raise role.fail("keyids", "must be ids of keys in the same file")
-    role.integer("threshold", 1, len(key_ids))
-
-
-def _check_timestamp(signed: Fields) -> None:
-    signed.integer(names.SIGNED_AT_FIELD, 1, limits.MAX_INTEGER)
-    meta = signed.mapping("meta", 1)
-    if set(meta) != {names.metadata_file(names.SNAPSHOT)}:
-        raise signed.fail("meta", "must list snapshot.json and nothing else")
-    _check_meta_files(meta)
-
-
-def _check_snapshot(signed: Fields) -> None:
-    meta = signed.mapping("meta", len(_LISTED_BY_SNAPSHOT))
-    if set(meta) != _LISTED_BY_SNAPSHOT:
-        raise signed.fail("meta", f"must list {', '.join(sorted(_LISTED_BY_SNAPSHOT))} and nothing else")
-    _check_meta_files(meta)
-
-
-def _check_meta_files(meta: dict[str, Fields]) -> None:
-    for item in meta.values():
-        item.integer("version", 1, limits.MAX_VERSION)
-        _check_content(item, limits.MAX_METADATA_BYTES)
-
-
-def _check_content(item: Fields, max_bytes: int) -> None:
-    """Length and hash are optional in TUF for metadata; here both are required."""
-    item.integer("length", 0, max_bytes)
-    hashes = item.nested("hashes")
-    if hashes.names() != ("sha256",):
-        raise HashAlgorithmError("A file is named by another hash than SHA-256.", field="hashes")
-    hashes.sha256("sha256")
-    item.done()
-
-
-def _check_targets(signed: Fields, role: str) -> None:
-    targets = signed.mapping("targets", limits.MAX_SET_FILES)
-    for path, item in targets.items():
-        if names.role_of_target(path) != role:
-            raise DelegationError(f"{role} names a file outside {role}/*.", field=path[: limits.MAX_NAME_BYTES])
-        _check_content(item, limits.MAX_TARGET_BYTES)
-    if role == names.TARGETS:
-        _check_delegations(signed.nested("delegations"))
-    elif signed.has("delegations"):
-        raise DelegationError(f"{role} delegates further, which it may not.", field=f"{role}/delegations")
-
-
-def _check_delegations(delegations: Fields) -> None:
-    keys = _check_keys(delegations)
-    found = []
-    for role in delegations.objects("roles", len(names.DELEGATED_ROLES)):
-        name = role.text("name")
-        if role.items("paths", 1) != [f"{name}/*"] or not role.flag("terminating"):
-            raise DelegationError(f"{name} is delegated other paths than its own.", field=name)
-        _check_role(role, keys)
-        role.done()
-        found.append(name)
-    if sorted(found) != sorted(names.DELEGATED_ROLES):
-        raise DelegationError(
-            f"targets must delegate {', '.join(names.DELEGATED_ROLES)}, each once.", field="delegations"
-        )
-    delegations.done()
+    payload = data[data.index(_SIGNED) + len(_SIGNED) : -1]
+    return MetadataFile(name, data, payload, metadata.signatures, metadata.signed)

@@ -57,7 +57,7 @@ async def test_an_offer_is_whole_and_its_answer_is_kept(cp: Running, outpost: Ou
     session = await outpost.plane.open(hello())
     offer = await offered(session)
     files = await whole(outpost.plane, offer)
-    assert {"timestamp.json", "snapshot.json", "policy/packs.json", "access/keys.json"} <= set(files)
+    assert {"timestamp.json", "snapshot.json", "policy/release-1.json", "access/keys.json"} <= set(files)
     assert sum(len(file.inline) for file in offer.files) <= 65_536
     await session.ack(offer.nonce, offer.revision, START_MS)
 
@@ -78,7 +78,7 @@ async def test_a_refusal_of_an_offer_is_kept_with_its_code(cp: Running, outpost:
         "next": "",
         "fatal": True,
     }
-    await session.nack(offer.nonce, error, "policy/packs.json")
+    await session.nack(offer.nonce, error, "policy/release-1.json")
 
     async def refused() -> bool:
         delivery = (await cp.plane.administration.show("acme", outpost.name)).delivery

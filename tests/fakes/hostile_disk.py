@@ -57,7 +57,8 @@ def slot_of_other_outpost(folder: Path) -> None:
     mine = SlotCache(
         folder, Seal(identity.load(folder / "identity").enrollment.outpost_id, folder.name, lambda: key, os.urandom)
     )
-    verified = reverify((folder / "root.json").read_bytes(), mine.load_active(), HighWater({}, 0), folder.name)
+    audience = identity.load(folder / "identity").enrollment.audience
+    verified = reverify((folder / "root.json").read_bytes(), mine.load_active(), HighWater({}, 0), audience)
     elsewhere = folder.parents[1] / "elsewhere"
     other = SlotCache(elsewhere, Seal(OTHER_OUTPOST, folder.name, lambda: key, os.urandom))
     slot = elsewhere / "cache" / f"slot-{other.write_idle(verified)}"

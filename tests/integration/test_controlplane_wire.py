@@ -23,7 +23,7 @@ from certs.shell.tls import fetch_server_chain
 from controlplane.bootstrap.plane import opened
 from controlplane.services.defaults import default_policy
 from outpost.core.audit.note import NoteVerifier, SignatureType, open_cosigned
-from outpost.core.bundle.release import HighWater
+from outpost.core.bundle.release import Audience, HighWater
 from outpost.sync.tuf import verify
 from tests.integration.controlplane_client import SECONDS, Client, Running, channel, ended, read, refusal, running
 from tests.unit.controlplane.bed import Log
@@ -39,7 +39,7 @@ async def test_the_way_of_an_outpost(tmp_path: Path) -> None:
         offer = (await read(call)).offer
         offered = await client.contents(offer)
         now_ms = int(time.time() * 1000)
-        verified = verify(client.answer.tuf_root, offered, HighWater({}, 0), now_ms, "acme")
+        verified = verify(client.answer.tuf_root, offered, HighWater({}, 0), now_ms, Audience("acme"))
         assert verified.revision == offer.revision == "1.1"
         assert sum(len(file.inline) for file in offer.files) <= 65_536
         await call.write(sync_pb2.SyncUp(ack=sync_pb2.Ack(nonce=offer.nonce, revision="1.1")))
@@ -98,8 +98,10 @@ async def test_a_publication_by_another_process_reaches_a_connected_outpost(tmp_
         assert time.monotonic() - started < 2
         assert offer.revision == published.revision == "2.2"
         now_ms = int(time.time() * 1000)
-        verified = verify(client.answer.tuf_root, await client.contents(offer), HighWater({}, 0), now_ms, "acme")
-        assert verified.documents["policy/packs.json"] == policy
+        verified = verify(
+            client.answer.tuf_root, await client.contents(offer), HighWater({}, 0), now_ms, Audience("acme")
+        )
+        assert verified.chosen.packs == policy
         await client.channel.close()
 
 
@@ -129,7 +131,7 @@ async def test_a_refused_set_is_kept_with_its_reason_and_only_a_newer_one_is_off
         stale = sync_pb2.Ack(nonce="0" * 32, revision="9.9")
         await call.write(sync_pb2.SyncUp(ack=stale))
         error = types_pb2.ErrorDetail(code="bundle.self_test", message="a self-test failed")
-        nack = sync_pb2.Nack(nonce=offer.nonce, error=error, resource="policy/packs.json")
+        nack = sync_pb2.Nack(nonce=offer.nonce, error=error, resource="policy/release-1.json")
         await call.write(sync_pb2.SyncUp(nack=nack))
         await cp.plane.publisher.revoke_key("acme", await a_key(cp))
         newer = (await read(call)).offer
@@ -200,7 +202,7 @@ async def test_an_outpost_of_one_org_cannot_fetch_from_another(tmp_path: Path) -
         globex = await Client.enroll(await cp.token("globex"))
         call = await acme.hello()
         offer = (await read(call)).offer
-        packs = next(file for file in offer.files if file.name == "policy/packs.json")
+        packs = next(file for file in offer.files if file.name.startswith("policy/packs-"))
         whole = await acme.fetch(packs.sha256)
         assert await acme.fetch(packs.sha256, 100) == whole[100:]
         assert (await refusal(globex.fetch(packs.sha256)))[1].code == "fetch.not_found"

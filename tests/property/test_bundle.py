@@ -14,10 +14,10 @@ from outpost.core.bundle.release import HighWater, SignedSet
 from outpost.core.bundle.trust import OrgFacts, State, org_state
 from outpost.core.errors import BundleError
 from outpost.sync.tuf import reverify, verify
-from tests.unit.core.bundle.samples import NOTHING, NOW_MS, ORG, Forge, forge, repository
+from tests.unit.core.bundle.samples import AUDIENCE, NOTHING, NOW_MS, ORG, Forge, forge, rotated
 
 _FIRST = forge()
-FORGE = Forge(_FIRST.keys, repository(_FIRST.keys).rotate(_FIRST.signed, (), NOW_MS))
+FORGE = Forge(_FIRST.keys, rotated(_FIRST.signed, _FIRST.keys, _FIRST.keys))
 FILES = sorted([*FORGE.signed.metadata, *FORGE.signed.targets])
 SEAL = Seal("op-0123456789abcdef", ORG, lambda: bytes(32), os.urandom)
 SEALED = SEAL.close("signed-set", "1.1", b"content " * 20)
@@ -29,13 +29,13 @@ def content(name: str) -> bytes:
 
 def accepted(offered: SignedSet, high_water: HighWater = NOTHING) -> bool:
     try:
-        verify(_FIRST.root, offered, high_water, NOW_MS, ORG)
+        verify(_FIRST.root, offered, high_water, NOW_MS, AUDIENCE)
     except BundleError:
         online = False
     else:
         online = True
     try:
-        reverify(_FIRST.root, offered, high_water, ORG)
+        reverify(_FIRST.root, offered, high_water, AUDIENCE)
     except BundleError:
         assert not online
         return False

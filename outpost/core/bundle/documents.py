@@ -1,27 +1,24 @@
-"""The documents of a signed set, read strictly and built canonically.
+"""Documents of a signed set, read strictly and built canonically: what all have in common, routes and detectors.
 
 ``parse_*`` reads untrusted or verified bytes alike and refuses unknown schemas, unknown fields, other orgs and values
-out of bounds.
-``build_*`` is its inverse for the control plane; it reads back what it wrote, so that nothing is signed that an
-outpost would refuse. `policy/packs.json` is read by ``outpost.core.policy``. Client keys stand in ``access``.
+out of bounds. ``build_*`` is its inverse for the control plane; it reads back what it wrote, so that nothing is signed
+that an outpost would refuse. The other documents have modules of their own: ``release_document``, ``rollout``,
+``caps``, ``access``, ``revocations``, ``kill``. Packs are read by ``outpost.core.policy``.
 """
 
 import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from outpost.core.bundle import limits, names
+from outpost.core.bundle import limits
 from outpost.core.bundle.canonical import decode, encode
 from outpost.core.bundle.errors import OtherOrgError, OversizedError, SchemaError
 from outpost.core.bundle.fields import Fields
-from outpost.core.bundle.release import Release, Resource, SelfTest
 
-RELEASE_SCHEMA = "outpost.release/1"
 ROUTES_SCHEMA = "outpost.routes/1"
 DETECTORS_SCHEMA = "outpost.detectors/1"
-ROLLOUT_SCHEMA = "outpost.rollout/1"
 
-FAIL_MODES = ("closed",)
+PROVIDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _WORD = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -51,28 +48,26 @@ class Provider:
 
 @dataclass(frozen=True, slots=True)
 class RoutesDocument:
-    """`policy/routes.json`: providers in order of preference."""
+    """`policy/routes-….json`.
+
+    Attributes:
+        org: audience.
+        providers: in order of preference.
+        edition: rises when the author confirms the same providers again, so that a kill list of before is lifted.
+    """
 
     org: str
     providers: tuple[Provider, ...]
+    edition: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class DetectorsDocument:
-    """`vendor/detectors.json`: which detector set runs, and what of it is switched off."""
+    """`vendor/detectors-….json`: which detector set runs, and what of it is switched off."""
 
     org: str
     set: str
     disabled: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class RolloutDocument:
-    """`rollout/current.json`: which release, and the share of outposts that take it."""
-
-    org: str
-    release: int
-    fraction_percent: int
 
 
 def open_document(data: bytes, path: str, schema: str, org: str) -> Fields:
@@ -113,90 +108,24 @@ def require_org(found: str, org: str, where: str) -> None:
         )
 
 
-def parse_release(data: bytes, org: str) -> Release:
-    """Read `policy/release.json`.
+def parse_routes(data: bytes, org: str, path: str) -> RoutesDocument:
+    """Read a routes document.
+
+    Args:
+        data: bytes as received.
+        org: audience that it must name.
+        path: target path, for errors.
 
     Raises:
         BundleError: one of the leaves of ``errors.ContentError``, or OtherOrgError.
     """
-    fields = open_document(data, names.RELEASE_PATH, RELEASE_SCHEMA, org)
-    release = Release(
-        org=org,
-        version=fields.integer("version", 1, limits.MAX_VERSION),
-        required_tiers=_tiers(fields),
-        seal_after_seconds=fields.optional_integer("seal_after_seconds", 1, limits.MAX_SEAL_SECONDS),
-        max_body_bytes=fields.integer("max_body_bytes", 1, limits.MAX_BODY_BYTES),
-        self_tests=tuple(_self_test(item) for item in fields.objects("self_tests", limits.MAX_SELF_TESTS)),
-        fail_mode=fields.choice("fail_mode", FAIL_MODES),
-        resources=_resources(fields),
-    )
-    fields.done()
-    return release
-
-
-def _tiers(fields: Fields) -> tuple[int, ...]:
-    values = fields.items("required_tiers", limits.MAX_TIERS)
-    tiers = tuple(v for v in values if isinstance(v, int) and not isinstance(v, bool) and 1 <= v <= limits.MAX_TIERS)
-    if len(tiers) != len(values) or list(tiers) != sorted(set(tiers)):
-        raise fields.fail("required_tiers", f"must hold rising integers from 1 to {limits.MAX_TIERS}")
-    return tiers
-
-
-def _self_test(fields: Fields) -> SelfTest:
-    test = SelfTest(
-        text=fields.text("text", limit=limits.MAX_SELF_TEST_CHARS),
-        entity_type=fields.match("entity_type", _WORD),
-    )
-    fields.done()
-    return test
-
-
-def _resources(fields: Fields) -> dict[str, Resource]:
-    resources = {}
-    for path, item in fields.mapping("resources", limits.MAX_RESOURCES).items():
-        if not names.role_of_target(path):
-            raise fields.fail("resources", "must have target paths as its keys")
-        size = item.integer("size", 0, limits.MAX_TARGET_BYTES)
-        resources[path] = Resource(sha256=item.sha256("sha256"), size=size)
-        item.done()
-    return resources
-
-
-def build_release(release: Release) -> bytes:
-    """Canonical bytes of a release.
-
-    Raises:
-        BundleError: a value that ``parse_release`` would refuse.
-    """
-    data = encode(
-        {
-            "schema": RELEASE_SCHEMA,
-            "org": release.org,
-            "version": release.version,
-            "required_tiers": list(release.required_tiers),
-            "fail_mode": release.fail_mode,
-            "seal_after_seconds": release.seal_after_seconds,
-            "max_body_bytes": release.max_body_bytes,
-            "resources": {path: {"sha256": r.sha256, "size": r.size} for path, r in release.resources.items()},
-            "self_tests": [{"text": test.text, "entity_type": test.entity_type} for test in release.self_tests],
-        }
-    )
-    parse_release(data, release.org)
-    return data
-
-
-def parse_routes(data: bytes, org: str) -> RoutesDocument:
-    """Read `policy/routes.json`.
-
-    Raises:
-        BundleError: one of the leaves of ``errors.ContentError``, or OtherOrgError.
-    """
-    fields = open_document(data, names.ROUTES_PATH, ROUTES_SCHEMA, org)
+    fields = open_document(data, path, ROUTES_SCHEMA, org)
     providers = tuple(_provider(item) for item in fields.objects("providers", limits.MAX_PROVIDERS))
     if len({provider.name for provider in providers}) != len(providers):
         raise fields.fail("providers", "must not name a provider twice")
+    edition = fields.integer("edition", 1, limits.MAX_VERSION)
     fields.done()
-    return RoutesDocument(org=org, providers=providers)
+    return RoutesDocument(org, providers, edition)
 
 
 def _provider(fields: Fields) -> Provider:
@@ -204,7 +133,7 @@ def _provider(fields: Fields) -> Provider:
     if key_secret and not _ID.fullmatch(key_secret):
         raise fields.fail("key_secret", f"must be empty or match {_ID.pattern}: a file name, not a path")
     provider = Provider(
-        name=fields.match("name", _ID),
+        name=fields.match("name", PROVIDER_NAME),
         kind=fields.match("kind", _WORD),
         base_url=_base_url(fields),
         key_secret=key_secret,
@@ -249,18 +178,24 @@ def build_routes(document: RoutesDocument) -> bytes:
         }
         for each in document.providers
     ]
-    data = encode({"schema": ROUTES_SCHEMA, "org": document.org, "providers": providers})
-    parse_routes(data, document.org)
+    head: dict[str, object] = {"schema": ROUTES_SCHEMA, "org": document.org, "edition": document.edition}
+    data = encode(head | {"providers": providers})
+    parse_routes(data, document.org, "routes")
     return data
 
 
-def parse_detectors(data: bytes, org: str) -> DetectorsDocument:
-    """Read `vendor/detectors.json`.
+def parse_detectors(data: bytes, org: str, path: str) -> DetectorsDocument:
+    """Read a choice of detectors.
+
+    Args:
+        data: bytes as received.
+        org: audience that it must name.
+        path: target path, for errors.
 
     Raises:
         BundleError: one of the leaves of ``errors.ContentError``, or OtherOrgError.
     """
-    fields = open_document(data, names.DETECTORS_PATH, DETECTORS_SCHEMA, org)
+    fields = open_document(data, path, DETECTORS_SCHEMA, org)
     document = DetectorsDocument(
         org=org,
         set=fields.match("set", _ID),
@@ -278,33 +213,5 @@ def build_detectors(document: DetectorsDocument) -> bytes:
     """
     head: dict[str, object] = {"schema": DETECTORS_SCHEMA, "org": document.org}
     data = encode(head | {"set": document.set, "disabled": list(document.disabled)})
-    parse_detectors(data, document.org)
-    return data
-
-
-def parse_rollout(data: bytes, org: str) -> RolloutDocument:
-    """Read `rollout/current.json`.
-
-    Raises:
-        BundleError: one of the leaves of ``errors.ContentError``, or OtherOrgError.
-    """
-    fields = open_document(data, names.ROLLOUT_PATH, ROLLOUT_SCHEMA, org)
-    document = RolloutDocument(
-        org=org,
-        release=fields.integer("release", 1, limits.MAX_VERSION),
-        fraction_percent=fields.integer("fraction_percent", 0, 100),
-    )
-    fields.done()
-    return document
-
-
-def build_rollout(document: RolloutDocument) -> bytes:
-    """Canonical bytes of the roll-out.
-
-    Raises:
-        BundleError: a value that ``parse_rollout`` would refuse.
-    """
-    head: dict[str, object] = {"schema": ROLLOUT_SCHEMA, "org": document.org}
-    data = encode(head | {"release": document.release, "fraction_percent": document.fraction_percent})
-    parse_rollout(data, document.org)
+    parse_detectors(data, document.org, "detectors")
     return data

@@ -13,7 +13,10 @@ BundleError
 │   └── bundle.root_hop · bundle.root_mismatch · bundle.delegation
 └── ConsistencyError       well signed, but not for here or now, or not together
     ├── bundle.rollback · bundle.expired · bundle.freeze · bundle.other_org · bundle.mix_and_match
-    └── bundle.length · bundle.hash · bundle.resource · bundle.rollout_release
+    └── bundle.length · bundle.hash · bundle.resource
+
+What online keys signed although only the policy role may: ``loosening``. What is wrong with a delta, a lock order or an
+extension: ``delta``, ``lock``, ``extension``.
 """
 
 from outpost.core.errors import BundleError
@@ -185,6 +188,12 @@ class ExpiredError(ConsistencyError):
     code = "bundle.expired"
 
 
+class EquivocationError(ConsistencyError):
+    """Another set under the version of the one in force: whoever signs tells different outposts different things."""
+
+    code = "bundle.equivocation"
+
+
 class FreezeError(ConsistencyError):
     """A timestamp that promises freshness for longer than allowed: whoever holds it could freeze the outpost."""
 
@@ -219,9 +228,3 @@ class ResourceError(ConsistencyError):
     """The release names a resource by another hash or size than the role that signs it."""
 
     code = "bundle.resource"
-
-
-class RolloutReleaseError(ConsistencyError):
-    """The rollout role chose a release that the policy role did not sign."""
-
-    code = "bundle.rollout_release"

@@ -116,6 +116,10 @@ class Fields:
         """One object."""
         return Fields(self.raw(name), f"{self._where}/{name}")
 
+    def whole(self) -> Mapping[str, object]:
+        """The object itself."""
+        return self._value
+
     def has(self, name: str) -> bool:
         """The field is there."""
         return name in self._value

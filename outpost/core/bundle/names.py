@@ -17,13 +17,21 @@ DELEGATED_ROLES = (POLICY, VENDOR, ACCESS, ROLLOUT)
 RELEASE = "release"
 """Not a TUF role: the release's own version is held against rollback beside those of the roles."""
 
-RELEASE_PATH = "policy/release.json"
-PACKS_PATH = "policy/packs.json"
-ROUTES_PATH = "policy/routes.json"
-DETECTORS_PATH = "vendor/detectors.json"
 KEYS_PATH = "access/keys.json"
+REVOCATIONS_PATH = "access/revocations.json"
+KILL_PATH = "access/kill.json"
 ROLLOUT_PATH = "rollout/current.json"
-REQUIRED_PATHS = (RELEASE_PATH, PACKS_PATH, ROUTES_PATH, DETECTORS_PATH, KEYS_PATH, ROLLOUT_PATH)
+REQUIRED_PATHS = (KEYS_PATH, REVOCATIONS_PATH, KILL_PATH, ROLLOUT_PATH)
+"""Documents of a fixed name that every set holds, beside one or two releases and the resources that they name."""
+
+PACKS = "packs"
+ROUTES = "routes"
+DETECTORS = "detectors"
+CAPS = "caps"
+RESOURCE_ROLES = {PACKS: POLICY, ROUTES: POLICY, DETECTORS: VENDOR, CAPS: POLICY}
+"""What every release names, and the role that signs it."""
+RESOURCE_DIGITS = 16
+"""Hex digits of its SHA-256 in the name of a resource file: names keep files apart, hashes protect them."""
 
 ORG_FIELD = "x-org"
 """Signed field of every metadata file: the org that it is for."""
@@ -32,6 +40,7 @@ SIGNED_AT_FIELD = "x-signed-at-ms"
 
 ORG_PATTERN = re.compile(r"[a-z][a-z0-9-]{1,30}")
 TARGET_PATTERN = re.compile(r"(?P<role>policy|vendor|access|rollout)/[a-z0-9][a-z0-9._-]{0,63}")
+RELEASE_PATTERN = re.compile(r"policy/release-(?P<version>[1-9][0-9]{0,9})\.json")
 ROOT_FILE_PATTERN = re.compile(r"(?P<version>[1-9][0-9]{0,8})\.root\.json")
 
 
@@ -55,6 +64,27 @@ def role_of_target(path: str) -> str:
     """Delegated role whose prefix the path has, empty when the path is not one that a set may hold."""
     match = TARGET_PATTERN.fullmatch(path)
     return match["role"] if match else ""
+
+
+def release_path(version: int) -> str:
+    """Target path of a release."""
+    return f"{POLICY}/release-{version}.json"
+
+
+def release_version(path: str) -> int:
+    """Version that the path of a release says, 0 when it is not one of a release."""
+    match = RELEASE_PATTERN.fullmatch(path)
+    return int(match["version"]) if match else 0
+
+
+def resource_path(name: str, sha256: str) -> str:
+    """Target path of a resource: named by its content, so that releases share equal files.
+
+    Args:
+        name: one of RESOURCE_ROLES.
+        sha256: 64 lower-case hex digits.
+    """
+    return f"{RESOURCE_ROLES[name]}/{name}-{sha256[:RESOURCE_DIGITS]}.json"
 
 
 CURRENT_METADATA = tuple(metadata_file(role) for role in (TIMESTAMP, SNAPSHOT, TARGETS, *DELEGATED_ROLES))

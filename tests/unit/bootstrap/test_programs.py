@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from controlplane.services.defaults import default_documents, default_provider
-from outpost.bootstrap.programs import Programs, UnknownOrgError, load_verified, open_cache
+from outpost.bootstrap.programs import Programs, UnknownOrgError, load_verified, open_cache, open_verifier
 from outpost.bootstrap.world import SystemChance
 from outpost.cache.slots import SlotCache
 from outpost.core.bundle.canonical import decode, encode
@@ -18,7 +18,8 @@ from outpost.core.errors import OutpostError
 from outpost.core.program import OrgProgram, SelfTestError
 from outpost.paths import StatePaths
 from outpost.sync import tuf
-from tests.unit.core.bundle.samples import ORG, Forge, forge, repository
+from outpost.sync.identity import IdentityUnreadableError
+from tests.unit.core.bundle.samples import AUDIENCE, ORG, Forge, forge, repository
 from tests.unit.gateway.harness import shared_database
 from tests.unit.sync.enrolled import NOTHING, OUTPOST, Clock, Enrolled
 
@@ -52,7 +53,7 @@ class Outpost:
 
     def write(self, signed: SignedSet) -> str:
         """A next set in the idle slot."""
-        verified = tuf.verify(signed.metadata["1.root.json"], signed, NOTHING, self.clock.now_ms(), ORG)
+        verified = tuf.verify(signed.metadata["1.root.json"], signed, NOTHING, self.clock.now_ms(), AUDIENCE)
         return self.cache.write_idle(verified)
 
 
@@ -155,6 +156,15 @@ def test_an_org_is_sealed_by_name_when_somebody_altered(what: str, outpost: Outp
     assert programs.state_of(ORG).state is State.SEALED
 
 
+def test_without_the_enrolled_root_nothing_is_believed(outpost: Outpost) -> None:
+    (outpost.folder / "root.json").unlink()
+    programs = outpost.programs()
+    assert (programs.state_of(ORG).state, programs.state_of(ORG).code) == (State.SEALED, "identity.unreadable")
+    assert programs.program(ORG) is None
+    with pytest.raises(IdentityUnreadableError):
+        open_verifier(outpost.paths, ORG)
+
+
 def test_what_is_altered_behind_a_running_process_seals_at_the_next_load_and_a_fresh_set_heals(
     outpost: Outpost,
 ) -> None:
@@ -200,8 +210,8 @@ def test_a_set_that_was_prepared_and_not_committed_gives_way_to_the_next(outpost
 
 def _blind(made: Forge) -> SignedSet:
     """A release whose self-test cannot pass, in a set that is signed well."""
-    release = made.signed.targets["policy/release.json"].replace(b"my card is 4111", b"my card is 4112")
-    return made.with_target("policy/release.json", release)
+    release = made.signed.targets["policy/release-1.json"].replace(b"my card is 4111", b"my card is 4112")
+    return made.with_target("policy/release-1.json", release)
 
 
 def test_a_set_that_fails_its_own_test_is_refused_and_the_active_one_serves(outpost: Outpost) -> None:
@@ -300,7 +310,7 @@ def test_a_failed_canary_seals_until_one_passes(outpost: Outpost) -> None:
 def test_a_high_water_that_a_crash_left_behind_is_lifted(outpost: Outpost) -> None:
     cache = outpost.cache
     cache.write_high_water(NOTHING)
-    verified = load_verified(outpost.paths, ORG, cache, NOW_MS)
+    verified = load_verified(open_verifier(outpost.paths, ORG), cache, NOW_MS)
     assert verified is not None
     assert cache.read_high_water() == next_high_water(NOTHING, verified, NOW_MS)
 
@@ -308,4 +318,4 @@ def test_a_high_water_that_a_crash_left_behind_is_lifted(outpost: Outpost) -> No
 @pytest.mark.parametrize("what", TAMPERED)
 def test_the_agent_starts_with_nothing_when_somebody_altered(what: str, outpost: Outpost) -> None:
     TAMPERED[what][0](outpost)
-    assert load_verified(outpost.paths, ORG, outpost.cache, NOW_MS) is None
+    assert load_verified(open_verifier(outpost.paths, ORG), outpost.cache, NOW_MS) is None

@@ -13,7 +13,7 @@ from outpost.core.bundle.trust import next_high_water
 from outpost.core.errors import BundleError, StoreError
 from outpost.sync.tuf import reverify, verify
 from tests.unit.cache.conftest import WRAPPING_KEY, OpenCache, seal_of
-from tests.unit.core.bundle.samples import NOTHING, NOW_MS, ORG, Forge, documents, repository
+from tests.unit.core.bundle.samples import AUDIENCE, NOTHING, NOW_MS, ORG, Forge, repository, update
 
 BIG = bytes(range(256)) * (INLINE_BYTES // 256 + 1)
 
@@ -21,13 +21,13 @@ BIG = bytes(range(256)) * (INLINE_BYTES // 256 + 1)
 def verified(made: Forge, version: int = 1) -> VerifiedSet:
     signed = made.signed
     if version > 1:
-        signed = repository(made.keys).publish(signed, documents(version=version), NOW_MS)
-    return verify(made.root, signed, NOTHING, NOW_MS, ORG)
+        signed = repository(made.keys).publish(signed, update(signed, version), NOW_MS)
+    return verify(made.root, signed, NOTHING, NOW_MS, AUDIENCE)
 
 
 def with_big_file(made: Forge) -> VerifiedSet:
     signed = repository(made.keys).publish(made.signed, {"vendor/geo.bin": BIG}, NOW_MS)
-    return verify(made.root, signed, NOTHING, NOW_MS, ORG)
+    return verify(made.root, signed, NOTHING, NOW_MS, AUDIENCE)
 
 
 def activate(cache_of: OpenCache, chosen: VerifiedSet) -> None:
@@ -45,7 +45,7 @@ def test_a_new_cache_is_missing_not_tampered(open_cache: OpenCache) -> None:
 def test_what_is_written_comes_back_exactly(open_cache: OpenCache, made: Forge) -> None:
     activate(open_cache, verified(made))
     assert open_cache().load_active() == made.signed
-    assert reverify(made.root, open_cache().load_active(), open_cache().read_high_water(), ORG).revision == "1.1"
+    assert reverify(made.root, open_cache().load_active(), open_cache().read_high_water(), AUDIENCE).revision == "1.1"
 
 
 def test_slots_take_turns_and_the_idle_one_can_be_loaded_before_activation(open_cache: OpenCache, made: Forge) -> None:
@@ -222,7 +222,7 @@ def test_an_old_slot_put_back_is_a_rollback(open_cache: OpenCache, made: Forge, 
     activate(open_cache, verified(made, 2))
     (tmp_path / ORG / "cache" / "slot-b").write_bytes(old)
     with pytest.raises(BundleError) as refused:
-        reverify(made.root, open_cache().load_active(), open_cache().read_high_water(), ORG)
+        reverify(made.root, open_cache().load_active(), open_cache().read_high_water(), AUDIENCE)
     assert refused.value.code == "bundle.rollback"
 
 
@@ -242,4 +242,4 @@ def test_the_disk_refusing_leaves_the_last_good(open_cache: OpenCache, made: For
 
 def test_documents_are_all_there(open_cache: OpenCache, made: Forge) -> None:
     activate(open_cache, verified(made))
-    assert set(open_cache().load_active().targets) == set(names.REQUIRED_PATHS)
+    assert set(open_cache().load_active().targets) == set(made.signed.targets) > set(names.REQUIRED_PATHS)

@@ -12,6 +12,7 @@ from certs.shell.signers import generate_signing_key, generate_tls_key
 from certs.verify import TrustAnchors
 from controlplane.domain.join import DEFAULT_TTL_MS
 from controlplane.services.administer import Administration, Door
+from controlplane.services.ceremonies import Ceremonies
 from controlplane.services.configuration import Publisher
 from controlplane.services.defaults import default_provider
 from controlplane.services.delivery import DeliveryDesk
@@ -21,6 +22,7 @@ from controlplane.services.ingest import Ingest
 from controlplane.services.issuance import OutpostIssuer
 from controlplane.services.renew import Renewal
 from controlplane.services.setup import Setup
+from controlplane.store.drafts import DraftFiles
 from controlplane.store.sealing import Keyring
 from controlplane.store.session import Engine
 from controlplane.store.sqlite import SqliteEngine
@@ -61,6 +63,7 @@ class Bed:
     keyring: Keyring
     setup: Setup
     publisher: Publisher
+    ceremonies: Ceremonies
     administration: Administration
     issuer: OutpostIssuer
     enrollment: Enrollment
@@ -108,7 +111,8 @@ async def bed(folder: Path, *orgs: str, engine: Engine | None = None) -> AsyncIt
     store = DatabaseStore(engine, keyring)
     setup = Setup(store, clock, chance)
     await setup.create(TRUST_DOMAIN, ("127.0.0.1",), root_stays=True)
-    publisher = Publisher(store, clock, chance)
+    drafts = DraftFiles(folder)
+    publisher = Publisher(store, clock, chance, drafts)
     issuer = OutpostIssuer(TRUST_DOMAIN, await setup.outpost_ca(), await setup.roots(), chance)
     views = Views(store, clock)
     for org in orgs or ("acme",):
@@ -121,6 +125,7 @@ async def bed(folder: Path, *orgs: str, engine: Engine | None = None) -> AsyncIt
             keyring=keyring,
             setup=setup,
             publisher=publisher,
+            ceremonies=Ceremonies(store, drafts, clock),
             administration=Administration(store, clock, chance),
             issuer=issuer,
             enrollment=Enrollment(store, issuer, keyring.pepper(), clock),

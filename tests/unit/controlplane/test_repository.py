@@ -2,11 +2,14 @@ import pytest
 
 from certs.signer import KeySigner
 from controlplane.domain.errors import ControlPlaneError
-from controlplane.services.repository import VALIDITY_MS, Repository
+from controlplane.services.payloads import VALIDITY_MS
+from controlplane.services.repository import LEAP, Repository
 from outpost.core.bundle import limits, names
 from outpost.core.bundle.release import SignedSet
+from outpost.core.errors import BundleError
 from outpost.sync.tuf import verify
 from tests.unit.core.bundle.samples import (
+    AUDIENCE,
     DAY_MS,
     NOTHING,
     NOW_MS,
@@ -15,18 +18,21 @@ from tests.unit.core.bundle.samples import (
     documents,
     new_keys,
     repository,
+    rotated,
     signed_part,
+    update,
 )
 
 KEYS = new_keys()
 REPOSITORY = repository(KEYS)
 FIRST = REPOSITORY.create(documents(), NOW_MS)
 ROOT = FIRST.metadata["1.root.json"]
+SECOND = REPOSITORY.publish(FIRST, update(FIRST, 2), NOW_MS)
 NEXT_KEYS = documents()[names.KEYS_PATH].replace(b'"requests_per_minute":60', b'"requests_per_minute":61')
 
 
 def versions(signed: SignedSet, now_ms: int) -> dict[str, int]:
-    return dict(verify(ROOT, signed, NOTHING, now_ms, ORG).versions)
+    return dict(verify(ROOT, signed, NOTHING, now_ms, AUDIENCE).versions)
 
 
 def changed(before: SignedSet, after: SignedSet) -> set[str]:
@@ -53,7 +59,7 @@ def test_a_changed_key_list_needs_only_the_online_roles() -> None:
 
 
 def test_a_release_and_its_rollout_are_one_snapshot() -> None:
-    second = REPOSITORY.publish(FIRST, documents(version=2), NOW_MS + 1)
+    second = REPOSITORY.publish(FIRST, update(FIRST, 2), NOW_MS + 1)
     assert changed(FIRST, second) == {"policy.json", "rollout.json", "snapshot.json", "timestamp.json"}
     assert versions(second, NOW_MS + 1)["snapshot"] == 2
 
@@ -79,18 +85,41 @@ def test_refresh_signs_what_has_aged(sentence: str) -> None:
 
 def test_a_file_can_be_added_and_taken_away() -> None:
     more = REPOSITORY.publish(FIRST, {"vendor/geo.bin": b"\x00\x01"}, NOW_MS)
-    assert verify(ROOT, more, NOTHING, NOW_MS, ORG).documents["vendor/geo.bin"] == b"\x00\x01"
+    assert verify(ROOT, more, NOTHING, NOW_MS, AUDIENCE).documents["vendor/geo.bin"] == b"\x00\x01"
     less = REPOSITORY.publish(more, {"vendor/geo.bin": None}, NOW_MS)
-    assert set(verify(ROOT, less, NOTHING, NOW_MS, ORG).documents) == set(names.REQUIRED_PATHS)
+    assert set(verify(ROOT, less, NOTHING, NOW_MS, AUDIENCE).documents) == set(documents())
 
 
 def test_rotation_replaces_every_key() -> None:
     fresh = new_keys()
-    old_root = [KeySigner(key) for key in KEYS["root"]]
-    second = repository(fresh).rotate(FIRST, old_root, NOW_MS)
+    second = rotated(FIRST, KEYS, fresh)
     assert versions(second, NOW_MS) == dict.fromkeys(ROLES, 2) | {"release": 1}
     third = repository(fresh).publish(second, {names.KEYS_PATH: NEXT_KEYS}, NOW_MS)
     assert versions(third, NOW_MS)["access"] == 3
+    with pytest.raises(ControlPlaneError) as refused:
+        REPOSITORY.publish(second, {names.KEYS_PATH: NEXT_KEYS}, NOW_MS)
+    assert refused.value.code == "repository.signer_missing"
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_every_role_can_be_rotated_alone(role: str) -> None:
+    fresh = KEYS | {role: new_keys()[role]}
+    second = rotated(FIRST, KEYS, fresh)
+    assert versions(second, NOW_MS)[role] == 2
+    third = repository(fresh).publish(second, {names.KEYS_PATH: NEXT_KEYS}, NOW_MS)
+    assert versions(third, NOW_MS)["access"] >= 2
+
+
+def test_a_leap_passes_whatever_was_seen() -> None:
+    far = REPOSITORY.leap(FIRST, update(FIRST, 1 + LEAP), LEAP, NOW_MS)
+    assert versions(far, NOW_MS) == dict.fromkeys(ROLES, 1 + LEAP) | {"root": 1, "release": 1 + LEAP}
+    assert versions(REPOSITORY.refresh(far, NOW_MS + 1), NOW_MS + 1)["timestamp"] == 2 + LEAP
+
+
+def test_a_timestamp_for_an_air_gap_lasts_longer() -> None:
+    signed = REPOSITORY.refresh(FIRST, NOW_MS, validity_ms=31 * DAY_MS)
+    assert REPOSITORY.expiries(signed)["timestamp"] == NOW_MS + 31 * DAY_MS
+    assert versions(signed, NOW_MS)["timestamp"] == 2
 
 
 REFUSED = {
@@ -117,27 +146,27 @@ REFUSED = {
     ),
     "a roll-out of a release that is not signed": (
         lambda: REPOSITORY.publish(FIRST, {names.ROLLOUT_PATH: documents(version=2)[names.ROLLOUT_PATH]}, NOW_MS),
-        "publish.document",
+        "loosening.rollout_release",
     ),
     "a changed policy under the same version": (
-        lambda: REPOSITORY.publish(FIRST, {"policy/more.json": b"{}"}, NOW_MS),
+        lambda: REPOSITORY.publish(FIRST, update(FIRST, 1, max_body_bytes=7), NOW_MS),
         "publish.release_version",
     ),
     "an older release": (
-        lambda: REPOSITORY.publish(REPOSITORY.publish(FIRST, documents(version=2), NOW_MS), documents(), NOW_MS),
-        "publish.release_version",
+        lambda: REPOSITORY.publish(SECOND, update(SECOND, 1), NOW_MS),
+        "loosening.release_floor",
     ),
     "other keys than the repository's": (
         lambda: repository(new_keys()).refresh(FIRST, NOW_MS),
-        "repository.signer_mismatch",
+        "repository.signer_missing",
     ),
     "a rotation without the old root": (
-        lambda: repository(new_keys()).rotate(FIRST, (), NOW_MS),
-        "repository.signer_mismatch",
+        lambda: rotated(FIRST, new_keys(), new_keys()),
+        "bundle.threshold",
     ),
-    "a role without a signer": (lambda: Repository(ORG, {}), "repository.signer_missing"),
+    "a role without a signer": (lambda: Repository(ORG, {}).create(documents(), NOW_MS), "repository.signer_missing"),
     "a root with one key": (
-        lambda: repository(KEYS | {"root": KEYS["root"][:1]}),
+        lambda: repository(KEYS | {"root": KEYS["root"][:1]}).create(documents(), NOW_MS),
         "repository.signer_missing",
     ),
     "stored metadata that is cut": (
@@ -151,7 +180,7 @@ REFUSED = {
         "repository.corrupt",
     ),
     "a stored release that is gone": (
-        lambda: REPOSITORY.publish(SignedSet(FIRST.metadata, {}), documents(version=2), NOW_MS),
+        lambda: REPOSITORY.publish(SignedSet(FIRST.metadata, {}), update(FIRST, 2), NOW_MS),
         "repository.corrupt",
     ),
 }
@@ -160,7 +189,7 @@ REFUSED = {
 @pytest.mark.parametrize("sentence", REFUSED)
 def test_refused_before_anything_is_signed(sentence: str) -> None:
     act, code = REFUSED[sentence]
-    with pytest.raises(ControlPlaneError) as refused:
+    with pytest.raises((ControlPlaneError, BundleError)) as refused:
         act()
     assert refused.value.code == code
     assert refused.value.field

@@ -12,10 +12,10 @@ from controlplane.domain.outposts import DRAIN_MS, Act
 from controlplane.services.defaults import default_policy, default_provider
 from controlplane.services.identity import MAX_AGE_SECONDS, Principal
 from controlplane.services.ingest import MAX_ENTRY_BYTES, Appended, Upload
-from controlplane.services.repository import VALIDITY_MS
+from controlplane.services.payloads import VALIDITY_MS
 from outpost.core.audit.merkle import CompactRange, leaf_hash
 from outpost.core.bundle.access import ClientKey, parse_access
-from outpost.core.bundle.release import HighWater, SignedSet
+from outpost.core.bundle.release import Audience, HighWater, SignedSet
 from outpost.core.errors import OutpostError
 from outpost.core.policy.compile import compile_document
 from outpost.core.policy.document import parse_document
@@ -50,7 +50,7 @@ async def test_every_publication_verifies_at_the_outpost(tmp_path: Path) -> None
         _, published = await plane.publisher.revoke_key("acme", record.id)
         revisions.append(published.revision)
         assert revisions == ["1.2", "2.3", "3.4", "3.5"]
-        verified = verify(root, (await signed(plane))[1], HighWater({}, 0), START_MS, "acme")
+        verified = verify(root, (await signed(plane))[1], HighWater({}, 0), START_MS, Audience("acme"))
         assert verified.revision == "3.5"
         keys = parse_access(verified.documents["access/keys.json"], "acme").keys
         assert [(key.name, key.revoked, key.groups) for key in keys] == [("alice", True, ("staff",))]
@@ -66,7 +66,7 @@ async def test_timestamps_are_signed_again_when_half_of_their_life_is_over(tmp_p
         refreshed = await plane.publisher.refresh("acme")
         assert refreshed is not None
         root, current = await signed(plane)
-        verified = verify(root, current, HighWater({}, 0), plane.clock.ms, "acme")
+        verified = verify(root, current, HighWater({}, 0), plane.clock.ms, Audience("acme"))
         assert verified.signed_at_ms == plane.clock.ms
         assert verified.timestamp_expires_ms > plane.clock.ms + half
 

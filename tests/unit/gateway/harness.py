@@ -14,23 +14,22 @@ import orjson
 from aiohttp import web
 from openai import AsyncOpenAI
 
+from controlplane.domain.releases import first_release
 from outpost.bootstrap.world import SystemChance, SystemClock
 from outpost.core.bundle import names
 from outpost.core.bundle.access import AccessDocument, ClientKey, build_access
-from outpost.core.bundle.documents import (
-    DetectorsDocument,
-    Provider,
-    RolloutDocument,
-    RoutesDocument,
-    build_detectors,
-    build_release,
-    build_rollout,
-    build_routes,
-)
-from outpost.core.bundle.release import Release, SelfTest, SignedSet, VerifiedSet
+from outpost.core.bundle.caps import CapsDocument, build_caps
+from outpost.core.bundle.documents import DetectorsDocument, Provider, RoutesDocument, build_detectors, build_routes
+from outpost.core.bundle.kill import KillDocument, KillList, build_kill
+from outpost.core.bundle.reading import read_documents
+from outpost.core.bundle.release import RoleKeys, SignedSet, VerifiedSet
+from outpost.core.bundle.release_document import Release, SelfTest
+from outpost.core.bundle.revocations import RevocationsDocument, build_revocations
+from outpost.core.bundle.rollout import RolloutDocument, build_rollout
 from outpost.core.bundle.trust import OrgState, State
 from outpost.core.detect.pattern import Scanner
 from outpost.core.detect.rules import RULES
+from outpost.core.policy.document import canonical_bytes, parse_document
 from outpost.core.program import OrgProgram, build
 from outpost.gateway import canary, server
 from outpost.gateway.context import Gateway, GatewayOptions, GatewayPorts, OrgFunctions
@@ -126,34 +125,54 @@ def verified_set(
     max_body_bytes: int = 1_048_576,
     read_timeout_ms: int = 5_000,
     version: int = 1,
+    killed: KillList | None = None,
 ) -> VerifiedSet:
     """What a verified configuration holds; signatures are another test's business."""
     release = Release(
         org=org,
         version=version,
+        fallback=None,
         required_tiers=(1,),
         seal_after_seconds=None,
         max_body_bytes=max_body_bytes,
         self_tests=(SelfTest(f"pay with {CARD}", "credit_card"),),
+        resources={},
     )
     provider = Provider("sim", "openai", base_url, "sim-key", ("gpt-*",), 2_000, read_timeout_ms)
-    documents = {
-        names.RELEASE_PATH: build_release(release),
-        names.PACKS_PATH: policy(org, rules, default),
-        names.ROUTES_PATH: build_routes(RoutesDocument(org, (provider,))),
-        names.DETECTORS_PATH: build_detectors(DetectorsDocument(org, "builtin-1", ())),
-        names.KEYS_PATH: build_access(AccessDocument(org, client_keys(org), per_minute)),
-        names.ROLLOUT_PATH: build_rollout(RolloutDocument(org, version, 100)),
+    routes = build_routes(RoutesDocument(org, (provider,)))
+    resources = {
+        names.PACKS: canonical_bytes(parse_document(policy(org, rules, default))),
+        names.ROUTES: routes,
+        names.DETECTORS: build_detectors(DetectorsDocument(org, "builtin-1", ())),
+        names.CAPS: build_caps(CapsDocument(org)),
     }
+    kills = {hashlib.sha256(routes).hexdigest(): killed} if killed is not None else {}
+    return verified_of(
+        {
+            **first_release(release, resources),
+            names.KEYS_PATH: build_access(AccessDocument(org, client_keys(org), per_minute)),
+            names.REVOCATIONS_PATH: build_revocations(RevocationsDocument(org)),
+            names.KILL_PATH: build_kill(KillDocument(org, kills)),
+            names.ROLLOUT_PATH: build_rollout(RolloutDocument(org, version)),
+        },
+        org,
+    )
+
+
+def verified_of(documents: dict[str, bytes], org: str = ORG) -> VerifiedSet:
+    content = read_documents(documents, org)
     return VerifiedSet(
         org=org,
-        revision=f"{version}.1",
-        release=release,
+        revision=f"{content.rollout.stable}.1",
+        chosen=content.stable,
+        content=content,
         documents=documents,
-        versions={},
+        versions={names.SNAPSHOT: 1},
+        role_keys={names.POLICY: RoleKeys(1, {})},
         signed_at_ms=1,
         timestamp_expires_ms=4_000_000_000_000,
         signed=SignedSet({}, documents),
+        listing={},
     )
 
 

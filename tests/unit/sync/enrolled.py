@@ -14,7 +14,7 @@ from controlplane.services.defaults import default_documents, default_provider
 from outpost import ports
 from outpost.bootstrap.programs import open_cache
 from outpost.bootstrap.world import SystemChance
-from outpost.core.bundle.release import HighWater, SignedSet, VerifiedSet
+from outpost.core.bundle.release import Audience, HighWater, SignedSet, VerifiedSet
 from outpost.core.bundle.trust import next_high_water
 from outpost.paths import StatePaths
 from outpost.sync import identity as identities
@@ -119,7 +119,7 @@ class Enrolled:
     def activate(self, paths: StatePaths, signed: SignedSet, now_ms: int) -> VerifiedSet:
         create_private_file(paths.wrap_key, os.urandom(32))
         cache = open_cache(paths, ORG, paths.wrap_key.read_bytes(), SystemChance())
-        verified = tuf.verify(signed.metadata["1.root.json"], signed, NOTHING, now_ms, ORG)
+        verified = tuf.verify(signed.metadata["1.root.json"], signed, NOTHING, now_ms, Audience(ORG, NAME))
         cache.activate(cache.write_idle(verified))
         cache.write_high_water(next_high_water(NOTHING, verified, now_ms))
         return verified

@@ -20,7 +20,7 @@ from outpost.core.bundle.release import SignedSet, VerifiedSet
 from outpost.core.errors import InternalError, OutpostError, PeerError
 from outpost.sync import agent, tuf
 from outpost.sync import identity as identities
-from tests.unit.core.bundle.samples import ORG, repository
+from tests.unit.core.bundle.samples import AUDIENCE, ORG, repository
 from tests.unit.sync.enrolled import NOTHING, OUTPOST, TRUST_DOMAIN, Chance, Clock, Enrolled, offer
 
 NOW_MS = 1_790_000_000_000
@@ -31,7 +31,7 @@ NEXT = repository(MADE.keys).refresh(SET, NOW_MS + 1000)
 
 
 def verified(signed: SignedSet) -> VerifiedSet:
-    return tuf.verify(SET.metadata["1.root.json"], signed, NOTHING, NOW_MS, ORG)
+    return tuf.verify(SET.metadata["1.root.json"], signed, NOTHING, NOW_MS, AUDIENCE)
 
 
 @dataclass
@@ -107,7 +107,7 @@ class Installer:
     result: VerifiedSet | Exception
     offers: list[ports.Offer] = field(default_factory=list)
 
-    async def install(self, offered: ports.Offer, held: SignedSet | None, fetch: object) -> VerifiedSet:
+    async def install(self, offered: ports.Offer, active: VerifiedSet | None, fetch: object) -> VerifiedSet:
         self.offers.append(offered)
         if isinstance(self.result, Exception):
             raise self.result
@@ -212,7 +212,7 @@ async def test_an_offer_is_installed_recorded_and_acknowledged() -> None:
         plane.session.down.put_nowait(offer(SET, "n-7"))
         assert await answer(plane) == ("ack", "n-7", "1.1")
         known = world.agent.knowledge
-        assert (known.revision, known.active) == ("1.1", SET)
+        assert (known.revision, known.active) == ("1.1", verified(SET))
         assert known.functions == {"control_link": "ok", "certificate": "ok", "policy": "ok"}
         assert known.last_contact_ms == NOW_MS
         assert world.ledger.events == ["bundle.activated"]
@@ -245,7 +245,7 @@ async def test_a_refused_offer_is_told_and_the_last_good_set_stays(what: str) ->
         plane.session.down.put_nowait(offer(NEXT, "n-9"))
         assert await answer(plane) == ("nack", "n-9", error.code, resource)
         known = world.agent.knowledge
-        assert (known.active, known.functions["policy"]) == (SET, error.code)
+        assert (known.active, known.functions["policy"]) == (verified(SET), error.code)
         assert world.ledger.events == ["bundle.refused"]
         world.installer.result = verified(NEXT)
         plane.session.down.put_nowait(offer(NEXT, "n-10"))

@@ -25,7 +25,7 @@ from outpost.ledger.identity import load_identity
 from outpost.paths import StatePaths
 from outpost.sync import enroll as enrolling
 from outpost.sync import identity as identities
-from tests.unit.core.bundle.samples import ORG
+from tests.unit.core.bundle.samples import ORG, forge, rotated
 from tests.unit.ledger.support import WITNESS
 from tests.unit.sync.enrolled import NAME, OUTPOST, TRUST_DOMAIN, Clock
 
@@ -35,6 +35,9 @@ TRUST = create_hierarchy(NOW, TRUST_DOMAIN)
 OTHER_TRUST = create_hierarchy(NOW, TRUST_DOMAIN)
 SERVER = TRUST.server(NOW)
 SECRET = os.urandom(32)
+FORGE = forge()
+ROOT = FORGE.root
+NEXT_ROOT = rotated(FORGE.signed, FORGE.keys, FORGE.keys).metadata["2.root.json"]
 TOKEN = JoinToken(org=ORG, name=NAME, endpoint="cp.example:8443", pin=TRUST.pin, secret=SECRET)
 
 Change = Callable[[ports.EnrollmentAnswer], ports.EnrollmentAnswer]
@@ -48,6 +51,7 @@ class ControlPlane:
     failures: int = 0
     org: str = ORG
     outpost: str = OUTPOST
+    expected_root: bytes = b""
     chain: tuple[bytes, ...] = SERVER.chain_der
     asked: list[ports.EnrollmentRequest] = field(default_factory=list)
     dialled: list[tuple[str, int]] = field(default_factory=list)
@@ -80,7 +84,7 @@ class ControlPlane:
             trust_domain=TRUST_DOMAIN,
             chain=(keys.certificate_der(issued.certificate), keys.certificate_der(TRUST.outposts.certificate)),
             trust_bundle=(keys.certificate_der(TRUST.root.certificate),),
-            tuf_root=b'{"signed":{}}',
+            tuf_root=ROOT,
             witness_public_key=WITNESS.public_key,
             witness_name=WITNESS.name,
             sync_endpoint="cp.example:8444",
@@ -90,7 +94,7 @@ class ControlPlane:
 
     @property
     def calls(self) -> enrolling.Calls:
-        return enrolling.Calls(self.presented_chain, self.enroll)
+        return enrolling.Calls(self.presented_chain, self.enroll, self.expected_root)
 
 
 async def enroll(state: Path, plane: ControlPlane, token: str | None = None) -> identities.Identity:
@@ -105,7 +109,7 @@ async def test_a_token_becomes_an_identity(tmp_path: Path) -> None:
     files = StatePaths(tmp_path / "s").org(ORG)
     assert identity.verify(NOW).spiffe_id.outpost == OUTPOST
     assert identities.load(files.identity) == identity
-    assert files.tuf_root.read_bytes() == b'{"signed":{}}'
+    assert files.tuf_root.read_bytes() == ROOT
     log = load_identity(files.audit)
     assert (log.origin, log.public_key) == (identity.origin, plane.asked[0].audit_log_public_key)
     assert plane.dialled == [("cp.example", 8443)]
@@ -220,3 +224,43 @@ async def test_a_token_for_another_name_is_not_swallowed(tmp_path: Path) -> None
     assert f"enrolled already as {NAME}" in told.message
     assert "--state" in told.next_step
     assert await enroll(tmp_path / "s", plane) == first
+
+
+ROOTS: dict[str, tuple[bytes, bytes]] = {
+    "none was given: the answer's counts": (b"", ROOT),
+    "the same one": (ROOT, ROOT),
+    "an older one: verification starts there": (ROOT, NEXT_ROOT),
+    "a newer one: verification starts there": (NEXT_ROOT, ROOT),
+}
+
+
+@pytest.mark.parametrize("sentence", ROOTS)
+async def test_the_root_at_which_verification_starts(sentence: str, tmp_path: Path) -> None:
+    expected, answered = ROOTS[sentence]
+    plane = ControlPlane(lambda answer: replace(answer, tuf_root=answered), expected_root=expected)
+    await enroll(tmp_path / "s", plane)
+    assert StatePaths(tmp_path / "s").org(ORG).tuf_root.read_bytes() == (expected or answered)
+
+
+WRONG_ROOTS: dict[str, tuple[bytes, bytes, str, int]] = {
+    "another one than was given": (ROOT, forge().root, "enrollment.root", 1),
+    "the answer's is none": (b"", b'{"signed":{}}', "bundle.malformed", 1),
+    "the answer's is another org's": (b"", forge("globex").root, "bundle.other_org", 1),
+    "the one that was given is another org's": (forge("globex").root, ROOT, "bundle.other_org", 0),
+    "the one that was given is not signed by its own keys": (
+        FORGE.edited("root", lambda part: None, FORGE.keys["root"][:1]).metadata["1.root.json"],
+        ROOT,
+        "bundle.threshold",
+        0,
+    ),
+}
+
+
+@pytest.mark.parametrize("sentence", WRONG_ROOTS)
+async def test_a_root_that_is_not_believed_ends_the_enrollment(sentence: str, tmp_path: Path) -> None:
+    expected, answered, code, asked = WRONG_ROOTS[sentence]
+    plane = ControlPlane(lambda answer: replace(answer, tuf_root=answered), expected_root=expected)
+    with pytest.raises(OutpostError) as refused:
+        await enroll(tmp_path / "s", plane)
+    assert (refused.value.code, len(plane.asked)) == (code, asked)
+    assert not (StatePaths(tmp_path / "s").org(ORG).identity / "enrollment.json").exists()

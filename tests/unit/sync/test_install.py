@@ -12,15 +12,20 @@ from outpost.bootstrap.world import SystemChance
 from outpost.cache.slots import SlotCache
 from outpost.core.bundle import limits
 from outpost.core.bundle.errors import OversizedError
-from outpost.core.bundle.release import VerifiedSet
+from outpost.core.bundle.release import SignedSet, VerifiedSet
 from outpost.core.errors import BundleError, InternalError, OutpostError, PeerError
 from outpost.sync import install, tuf
-from tests.unit.core.bundle.samples import ORG, repository
+from tests.unit.core.bundle.samples import AUDIENCE, NOTHING, ORG, Forge, repository, signed_part
 from tests.unit.sync.enrolled import Clock, Enrolled, fetcher, offer
 
 NOW_MS = 1_790_000_000_000
 MADE = Enrolled(NOW_MS)
 FIRST = MADE.signed()
+
+
+def active(signed: SignedSet) -> VerifiedSet:
+    """The set in force, as the agent has it."""
+    return tuf.reverify(FIRST.metadata["1.root.json"], signed, NOTHING, AUDIENCE)
 
 
 def file(name: str = "x", size: int = 0, inline: bytes = b"", *, metadata: bool = False) -> ports.OfferedFile:
@@ -69,14 +74,13 @@ async def test_an_offer_at_the_bounds_is_collected() -> None:
 async def test_what_is_inline_or_held_does_not_travel() -> None:
     asked: list[bytes] = []
     assert await install.collect(offer(FIRST), None, never) == FIRST
-    assert await install.collect(offer(FIRST, inline=False), FIRST, never) == FIRST
+    assert await install.collect(offer(FIRST, inline=False), active(FIRST), never) == FIRST
     assert await install.collect(offer(FIRST, inline=False), None, fetcher(FIRST, asked)) == FIRST
     assert len(asked) == len(FIRST.metadata) + len(FIRST.targets)
 
 
-def test_hello_tells_what_is_held() -> None:
-    assert install.held_names(None) == {}
-    assert {item.name: item.sha256 for item in offer(FIRST).files} == install.held_names(FIRST)
+def test_what_is_held_is_listed_by_hash() -> None:
+    assert {item.name: item.sha256 for item in offer(FIRST).files} == active(FIRST).listing
 
 
 @dataclass
@@ -103,10 +107,9 @@ def make(tmp_path: Path, workers: Workers, **changes: Any) -> tuple[install.Inst
     cache = open_cache(paths, ORG, paths.wrap_key.read_bytes(), SystemChance())
     installer = install.Installer(
         org=ORG,
-        root=FIRST.metadata["1.root.json"],
         cache=cache,
         activator=workers,
-        verify=tuf.verify,
+        verify=tuf.Verifier(FIRST.metadata["1.root.json"], AUDIENCE).verify,
         attempt=lambda verified: None,
         clock=Clock(NOW_MS + 1000),
     )
@@ -118,7 +121,7 @@ async def test_a_set_becomes_active_in_order(tmp_path: Path) -> None:
     installer, cache = make(tmp_path, workers)
     before = cache.active_slot()
     update = repository(MADE.keys).refresh(cache.load_active(), NOW_MS + 1000)
-    verified = await installer.install(offer(update), cache.load_active(), never)
+    verified = await installer.install(offer(update), active(cache.load_active()), never)
     assert workers.calls == [f"prepare {cache.active_slot()}", "commit"]
     assert cache.active_slot() != before
     assert cache.load_active() == update == verified.signed
@@ -142,9 +145,29 @@ async def test_the_last_good_set_stays_when(what: str, tmp_path: Path) -> None:
     slot, held, high_water = cache.active_slot(), cache.load_active(), cache.read_high_water()
     update = repository(MADE.keys).refresh(held, NOW_MS + 1000)
     with pytest.raises(OutpostError):
-        await installer.install(offer(update), held, never)
+        await installer.install(offer(update), active(held), never)
     assert [call.split()[0] for call in workers.calls] == calls
     assert (cache.active_slot(), cache.load_active(), cache.read_high_water()) == (slot, held, high_water)
+
+
+async def test_another_set_of_the_same_version_is_refused(tmp_path: Path) -> None:
+    """Only who signs timestamps can make it; somebody else was told the first one."""
+    workers = Workers()
+    installer, cache = make(tmp_path, workers)
+    held = cache.load_active()
+    second = repository(MADE.keys).refresh(held, NOW_MS + 1000)
+    with pytest.raises(BundleError) as refused:
+        await installer.install(offer(relabelled(held, second)), active(held), never)
+    assert refused.value.code == "bundle.equivocation"
+    assert workers.calls == []
+    assert cache.load_active() == held
+    assert (await installer.install(offer(held), active(held), never)).signed == held
+
+
+def relabelled(held: SignedSet, second: SignedSet) -> SignedSet:
+    """The second timestamp under the version of the first, by the holder of its key."""
+    version = signed_part(held.metadata["timestamp.json"])["version"]
+    return Forge(MADE.keys, second).edited("timestamp", lambda part: part.update(version=version))
 
 
 async def test_an_unsigned_set_reaches_no_worker(tmp_path: Path) -> None:
@@ -153,7 +176,7 @@ async def test_an_unsigned_set_reaches_no_worker(tmp_path: Path) -> None:
     held = cache.load_active()
     forged = Enrolled(NOW_MS).signed()
     with pytest.raises(BundleError):
-        await installer.install(offer(forged), held, never)
+        await installer.install(offer(forged), active(held), never)
     assert workers.calls == []
     assert cache.load_active() == held
 

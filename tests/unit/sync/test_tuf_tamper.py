@@ -13,22 +13,28 @@ from outpost.core.bundle.release import HighWater, SignedSet
 from outpost.core.errors import BundleError
 from outpost.sync.tuf import reverify, verify
 from tests.unit.core.bundle.samples import (
+    AUDIENCE,
     DAY_MS,
     NOTHING,
     NOW_MS,
-    ORG,
     Forge,
     documents,
     forge,
     key_id,
     new_keys,
+    path_of,
     repository,
+    rotated,
     sign,
     signed_part,
+    update,
 )
 
 FORGE = forge()
-SECOND = repository(FORGE.keys).publish(FORGE.signed, documents(version=2), NOW_MS + 1000)
+SECOND = repository(FORGE.keys).publish(FORGE.signed, update(FORGE.signed, 2), NOW_MS + 1000)
+RELEASE = names.release_path(1)
+PACKS, ROUTES = path_of(FORGE.signed, names.PACKS), path_of(FORGE.signed, names.ROUTES)
+DETECTORS = path_of(FORGE.signed, names.DETECTORS)
 STRANGER = Ed25519PrivateKey.generate()
 
 
@@ -55,7 +61,7 @@ def mixed(f: Forge, role: str) -> SignedSet:
 
 
 def late_root(f: Forge) -> SignedSet:
-    data = repository(f.keys).rotate(f.signed, (), NOW_MS).metadata["2.root.json"]
+    data = rotated(f.signed, f.keys, f.keys).metadata["2.root.json"]
     part = signed_part(data) | {"version": 3}
     return f.replaced("3.root.json", sign(part, f.keys["root"]))
 
@@ -98,7 +104,7 @@ def other_release(f: Forge) -> SignedSet:
 
 
 def unlisted(role: str) -> Callable[[Forge], SignedSet]:
-    path = names.KEYS_PATH if role == "access" else names.DETECTORS_PATH
+    path = names.KEYS_PATH if role == "access" else DETECTORS
     return lambda f: f.edited(role, lambda p: p["targets"].pop(path))
 
 
@@ -129,7 +135,7 @@ CASES: dict[str, tuple[Callable[[Forge], SignedSet], str]] = {
         "bundle.unknown_key",
     ),
     "one byte of the policy document changed": (
-        lambda f: f.replaced(names.PACKS_PATH, flipped(f.signed.targets[names.PACKS_PATH])),
+        lambda f: f.replaced(PACKS, flipped(f.signed.targets[PACKS])),
         "bundle.hash",
     ),
     "one byte of the snapshot changed": (
@@ -137,11 +143,11 @@ CASES: dict[str, tuple[Callable[[Forge], SignedSet], str]] = {
         "bundle.hash",
     ),
     "two targets swapped": (
-        lambda f: f.replaced(names.ROUTES_PATH, documents(version=2)[names.PACKS_PATH].ljust(1000)),
+        lambda f: f.replaced(ROUTES, b" " * 1000),
         "bundle.length",
     ),
     "a target truncated": (
-        lambda f: f.replaced(names.PACKS_PATH, f.signed.targets[names.PACKS_PATH][:-1]),
+        lambda f: f.replaced(PACKS, f.signed.targets[PACKS][:-1]),
         "bundle.truncated",
     ),
     "targets metadata truncated": (
@@ -194,15 +200,13 @@ CASES: dict[str, tuple[Callable[[Forge], SignedSet], str]] = {
         "bundle.unknown_field",
     ),
     "an unknown field in the release": (
-        lambda f: f.with_target(
-            names.RELEASE_PATH, encode({**decode(f.signed.targets[names.RELEASE_PATH], "r"), "allow_all": True})
-        ),
+        lambda f: f.with_target(RELEASE, encode({**decode(f.signed.targets[RELEASE], "r"), "allow_all": True})),
         "bundle.unknown_field",
     ),
     "a release of a later schema": (
         lambda f: f.with_target(
-            names.RELEASE_PATH,
-            encode({**decode(f.signed.targets[names.RELEASE_PATH], "r"), "schema": "outpost.release/2"}),
+            RELEASE,
+            encode({**decode(f.signed.targets[RELEASE], "r"), "schema": "outpost.release/3"}),
         ),
         "bundle.schema",
     ),
@@ -211,9 +215,7 @@ CASES: dict[str, tuple[Callable[[Forge], SignedSet], str]] = {
         "bundle.schema",
     ),
     "a release with a negative bound": (
-        lambda f: f.with_target(
-            names.RELEASE_PATH, encode({**decode(f.signed.targets[names.RELEASE_PATH], "r"), "seal_after_seconds": -1})
-        ),
+        lambda f: f.with_target(RELEASE, encode({**decode(f.signed.targets[RELEASE], "r"), "seal_after_seconds": -1})),
         "bundle.document",
     ),
     "another org's set": (lambda f: forge("rival").signed, "bundle.other_org"),
@@ -243,7 +245,7 @@ CASES: dict[str, tuple[Callable[[Forge], SignedSet], str]] = {
         "bundle.delegation",
     ),
     "no snapshot": (lambda f: f.without("snapshot.json"), "bundle.missing_metadata"),
-    "a signed target is missing": (lambda f: f.without(names.ROUTES_PATH), "bundle.missing_target"),
+    "a signed target is missing": (lambda f: f.without(ROUTES), "bundle.missing_target"),
     "a target that no role names": (lambda f: f.replaced("vendor/extra.json", b"{}"), "bundle.unlisted_target"),
     "a target outside all prefixes": (lambda f: f.replaced("../wrap.key", b"{}"), "bundle.unlisted_target"),
     "metadata of a role that does not exist": (
@@ -265,9 +267,9 @@ CASES: dict[str, tuple[Callable[[Forge], SignedSet], str]] = {
         lambda f: f.edited("timestamp", lambda p: p.update(expires="2027-09-21T00:00:00Z")),
         "bundle.freeze",
     ),
-    "the roll-out chooses what policy did not sign": (other_release, "bundle.rollout_release"),
+    "the roll-out chooses what policy did not sign": (other_release, "loosening.rollout_release"),
     "the release names a resource by another hash": (
-        lambda f: f.with_target(names.PACKS_PATH, documents(version=2)[names.PACKS_PATH]),
+        lambda f: f.with_target(PACKS, encode({"schema": "outpost.policy/1", "org": "acme", "note": "other"})),
         "bundle.resource",
     ),
 }
@@ -278,11 +280,11 @@ def test_refused_with_its_own_code(sentence: str) -> None:
     tamper, code = CASES[sentence]
     offered = tamper(FORGE)
     with pytest.raises(BundleError) as refused:
-        verify(FORGE.root, offered, NOTHING, NOW_MS + 2000, ORG)
+        verify(FORGE.root, offered, NOTHING, NOW_MS + 2000, AUDIENCE)
     assert refused.value.code == code, refused.value.message
     assert refused.value.field
     with pytest.raises(BundleError):
-        reverify(FORGE.root, offered, NOTHING, ORG)
+        reverify(FORGE.root, offered, NOTHING, AUDIENCE)
 
 
 def test_enough_different_codes() -> None:
@@ -293,7 +295,7 @@ def test_a_document_missing_from_the_signed_roles_is_told_apart() -> None:
     offered = unlisted("access")(FORGE)
     bare = SignedSet(offered.metadata, {k: v for k, v in offered.targets.items() if k != names.KEYS_PATH})
     with pytest.raises(BundleError) as refused:
-        verify(FORGE.root, bare, NOTHING, NOW_MS, ORG)
+        verify(FORGE.root, bare, NOTHING, NOW_MS, AUDIENCE)
     assert refused.value.code == "bundle.incomplete"
 
 
@@ -311,8 +313,11 @@ MOMENTS = {
     ),
     **{
         f"{role} is older than what was accepted": Moment(NOW_MS, higher_high_water(role), "bundle.rollback")
-        for role in ("root", "timestamp", "snapshot", "targets", *names.DELEGATED_ROLES, "release")
+        for role in ("root", "timestamp", "snapshot", "targets", *names.DELEGATED_ROLES)
     },
+    "the stable release is older than what ran as stable": Moment(
+        NOW_MS, higher_high_water("release"), "loosening.release_floor"
+    ),
 }
 
 
@@ -320,7 +325,7 @@ MOMENTS = {
 def test_an_honest_set_at_the_wrong_moment(sentence: str) -> None:
     moment = MOMENTS[sentence]
     with pytest.raises(BundleError) as refused:
-        verify(FORGE.root, FORGE.signed, moment.high_water, moment.now_ms, ORG)
+        verify(FORGE.root, FORGE.signed, moment.high_water, moment.now_ms, AUDIENCE)
     assert refused.value.code == moment.code
 
 
@@ -328,7 +333,7 @@ def test_messages_hold_no_document_and_no_key() -> None:
     secrets = [key_id(FORGE.keys["policy"][0]), base64.b64encode(b"x").decode() * 9, "Zoë"]
     for tamper, _ in CASES.values():
         with pytest.raises(BundleError) as refused:
-            verify(FORGE.root, tamper(FORGE), NOTHING, NOW_MS, ORG)
+            verify(FORGE.root, tamper(FORGE), NOTHING, NOW_MS, AUDIENCE)
         assert not any(secret in refused.value.message for secret in secrets)
 
 

@@ -10,25 +10,30 @@ from securesystemslib.formats import encode_canonical
 from securesystemslib.signer import SSlibKey
 
 from certs.signer import KeySigner
+from controlplane.domain.releases import Changes, first_release
 from controlplane.services.repository import Repository
 from outpost.core.bundle import names
 from outpost.core.bundle.access import AccessDocument, ClientKey, build_access
 from outpost.core.bundle.canonical import decode, encode
+from outpost.core.bundle.caps import CapsDocument, build_caps
 from outpost.core.bundle.documents import (
     DetectorsDocument,
     Provider,
-    RolloutDocument,
     RoutesDocument,
     build_detectors,
-    build_release,
-    build_rollout,
     build_routes,
 )
-from outpost.core.bundle.release import HighWater, Release, Resource, SelfTest, SignedSet
+from outpost.core.bundle.kill import KillDocument, build_kill
+from outpost.core.bundle.release import Audience, HighWater, RoleKeys, SignedSet
+from outpost.core.bundle.release_document import Release, SelfTest, parse_release
+from outpost.core.bundle.revocations import RevocationsDocument, build_revocations
+from outpost.core.bundle.rollout import RolloutDocument, build_rollout
 
 NOW_MS = 1_790_000_000_000
 DAY_MS = 24 * 3600 * 1000
 ORG = "acme"
+OUTPOST = "prod-eu"
+AUDIENCE = Audience(ORG, OUTPOST)
 NOTHING = HighWater(versions={}, time_floor_ms=0)
 ROLES = (names.ROOT, names.TIMESTAMP, names.SNAPSHOT, names.TARGETS, *names.DELEGATED_ROLES)
 
@@ -40,8 +45,21 @@ def new_keys() -> Keys:
     return {role: [Ed25519PrivateKey.generate() for _ in range(3 if role == "root" else 1)] for role in ROLES}
 
 
-def repository(keys: Keys, org: str = ORG, **thresholds: int) -> Repository:
-    return Repository(org, {role: [KeySigner(key) for key in mine] for role, mine in keys.items()}, thresholds)
+def repository(keys: Keys, org: str = ORG) -> Repository:
+    return Repository(org, {role: [KeySigner(key) for key in mine] for role, mine in keys.items()})
+
+
+def rotated(signed: SignedSet, old: Keys, new: Keys, now_ms: int = NOW_MS, **thresholds: int) -> SignedSet:
+    """The next set under other keys, or under the same ones renewed."""
+    both = {role: [*old[role], *(key for key in new[role] if key not in old[role])] for role in ROLES}
+    signer = repository(both)
+    layout = {role: role_keys(new[role], thresholds.get(role, 2 if role == names.ROOT else 1)) for role in ROLES}
+    proposal = signer.propose_keys(signed, layout, frozenset({names.ROOT, names.TARGETS}), now_ms)
+    return signer.adopt(signed, proposal, {}, now_ms)
+
+
+def role_keys(keys: Sequence[Ed25519PrivateKey], threshold: int = 1) -> RoleKeys:
+    return RoleKeys(threshold, {key_id(key): key.public_key().public_bytes_raw() for key in keys})
 
 
 def client_key(n: int = 1) -> ClientKey:
@@ -64,26 +82,69 @@ def client_key(n: int = 1) -> ClientKey:
 PROVIDER = Provider("main", "openai", "https://api.example.com/v1", "main-key", ("gpt-*",), 5000, 60000)
 
 
-def documents(org: str = ORG, version: int = 1, **more: bytes) -> dict[str, bytes]:
-    packs = encode({"schema": "outpost.policy/1", "org": org, "note": f"release {version}"})
-    release = Release(
-        org=org,
-        version=version,
-        required_tiers=(1,),
-        seal_after_seconds=604800,
-        max_body_bytes=1_000_000,
-        self_tests=(SelfTest("a test\ncard", "credit_card"),),
-        resources={names.PACKS_PATH: Resource(hashlib.sha256(packs).hexdigest(), len(packs))},
-    )
+def release(org: str = ORG, version: int = 1, **terms: Any) -> Release:
+    values: dict[str, Any] = {
+        "fallback": None,
+        "required_tiers": (1,),
+        "seal_after_seconds": 604800,
+        "max_body_bytes": 1_000_000,
+        "self_tests": (SelfTest("a test\ncard", "credit_card"),),
+        "resources": {},
+        **terms,
+    }
+    return Release(org=org, version=version, **values)
+
+
+def resources(org: str = ORG, version: int = 1, **more: bytes) -> dict[str, bytes]:
     return {
-        names.RELEASE_PATH: build_release(release),
-        names.PACKS_PATH: packs,
-        names.ROUTES_PATH: build_routes(RoutesDocument(org, (PROVIDER,))),
-        names.DETECTORS_PATH: build_detectors(DetectorsDocument(org, "builtin-1", ("ssn",))),
-        names.KEYS_PATH: build_access(AccessDocument(org, (client_key(),), 60)),
-        names.ROLLOUT_PATH: build_rollout(RolloutDocument(org, version, 100)),
+        names.PACKS: encode({"schema": "outpost.policy/1", "org": org, "note": f"release {version}"}),
+        names.ROUTES: build_routes(RoutesDocument(org, (PROVIDER,))),
+        names.DETECTORS: build_detectors(DetectorsDocument(org, "builtin-1", ("ssn",))),
+        names.CAPS: build_caps(CapsDocument(org)),
         **more,
     }
+
+
+def online(org: str = ORG, version: int = 1) -> dict[str, bytes]:
+    """Documents of the online roles."""
+    return {
+        names.KEYS_PATH: build_access(AccessDocument(org, (client_key(),), 60)),
+        names.REVOCATIONS_PATH: build_revocations(RevocationsDocument(org)),
+        names.KILL_PATH: build_kill(KillDocument(org)),
+        names.ROLLOUT_PATH: build_rollout(RolloutDocument(org, version)),
+    }
+
+
+def documents(org: str = ORG, version: int = 1, **more: bytes) -> dict[str, bytes]:
+    return {
+        **first_release(release(org, version), resources(org, version)),
+        **online(org, version),
+        **more,
+    }
+
+
+def update(signed: SignedSet, version: int, **terms: Any) -> Changes:
+    """Changes that make a release the only one, and roll it out."""
+    made = first_release(release(version=version, **terms), resources(version=version))
+    old = dict.fromkeys(path for path in signed.targets if path.startswith("policy/") and path not in made)
+    return {**old, **made, names.ROLLOUT_PATH: build_rollout(RolloutDocument(ORG, version))}
+
+
+def beside(signed: SignedSet, version: int, threshold: int = 0, **terms: Any) -> Changes:
+    """Changes that put a candidate beside the stable release."""
+    stable = max(names.release_version(path) for path in signed.targets)
+    made = first_release(release(version=version, fallback=stable, **terms), resources(version=version))
+    return {**made, names.ROLLOUT_PATH: build_rollout(RolloutDocument(ORG, stable, version, threshold, 5))}
+
+
+def path_of(signed: SignedSet, name: str, version: int = 1) -> str:
+    """Path of a resource of a release."""
+    where = names.release_path(version)
+    return (
+        parse_release(signed.targets[where], str(decode(signed.targets[where], where)["org"]), where)
+        .resources[name]
+        .path
+    )
 
 
 def sign(signed: dict[str, Any], keys: Sequence[Ed25519PrivateKey]) -> bytes:

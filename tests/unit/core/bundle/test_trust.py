@@ -72,6 +72,62 @@ CASES: dict[str, tuple[OrgFacts, int, State, str]] = {
         State.SEALED,
         "cache.tampered",
     ),
+    "a lock order was obeyed: identity and configuration are gone": (
+        OrgFacts(enrolled=False, locked_code="operator.lock"),
+        SIGNED,
+        State.LOCKED,
+        "operator.lock",
+    ),
+    "a lock order was obeyed, whatever else is wrong": (
+        replace(FACTS, locked_code="operator.lock", tamper_code="cache.tampered"),
+        SIGNED,
+        State.LOCKED,
+        "operator.lock",
+    ),
+    "revoked, and the policy says to go on": (replace(FACTS, revoked_code="outpost.revoked"), SIGNED, State.ACTIVE, ""),
+    "revoked, and the policy says to seal": (
+        replace(FACTS, revoked_code="outpost.revoked", on_revoked="seal"),
+        SIGNED,
+        State.SEALED,
+        "outpost.revoked",
+    ),
+    "locked by the control plane, and the policy says to seal": (
+        replace(FACTS, revoked_code="identity.locked", on_revoked="seal"),
+        SIGNED,
+        State.SEALED,
+        "identity.locked",
+    ),
+    "in good standing under a policy that would seal": (replace(FACTS, on_revoked="seal"), SIGNED, State.ACTIVE, ""),
+    "revoked before a configuration came": (
+        OrgFacts(enrolled=True, revoked_code="outpost.revoked", on_revoked="seal"),
+        SIGNED,
+        State.ENROLLED,
+        "bundle.none",
+    ),
+    "at the seal bound, with an extension": (
+        replace(FACTS, extended_until_ms=SIGNED + 2 * WEEK_MS),
+        SIGNED + WEEK_MS,
+        State.STALE,
+        "bundle.stale",
+    ),
+    "at the end of the extension": (
+        replace(FACTS, extended_until_ms=SIGNED + 2 * WEEK_MS),
+        SIGNED + 2 * WEEK_MS,
+        State.SEALED,
+        "bundle.seal_bound",
+    ),
+    "an extension that is shorter than the bound shortens nothing": (
+        replace(FACTS, extended_until_ms=SIGNED + DAY_MS),
+        SIGNED + WEEK_MS - 1,
+        State.STALE,
+        "bundle.stale",
+    ),
+    "an extension does not lift another cause": (
+        replace(FACTS, extended_until_ms=SIGNED + 2 * WEEK_MS, inspection_code="canary.failed"),
+        SIGNED + WEEK_MS,
+        State.SEALED,
+        "canary.failed",
+    ),
     "failed inspection": (replace(FACTS, inspection_code="canary.failed"), SIGNED, State.SEALED, "canary.failed"),
 }
 
