@@ -86,7 +86,7 @@ eval: setup-dev ## labelled texts through a running outpost; DATA=folder, QUICK=
 	@test -n "$(DATA)" || { echo "say where the labelled texts are: make eval DATA=folder"; exit 2; }
 	@$(BIN)/python bench/eval.py "$(DATA)"
 
-.PHONY: eval bench-policy bench-kills bench-outage bench-issuance
+.PHONY: eval bench-policy bench-kills bench-outage bench-issuance bench-revocation bench-propagation bench-idle bench-enroll bench-replica-kill
 .PHONY: bench-store
 bench-store: setup-dev ## transactions of the control plane's store on SQLite and PostgreSQL (QUICK=1)
 	@PYTHONPATH=. $(BIN)/python bench/store.py
@@ -109,3 +109,19 @@ bench-tamper: setup-dev ## 10,000 flipped bits of metadata, targets, cache, wire
 
 bench-cache-kills: setup-dev ## 1,000 SIGKILLs of a writer of signed sets, each with a start after it (QUICK=1: 50)
 	@PYTHONPATH=. $(BIN)/python -m bench.cache_kills
+
+# The fleet simulator: thousands of real sync agents. QUICK=1: 50 s; DATABASE=sqlite: without PostgreSQL.
+bench-revocation: setup-dev ## from a revocation's commit to the end of the stream, 1,000 live streams over 2 replicas
+	@PYTHONPATH=. $(BIN)/python -m bench.fleet.revocation
+
+bench-propagation: setup-dev ## from a release's commit to its activation on 1,000 and 5,000 outposts
+	@PYTHONPATH=. $(BIN)/python -m bench.fleet.propagation
+
+bench-idle: setup-dev ## memory and CPU of the control plane for 2,000 connected outposts
+	@PYTHONPATH=. $(BIN)/python -m bench.fleet.idle
+
+bench-enroll: setup-dev ## certificates and whole enrollments in a second
+	@PYTHONPATH=. $(BIN)/python -m bench.fleet.enroll
+
+bench-replica-kill: setup-dev ## one of three replicas dies under 1,000 outposts, then all of them
+	@PYTHONPATH=. $(BIN)/python -m bench.fleet.replica_kill

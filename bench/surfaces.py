@@ -21,6 +21,7 @@ from controlplane.domain.ceremony import Ceremony
 from controlplane.domain.ceremony_reading import read_ceremony, require_summary
 from controlplane.domain.summary import summarise
 from controlplane.rpc import codec as upper
+from controlplane.services.delivery import Holding, OfferPlan
 from controlplane.services.repository import Repository
 from controlplane.services.sets import set_files
 from outpost import ports
@@ -231,7 +232,9 @@ def offered(stand: Stand, held: Mapping[str, bytes]) -> bytes:
     frames = {pair: make_delta(old[pair.old_sha256], new[pair.new_sha256]) for pair in pairs}
     packing = offers.pack(files, held, {pair: frame for pair, frame in frames.items() if frame is not None})
     bodies = {**stand.third.metadata, **stand.third.targets}
-    return upper.packed_offer("n", "1.3", packing, bodies, NOW_MS).SerializeToString()
+    inline = {name: bodies[name] for name in packing.inline}
+    plan = OfferPlan(3, "1.3", packing, inline, Holding(b"", {}, partial=True))
+    return upper.offer("n", NOW_MS, upper.offer_body(plan))
 
 
 def _locks(stand: Stand) -> Surface:

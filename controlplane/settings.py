@@ -16,12 +16,14 @@ from certs.errors import TrustError
 from certs.join_token import split_endpoint
 from certs.spiffe import require_trust_domain
 from controlplane.domain.errors import ConfigurationError
+from controlplane.domain.throttle import CONNECTS_PER_SECOND
 
 PREFIX = "CONTROLPLANE_"
 FILE_NAME = "controlplane.toml"
 MAX_FILE_BYTES = 64 * 1024  # ours has a few hundred
 MAX_HOSTS = 15  # of one server certificate; certs.profiles.MAX_DNS_NAMES is 16
-LISTS = frozenset({"hosts"})  # written with commas in a variable
+MAX_SYNC_ENDPOINTS = 8  # sync.proto: Endpoints.sync
+LISTS = frozenset({"hosts", "sync_endpoints"})  # written with commas in a variable
 NOT_SETTINGS = frozenset({"state"})  # CONTROLPLANE_STATE names the directory in which the file is
 
 
@@ -45,6 +47,14 @@ class Settings(BaseModel):
     grpc_port: int = Field(8444, ge=0, le=65535, description="outposts, mTLS; 0 = any free port")
     enroll_endpoint: str = Field("", description="host:port that join tokens carry; empty = first host and the port")
     sync_endpoint: str = Field("", description="host:port that outposts call; empty = first host and the port")
+    sync_endpoints: tuple[str, ...] = Field(
+        (),
+        max_length=MAX_SYNC_ENDPOINTS,
+        description="host:port of every replica, told to outposts; empty = those in the database",
+    )
+    connect_rate: int = Field(
+        CONNECTS_PER_SECOND, ge=1, le=100_000, description="streams that this replica takes in any one second"
+    )
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="least severe log line")
     status_write_seconds: int = Field(5, ge=1, le=3600, description="heartbeats of one outpost are stored this often")
     database_url_file: str = Field("", description="file with the PostgreSQL URL; empty = SQLite in the state folder")
@@ -63,6 +73,13 @@ class Settings(BaseModel):
     def _endpoint(cls, value: str) -> str:
         if value:
             _plain(split_endpoint, value)
+        return value
+
+    @field_validator("sync_endpoints")
+    @classmethod
+    def _endpoints(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for each in value:
+            _plain(split_endpoint, each)
         return value
 
 

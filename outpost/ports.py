@@ -134,6 +134,8 @@ class EnrollmentAnswer:
     sync_endpoint: str
     join_sequence: int
     now_ms: int
+    sync_endpoints: tuple[str, ...] = ()  # of every replica, when there are several
+    issuers: tuple[bytes, ...] = ()  # issuing CAs that the control plane knows, so that a leaf may travel alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +203,14 @@ class Drain:
     spread_seconds: int
 
 
-ControlMessage = Offer | Locked | RotateNow | Drain
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """Every address at which the control plane may be called, host:port."""
+
+    sync: tuple[str, ...]
+
+
+ControlMessage = Offer | Locked | RotateNow | Drain | Endpoints
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +260,19 @@ class AppendAnswer:
     cosigned_checkpoint: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """How far an offer got here.
+
+    Attributes:
+        downloaded_ms: when every byte was there, Unix milliseconds; 0 when they never were, or nothing had to come.
+        release: version of the release that runs now, or was refused; 0 while it could not be read.
+    """
+
+    downloaded_ms: int = 0
+    release: int = 0
+
+
 class SyncSession(Protocol):
     """An open sync stream."""
 
@@ -262,11 +284,17 @@ class SyncSession(Protocol):
         """
         ...
 
-    async def ack(self, nonce: str, revision: str, activated_ms: int) -> None:
+    async def ack(self, nonce: str, revision: str, activated_ms: int, taken: Taken = Taken()) -> None:
         """The offer is active."""
         ...
 
-    async def nack(self, nonce: str, error: Mapping[str, str | bool], resource: str) -> None:
+    async def nack(
+        self,
+        nonce: str,
+        error: Mapping[str, str | bool],
+        resource: str,
+        taken: Taken = Taken(),
+    ) -> None:
         """The offer was refused."""
         ...
 
@@ -279,7 +307,12 @@ class ControlPlane(Protocol):
     """The control plane as an enrolled outpost sees it (mTLS)."""
 
     async def open(self, hello: Hello) -> SyncSession:
-        """Open the sync stream."""
+        """Open the sync stream; returns when it is taken.
+
+        Raises:
+            PeerError: no connection, or refused; ``retry_after_seconds`` says that the connection is good, and when the
+                stream may be asked for again.
+        """
         ...
 
     async def fetch(self, sha256: bytes, size: int) -> bytes:

@@ -1,8 +1,10 @@
 """The running control plane: both listeners, the watch over changes, and maintenance."""
 
 import asyncio
+import gc
 import json
 import os
+import resource
 import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,18 +18,24 @@ from certs.shell.tls import TLSIdentity
 from certs.verify import TrustAnchors
 from controlplane import telemetry
 from controlplane.bootstrap.plane import RUN_FILE, Plane, endpoint_of, opened, serve_lock
+from controlplane.bootstrap.replica import ReplicaBeat
 from controlplane.domain.errors import ControlPlaneError
-from controlplane.domain.replicas import BEAT_SECONDS, LOST_MS, REPLICA_ID_BYTES, Replica
+from controlplane.domain.throttle import Admission
 from controlplane.rpc.calls import AuditService, EnrollmentService
 from controlplane.rpc.server import STOP_GRACE_SECONDS, start_enrollment, start_outposts
-from controlplane.rpc.sync import Streams, SyncDesk, SyncService
+from controlplane.rpc.streams import EXPIRY_LOOK_SECONDS, Streams
+from controlplane.rpc.sync import SyncDesk, SyncService
 from controlplane.services.delivery import DeliveryDesk
 from controlplane.services.enroll import Enrollment
-from controlplane.services.identity import Gatekeeper, Views
+from controlplane.services.identity import Gatekeeper
+from controlplane.services.ingest import Ingest
 from controlplane.services.issuance import OutpostIssuer
 from controlplane.services.presence import Presence
 from controlplane.services.renew import Renewal
+from controlplane.services.views import Views
+from controlplane.services.words import Words
 
+GARBAGE = (20_000, 20, 50)  # new objects, and passes, between two looks of the garbage collector
 MAINTENANCE_SECONDS = 60.0  # between two looks at what must be signed or issued again
 
 
@@ -37,11 +45,12 @@ class Server:
     def __init__(self, plane: Plane) -> None:
         self._plane = plane
         self._views = Views(plane.store, plane.clock)
-        self._streams = Streams()
+        self._words = Words(plane.store, plane.clock)
+        self._sync: SyncService | None = None
         self._identity: TLSIdentity | None = None
         self._listeners: list[grpc.aio.Server] = []
         self._lock = -1
-        self._replica_id = ""
+        self._beat: ReplicaBeat | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> Mapping[str, object]:
@@ -50,28 +59,20 @@ class Server:
         self._lock = serve_lock(plane.folder)
         self._identity = await plane.setup.server_identity(settings.trust_domain, settings.hosts)
         await self._refresh_all()
-        roots = await plane.setup.roots()
-        issuer = OutpostIssuer(settings.trust_domain, await plane.setup.outpost_ca(), roots, plane.chance)
-        gatekeeper = Gatekeeper(plane.store, self._views, TrustAnchors(settings.trust_domain, roots), plane.clock)
+        roots, issuing = await plane.setup.roots(), await plane.setup.outpost_ca()
+        issuer = OutpostIssuer(settings.trust_domain, issuing, roots, plane.chance)
+        anchors = TrustAnchors(settings.trust_domain, roots, (issuing.certificate,))
         ingest = await plane.ingest()
-        services = SyncService(self._desk(gatekeeper, issuer), self._streams), AuditService(gatekeeper, ingest)
-        address = endpoint_of(settings.listen, settings.grpc_port)
-        listener, sync_port = await start_outposts(services, self._current, certificates_pem(roots), address)
-        self._listeners.append(listener)
+        streams, sync_port = await self._listen_for_outposts(anchors, issuer, ingest)
         sync_endpoint = settings.sync_endpoint or endpoint_of(settings.hosts[0], sync_port)
-        enrollment = EnrollmentService(
-            Enrollment(plane.store, issuer, plane.keyring.pepper(), plane.clock),
-            settings.trust_domain,
-            (ingest.witness.name, ingest.witness.public_key),
-            sync_endpoint,
+        enroll_port = await self._listen_for_strangers(issuer, ingest, sync_endpoint)
+        work = (
+            plane.store.listen(self._views.poke),
+            self._views.watch(),
+            self._end_expired(streams),
+            self._maintain(),
         )
-        address = endpoint_of(settings.listen, settings.enroll_port)
-        listener, enroll_port = await start_enrollment(enrollment, self._current, address)
-        self._listeners.append(listener)
-        self._replica_id = plane.chance.token_bytes(REPLICA_ID_BYTES).hex()
-        await self._beat_once(sync_endpoint)
-        work = (plane.store.listen(self._views.poke), self._views.watch(), self._maintain(), self._beat(sync_endpoint))
-        self._tasks = [asyncio.create_task(each) for each in work]
+        self._tasks += [asyncio.create_task(each) for each in work]
         self._write_run_file(enroll_port, sync_port)
         telemetry.log(telemetry.Event.STARTED, enroll_port=enroll_port, sync_port=sync_port)
         return {
@@ -83,6 +84,38 @@ class Server:
             "pin": await plane.setup.pin(),
             "trust_domain": settings.trust_domain,
         }
+
+    async def _listen_for_outposts(
+        self, anchors: TrustAnchors, issuer: OutpostIssuer, ingest: Ingest
+    ) -> tuple[Streams, int]:
+        plane, settings = self._plane, self._plane.settings
+        gatekeeper = Gatekeeper(plane.store, self._views, anchors, plane.clock)
+        streams = Streams(gatekeeper, self._views.held)
+        self._sync = SyncService(self._desk(gatekeeper, issuer), streams)
+        known = certificates_pem((*anchors.roots, *anchors.intermediates))
+        address = endpoint_of(settings.listen, settings.grpc_port)
+        services = self._sync, AuditService(gatekeeper, ingest)
+        listener, port = await start_outposts(services, self._current, known, address)
+        self._listeners.append(listener)
+        return streams, port
+
+    async def _listen_for_strangers(self, issuer: OutpostIssuer, ingest: Ingest, sync_endpoint: str) -> int:
+        plane, settings = self._plane, self._plane.settings
+        if self._sync is None:
+            raise RuntimeError("outposts are listened for before strangers")
+        self._beat = beat = ReplicaBeat(plane, sync_endpoint, self._sync.tell_endpoints)
+        await beat.start()
+        self._tasks.append(asyncio.create_task(beat.run()))
+        enrollment = EnrollmentService(
+            Enrollment(plane.store, issuer, plane.keyring.pepper(), plane.clock),
+            settings.trust_domain,
+            (ingest.witness.name, ingest.witness.public_key),
+            lambda: (sync_endpoint, *beat.endpoints),
+        )
+        address = endpoint_of(settings.listen, settings.enroll_port)
+        listener, port = await start_enrollment(enrollment, self._current, address)
+        self._listeners.append(listener)
+        return port
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Wait for the signal. A background task that fails ends the server: whoever supervises it starts it again."""
@@ -99,31 +132,38 @@ class Server:
         started = bool(self._tasks)
         if started:
             telemetry.log(telemetry.Event.STOPPING)
-        self._streams.stopping = True
-        self._views.wake_all()
+        if self._sync is not None:
+            await self._sync.stop(self._plane.settings.connect_rate)
         await asyncio.gather(*(listener.stop(STOP_GRACE_SECONDS) for listener in self._listeners))
+        await self._words.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._replica_id:
-            await self._leave()
+        if self._beat is not None:
+            await self._beat.leave()
         if self._lock >= 0:
             self._forget()
         if started:
             telemetry.log(telemetry.Event.STOPPED)
 
     def _desk(self, gatekeeper: Gatekeeper, issuer: OutpostIssuer) -> SyncDesk:
-        plane = self._plane
-        write_every_ms = plane.settings.status_write_seconds * 1000
+        plane, settings = self._plane, self._plane.settings
         return SyncDesk(
             gatekeeper=gatekeeper,
+            admission=Admission(settings.connect_rate, self._views.connects_per_second),
             views=self._views,
-            delivery=DeliveryDesk(plane.store, plane.clock),
+            delivery=DeliveryDesk(plane.store, self._views, self._words, plane.clock),
             renewal=Renewal(plane.store, issuer, plane.clock),
-            presence=Presence(plane.store, plane.clock, write_every_ms),
+            presence=Presence(self._words, plane.clock, settings.status_write_seconds * 1000),
             clock=plane.clock,
             chance=plane.chance,
         )
+
+    async def _end_expired(self, streams: Streams) -> None:
+        """End streams whose certificate's time is over, until cancelled."""
+        while True:
+            await asyncio.sleep(EXPIRY_LOOK_SECONDS)
+            streams.end_expired(self._plane.clock.now_ms())
 
     def _current(self) -> TLSIdentity:
         if self._identity is None:
@@ -138,27 +178,6 @@ class Server:
     def _write_run_file(self, enroll_port: int, sync_port: int) -> None:
         ports = {"enroll_port": enroll_port, "grpc_port": sync_port, "pid": os.getpid()}
         replace_private_file(self._plane.folder / RUN_FILE, json.dumps(ports).encode())
-
-    async def _beat(self, endpoint: str) -> None:
-        """Say again and again that this replica serves, until cancelled."""
-        while True:
-            await asyncio.sleep(BEAT_SECONDS)
-            try:
-                await self._beat_once(endpoint)
-            except ControlPlaneError as error:
-                telemetry.log(telemetry.Event.MAINTENANCE_FAILED, kind="replica", code=error.code)
-
-    async def _beat_once(self, endpoint: str) -> None:
-        now_ms = self._plane.clock.now_ms()
-        await self._plane.store.replicas.register(Replica(self._replica_id, endpoint, now_ms))
-        await self._plane.store.replicas.expire(now_ms - LOST_MS)
-
-    async def _leave(self) -> None:
-        """Say that this replica ended; when the store cannot be told, it finds out by the silence."""
-        try:
-            await self._plane.store.replicas.remove(self._replica_id)
-        except ControlPlaneError as error:
-            telemetry.log(telemetry.Event.MAINTENANCE_FAILED, kind="replica", code=error.code)
 
     async def _maintain(self) -> None:
         """Sign and issue again what grows old, until cancelled."""
@@ -191,6 +210,21 @@ class Server:
                 telemetry.log(telemetry.Event.MAINTAINED, org=org.id, revision=published.revision)
 
 
+def allow_open_files() -> None:
+    """Each connection is an open file, and the usual limit of 1,024 is less than a fleet."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def look_less_for_garbage() -> None:
+    """Streams live for days: the collector need not look through thousands of them each time a few hundred objects
+    came, nor ever through what was there before the first.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GARBAGE)
+
+
 async def serve(folder: Path, ready: Callable[[Mapping[str, object]], None]) -> None:
     """Run until SIGTERM or SIGINT.
 
@@ -201,6 +235,7 @@ async def serve(folder: Path, ready: Callable[[Mapping[str, object]], None]) -> 
     Raises:
         SettingsError: no control plane here; so is ListenError for an address.
     """
+    allow_open_files()
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
@@ -208,7 +243,9 @@ async def serve(folder: Path, ready: Callable[[Mapping[str, object]], None]) -> 
         telemetry.start(plane.settings.log_level)
         server = Server(plane)
         try:
-            ready(await server.start())
+            facts = await server.start()
+            look_less_for_garbage()
+            ready(facts)
             await server.run(stopping)
         finally:
             await server.stop()

@@ -52,8 +52,8 @@ def lack(condition: Any, number: int) -> str:
     word = condition.delivery
     if word is None or word.number < number or word.state is DeliveryState.OFFERED:
         return "has not answered"
-    if word.state is DeliveryState.REFUSED:
-        return f"refused, {word.code}"
+    if word.state in (DeliveryState.REFUSED, DeliveryState.FAILED):
+        return f"{word.state.value}, {word.code}"
     if condition.state == SEALED:
         return ", ".join(("is SEALED", *(f"{name} {code}" for name, code in condition.failed.items())))
     return ""

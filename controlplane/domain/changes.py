@@ -18,6 +18,8 @@ class ChangeKind(StrEnum):
 
     OUTPOST = "outpost"
     RELEASE = "release"
+    REFUSAL = "refusal"  # an outpost refused a signed set
+    QUOTAS = "quotas"
 
 
 @dataclass(frozen=True, slots=True)

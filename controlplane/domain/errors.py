@@ -70,10 +70,19 @@ class ConflictError(ControlPlaneError):
 
 
 class ThrottledError(ControlPlaneError):
-    """Too much at once; a later try may pass."""
+    """Too much at once; a later try may pass.
+
+    Args:
+        message: as for every error; so are ``field`` and ``next_step``.
+        retry_after_ms: not sooner than this; 0 = as the caller likes.
+    """
 
     code = "throttled"
     fatal = False
+
+    def __init__(self, message: str, *, field: str = "", next_step: str = "", retry_after_ms: int = 0) -> None:
+        super().__init__(message, field=field, next_step=next_step)
+        self.retry_after_ms = retry_after_ms
 
 
 class StateError(ControlPlaneError):

@@ -35,7 +35,8 @@ class DeliveryState(StrEnum):
 
     OFFERED = "offered"
     ACTIVE = "active"
-    REFUSED = "refused"
+    REFUSED = "refused"  # for good: it is not offered again to this start of the outpost
+    FAILED = "failed"  # for a reason that passes, such as a full disk: it is offered again on the next stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,11 @@ class Delivery:
 
     Attributes:
         number: of the signed set.
+        at_ms: when it came, by our clock.
         code: error code of a refusal, else empty; so are message and resource.
+        release: version of the release that it runs or refused, 0 while it did not say.
+        downloaded_ms: when every byte was there, by its own clock; 0 when it never said so.
+        activated_ms: when it became active, by its own clock; 0 when it did not.
     """
 
     outpost_id: str
@@ -55,6 +60,9 @@ class Delivery:
     code: str = ""
     message: str = ""
     resource: str = ""
+    release: int = 0
+    downloaded_ms: int = 0
+    activated_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,13 @@
 """The enrollment and audit services: plain calls."""
 
+from collections.abc import Callable
 from typing import Any
 
 from outpost_wire.v1 import audit_pb2, audit_pb2_grpc, enrollment_pb2, enrollment_pb2_grpc
 
-from certs.shell.tls import peer_chain
 from controlplane.domain.outposts import Act
 from controlplane.rpc import codec
+from controlplane.rpc.callers import identified
 from controlplane.services.enroll import Enrollment
 from controlplane.services.identity import Gatekeeper
 from controlplane.services.ingest import MAX_ORIGIN_BYTES, Ingest
@@ -18,23 +19,27 @@ class EnrollmentService(enrollment_pb2_grpc.EnrollmentServicer):
     """Adapter of the Enrollment service.
 
     Args:
-        sync_endpoint: host:port that outposts will call.
+        sync_endpoints: gives host:port that outposts will call, then those of every replica now.
     """
 
     def __init__(
-        self, enrollment: Enrollment, trust_domain: str, witness: tuple[str, bytes], sync_endpoint: str
+        self,
+        enrollment: Enrollment,
+        trust_domain: str,
+        witness: tuple[str, bytes],
+        sync_endpoints: Callable[[], tuple[str, ...]],
     ) -> None:
         self._enrollment = enrollment
         self._trust_domain = trust_domain
         self._witness = witness
-        self._sync_endpoint = sync_endpoint
+        self._sync_endpoints = sync_endpoints
 
     async def Enroll(  # noqa: N802
         self, request: enrollment_pb2.EnrollRequest, context: Any
     ) -> enrollment_pb2.EnrollResponse:
         """Spend a join token."""
         enrolled = await self._enrollment.enroll(codec.enrollment_call(request, source_of(context.peer())))
-        return codec.enrollment_answer(enrolled, self._trust_domain, self._witness, self._sync_endpoint)
+        return codec.enrollment_answer(enrolled, self._trust_domain, self._witness, self._sync_endpoints())
 
 
 class AuditService(audit_pb2_grpc.AuditServicer):
@@ -46,13 +51,13 @@ class AuditService(audit_pb2_grpc.AuditServicer):
 
     async def Append(self, request: audit_pb2.AppendRequest, context: Any) -> audit_pb2.AppendResponse:  # noqa: N802
         """Take entries of one tile."""
-        principal = await self._gatekeeper.identify(peer_chain(context.auth_context()), Act.DRAIN)
+        principal = await identified(self._gatekeeper, context, Act.DRAIN)
         codec.require(request.first < SIZE_LIMIT, "first")
         return codec.append_answer(await self._ingest.append(principal, codec.upload(request)))
 
     async def Root(self, request: audit_pb2.RootRequest, context: Any) -> audit_pb2.RootResponse:  # noqa: N802
         """Root of the tree as held here."""
-        principal = await self._gatekeeper.identify(peer_chain(context.auth_context()), Act.DRAIN)
+        principal = await identified(self._gatekeeper, context, Act.DRAIN)
         codec.require(request.size < SIZE_LIMIT, "size")
         codec.require(len(request.origin.encode()) <= MAX_ORIGIN_BYTES, "origin")
         known_size, root = await self._ingest.root(principal, request.origin, request.size)

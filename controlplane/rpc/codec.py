@@ -1,14 +1,14 @@
 """Wire messages to plain values and back, under the bounds of the wire."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Sequence
 
 from outpost_wire.v1 import audit_pb2, enrollment_pb2, sync_pb2
 
 from certs.keys import ED25519_PUBLIC_KEY_BYTES
 from controlplane.domain.errors import InputError
-from controlplane.domain.offers import OfferPacking, SetFile
 from controlplane.domain.outposts import BOOT_ID
+from controlplane.services.delivery import Answer, OfferPlan
 from controlplane.services.enroll import Enrolled, EnrollmentCall
 from controlplane.services.ingest import Appended, Upload
 from controlplane.services.renew import Renewed
@@ -17,13 +17,21 @@ PROTOCOL_VERSION = 1
 # Bounds of the wire, in bytes unless said otherwise.
 MAX_ORG = 31
 VERSION = re.compile(r"[0-9A-Za-z.+~_-]{0,32}")  # of software; it is shown on terminals, so no controls
+WORD = re.compile(r"[0-9A-Za-z._-]*")  # of health: functions, states and codes; stored, and shown on terminals
 MAX_HELD_FILES = 256  # entries
+MAX_CAPABILITIES = 32  # entries
 MAX_FILE_NAME = 128
-MAX_NONCE = 32
-MAX_REVISION = 32
+MAX_SYNC_UP_BYTES = 64 * 1024  # a Hello with 256 files of the longest names has 45 KiB
+UNNAMED = "refused"  # code of a refusal that names none
+MAX_STATE = 16
+MAX_FUNCTION = 32
+MAX_CODE = 64
+MAX_MESSAGE = 512
+MAX_ENDPOINTS = 8  # entries
 MAX_FUNCTIONS = 16  # entries
 MAX_TIERS = 16  # entries; three exist
 SHA256_BYTES = 32
+OFFER_TAG = bytes([sync_pb2.SyncDown.OFFER_FIELD_NUMBER << 3 | 2])  # field number and wire type LEN
 
 
 class WireError(InputError):
@@ -55,9 +63,16 @@ def enrollment_call(message: enrollment_pb2.EnrollRequest, source: str) -> Enrol
 
 
 def enrollment_answer(
-    enrolled: Enrolled, trust_domain: str, witness: tuple[str, bytes], sync_endpoint: str
+    enrolled: Enrolled, trust_domain: str, witness: tuple[str, bytes], sync_endpoints: Sequence[str]
 ) -> enrollment_pb2.EnrollResponse:
-    """The new identity. ``witness`` is its key name and public key."""
+    """The new identity.
+
+    Args:
+        enrolled: the outpost and its certificate.
+        trust_domain: of this control plane.
+        witness: its key name and public key.
+        sync_endpoints: host:port of the mTLS listener, then of every replica's.
+    """
     return enrollment_pb2.EnrollResponse(
         org=enrolled.org,
         outpost_id=enrolled.outpost.id,
@@ -68,10 +83,23 @@ def enrollment_answer(
         tuf_root=enrolled.tuf_root,
         witness_name=witness[0],
         witness_public_key=witness[1],
-        sync_endpoint=sync_endpoint,
+        sync_endpoint=sync_endpoints[0],
         join_sequence=enrolled.outpost.join_sequence,
         now_ms=enrolled.now_ms,
+        sync_endpoints=sync_endpoints[1 : 1 + MAX_ENDPOINTS],
+        issuer_der=enrolled.chain.leaf_and_issuers[1:2],
     )
+
+
+def sync_up(data: bytes) -> sync_pb2.SyncUp:
+    """Read a message of a sync stream. Its listener takes far larger ones, for uploads of audit entries.
+
+    Raises:
+        WireError: larger than a Hello can be.
+        DecodeError: no message of its type.
+    """
+    require(len(data) <= MAX_SYNC_UP_BYTES, "message")
+    return sync_pb2.SyncUp.FromString(data)
 
 
 def check_hello(message: sync_pb2.Hello) -> dict[str, bytes]:
@@ -90,68 +118,112 @@ def check_hello(message: sync_pb2.Hello) -> dict[str, bytes]:
     require(VERSION.fullmatch(message.software_version) is not None, "software_version")
     require(BOOT_ID.fullmatch(message.boot_id) is not None, "boot_id")
     require(len(message.held) <= MAX_HELD_FILES, "held")
+    require(len(message.capabilities) <= MAX_CAPABILITIES, "capabilities")
     for file in message.held:
         require(len(file.name.encode()) <= MAX_FILE_NAME and len(file.sha256) == SHA256_BYTES, "held")
     return {file.name: file.sha256 for file in message.held}
 
 
-def offer(
-    nonce: str, revision: str, files: Iterable[SetFile], inline: Mapping[str, bytes], now_ms: int
-) -> sync_pb2.SyncDown:
-    """A signed set by name and hash; ``inline`` has the bytes that travel with it."""
-    listed = [
-        sync_pb2.OfferedFile(
-            name=file.name,
-            sha256=file.sha256,
-            size=file.size,
-            metadata=file.metadata,
-            inline=inline.get(file.name, b""),
+def offer_body(plan: OfferPlan) -> bytes:
+    """What an offer says to all who hold the same: what differs from that by name and hash, and the bytes of it that
+    travel, plainly or as deltas.
+    """
+    packing = plan.packing
+    nothing = b"", b""
+    listed = []
+    for file in packing.files:
+        frame, old_sha256 = packing.deltas.get(file.name, nothing)
+        listed.append(
+            sync_pb2.OfferedFile(
+                name=file.name,
+                sha256=file.sha256,
+                size=file.size,
+                metadata=file.metadata,
+                inline=plan.inline.get(file.name, b""),
+                delta=frame,
+                delta_sha256=old_sha256,
+            )
         )
-        for file in files
-    ]
-    return sync_pb2.SyncDown(offer=sync_pb2.Offer(nonce=nonce, revision=revision, files=listed, now_ms=now_ms))
-
-
-def packed_offer(
-    nonce: str, revision: str, packing: OfferPacking, contents: Mapping[str, bytes], now_ms: int
-) -> sync_pb2.SyncDown:
-    """A signed set as it was packed for what an outpost holds; ``contents`` has the bytes that travel plainly."""
-    listed = [
-        sync_pb2.OfferedFile(
-            name=file.name,
-            sha256=file.sha256,
-            size=file.size,
-            metadata=file.metadata,
-            inline=contents[file.name] if file.name in packing.inline else b"",
-            delta=packing.deltas[file.name][0] if file.name in packing.deltas else b"",
-            delta_sha256=packing.deltas[file.name][1] if file.name in packing.deltas else b"",
-        )
-        for file in packing.files
-    ]
-    message = sync_pb2.Offer(nonce=nonce, revision=revision, files=listed, now_ms=now_ms, removed=packing.removed)
+    message = sync_pb2.Offer(
+        revision=plan.revision, files=listed, removed=packing.removed, withheld=plan.withheld[:MAX_CODE]
+    )
     if not packing.is_empty:
         message.base_sha256 = packing.base_sha256
-    return sync_pb2.SyncDown(offer=message)
+    return message.SerializeToString()
 
 
-def withheld_offer(nonce: str, revision: str, code: str, now_ms: int) -> sync_pb2.SyncDown:
-    """Nothing is offered, since the outpost refused what is newer, with this code."""
-    offer = sync_pb2.Offer(nonce=nonce, revision=revision, now_ms=now_ms, withheld=code)
-    return sync_pb2.SyncDown(offer=offer)
+def offer(nonce: str, now_ms: int, body: bytes) -> bytes:
+    """A SyncDown with an offer, put together from what is its own and what it shares.
+
+    Fields of a message may stand in any order, and bytes of two messages of one type, one behind the other, are the
+    message with the fields of both (protobuf encoding, "Last One Wins").
+    """
+    own = sync_pb2.Offer(nonce=nonce, now_ms=now_ms).SerializeToString()
+    return OFFER_TAG + _varint(len(own) + len(body)) + own + body
 
 
-def drain(spread_seconds: int) -> sync_pb2.SyncDown:
+def drain(spread_seconds: int) -> bytes:
     """Reconnect at a random moment."""
-    return sync_pb2.SyncDown(drain=sync_pb2.Drain(spread_seconds=spread_seconds))
+    return sync_pb2.SyncDown(drain=sync_pb2.Drain(spread_seconds=spread_seconds)).SerializeToString()
+
+
+def endpoints(sync: Sequence[str]) -> bytes:
+    """Every address at which an outpost may connect."""
+    return sync_pb2.SyncDown(endpoints=sync_pb2.Endpoints(sync=sync[:MAX_ENDPOINTS])).SerializeToString()
+
+
+def acknowledgement(message: sync_pb2.Ack) -> Answer:
+    """What an outpost says of a set that is active."""
+    downloaded_ms = max(message.downloaded_ms, 0)
+    return Answer(
+        release=message.release,
+        downloaded=downloaded_ms > 0,
+        downloaded_ms=downloaded_ms,
+        activated_ms=max(message.activated_ms, 0),
+    )
+
+
+def refusal(message: sync_pb2.Nack) -> Answer:
+    """What an outpost says of a set that it refused, fit to be stored and shown."""
+    error = message.error
+    return Answer(
+        code=plain(error.code, MAX_CODE) or UNNAMED,
+        message=plain(error.message, MAX_MESSAGE),
+        resource=plain(message.resource, MAX_FILE_NAME),
+        release=message.release,
+        final=error.fatal,
+        downloaded=message.downloaded,
+    )
+
+
+def plain(text: str, size: int) -> str:
+    """A text of a peer without control characters, cut to so many characters: it is stored and shown on terminals."""
+    return "".join(each if each.isprintable() else "?" for each in text[:size])
+
+
+def _is_word(text: str, size: int) -> bool:
+    return len(text) <= size and WORD.fullmatch(text) is not None
+
+
+def _varint(number: int) -> bytes:
+    """Base 128, the lowest seven bits first."""
+    found = bytearray()
+    while number > 0x7F:
+        found.append(number & 0x7F | 0x80)
+        number >>= 7
+    found.append(number)
+    return bytes(found)
 
 
 def status(message: sync_pb2.Status) -> dict[str, object]:
     """A heartbeat as plain JSON: names, codes and totals."""
     require(len(message.health) <= MAX_FUNCTIONS and len(message.tiers) <= MAX_TIERS, "health")
-    require(len(message.state) <= 16 and len(message.active_revision) <= MAX_REVISION, "state")
+    require(_is_word(message.state, MAX_STATE), "state")
+    require(VERSION.fullmatch(message.active_revision) is not None, "active_revision")
     require(VERSION.fullmatch(message.software_version) is not None, "software_version")
     for each in message.health:
-        require(len(each.function) <= 32 and len(each.state) <= 16 and len(each.code) <= 64, "health")
+        require(_is_word(each.function, MAX_FUNCTION) and _is_word(each.state, MAX_STATE), "health")
+        require(_is_word(each.code, MAX_CODE), "health")
     return {
         "state": message.state,
         "active_revision": message.active_revision,

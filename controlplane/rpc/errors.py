@@ -73,6 +73,7 @@ def detail_of(error: TypedError) -> tuple[grpc.StatusCode, types_pb2.ErrorDetail
         field=_cut(error.field, MAX_FIELD),
         next_step=_cut(error.next_step, MAX_NEXT_STEP),
         fatal=error.fatal,
+        retry_after_ms=error.retry_after_ms if isinstance(error, ours.ThrottledError) else 0,
     )
     return status, detail
 

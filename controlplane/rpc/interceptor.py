@@ -2,7 +2,7 @@
 
 gRPC itself would send the text of an unknown exception to the client, and so it would for a request that is no message
 of its type: that one is read here, and refused like every other. Handlers are coroutines that read and write
-through their context, so one wrapper fits all four kinds of calls.
+through their context, so one wrapper fits all four kinds of calls; each method is wrapped once.
 """
 
 import logging
@@ -23,21 +23,29 @@ Handler = Callable[[Any, Any], Awaitable[Any]]
 class ErrorInterceptor(grpc.aio.ServerInterceptor):
     """Answers for the exceptions of every handler."""
 
+    def __init__(self) -> None:
+        self._wrapped: dict[str, Any] = {}  # by method; only methods that exist come in
+
     async def intercept_service(
         self,
         continuation: "Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]]",
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Any:
         """The handler of a call, wrapped; None when there is no such method."""
+        wrapped = self._wrapped.get(handler_call_details.method)
+        if wrapped is not None:
+            return wrapped
         handler = await continuation(handler_call_details)
         if handler is None:
             return None
         factory, inner = _parts(handler)
-        return factory(
+        wrapped = factory(
             _answering(inner, handler_call_details.method),
             request_deserializer=_reading(handler.request_deserializer, streamed=handler.request_streaming),
             response_serializer=handler.response_serializer,
         )
+        self._wrapped[handler_call_details.method] = wrapped
+        return wrapped
 
 
 class _Unreadable:

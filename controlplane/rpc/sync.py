@@ -1,43 +1,44 @@
 """The sync service: one stream per outpost, with Renew and Fetch beside it.
 
-A stream first says Hello and gets an Offer. From then on a reader takes Ack, Nack and Status, while the stream itself
-waits for a change of the org: it authorises the caller again, ends what may not go on, and offers what is new. Only
-the stream writes. A set that was refused on a stream is not offered again on it; only a newer one is.
+A stream is admitted (so many in a second), proves who it is, says Hello and gets an Offer. From then on its coroutine
+only reads: Ack, Nack and Status, each authorised from memory. What it is owed is written by the line of ``Streams``
+whenever something changed; a new set is one message, made once for all outposts that hold the same.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import contextmanager
+import contextlib
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import grpc.aio
+from google.protobuf.message import DecodeError
 from outpost_wire.v1 import sync_pb2, sync_pb2_grpc
 
-from certs.shell.tls import peer_chain
 from controlplane import telemetry
-from controlplane.domain.errors import RefusedError, StateError
-from controlplane.domain.outposts import Act, IdentitySupersededError
-from controlplane.domain.records import Delivery, DeliveryState
+from controlplane.domain.errors import ControlPlaneError, RefusedError, ThrottledError
+from controlplane.domain.outposts import Act
+from controlplane.domain.throttle import Admission
 from controlplane.ports.world import Chance, Clock
 from controlplane.rpc import codec
+from controlplane.rpc.callers import identified, org_of
+from controlplane.rpc.streams import Line, Stream, Streams
 from controlplane.services.delivery import DeliveryDesk, OfferPlan
-from controlplane.services.identity import Gatekeeper, Principal, Views
+from controlplane.services.identity import Gatekeeper
 from controlplane.services.presence import Presence
 from controlplane.services.renew import Renewal
+from controlplane.services.views import Views
+from outpost.core.bundle.delta import PARTIAL_OFFERS
 
 HELLO_SECONDS = 10.0  # from the start of a stream to its Hello
-DRAIN_SPREAD_SECONDS = 10  # reconnects after a stop are spread over this time
-LONGEST_WAIT_SECONDS = 3600.0  # a stream looks at its certificate's end at least this often
+REFUSED_HELLO_SECONDS = 2.0  # the same for one that is refused
+DRAIN_SECONDS = 1.0  # for the last messages of a stop
+LEAST_SPREAD_SECONDS = 10  # reconnects after a stop are spread over at least this time
+MOST_SPREAD_SECONDS = 300
 NONCE_BYTES = 16
 KEPT_OFFERS = 4  # unanswered offers of a stream whose answers still count
 CHUNK_BYTES = 65_536  # sync.proto: FetchChunk.data
-
-
-class StreamReplacedError(StateError):
-    """The same start of the outpost opened another stream: this one is half-open."""
-
-    code = "sync.replaced"
 
 
 class HelloMissingError(RefusedError):
@@ -52,6 +53,7 @@ class SyncDesk:
     """What the service works with."""
 
     gatekeeper: Gatekeeper
+    admission: Admission
     views: Views
     delivery: DeliveryDesk
     renewal: Renewal
@@ -60,180 +62,64 @@ class SyncDesk:
     chance: Chance
 
 
-class Streams:
-    """Live streams, at most one for each outpost; the newest wins."""
-
-    def __init__(self) -> None:
-        self._live: dict[tuple[str, str], Stream] = {}
-        self.stopping = False
-
-    @contextmanager
-    def entered(self, stream: "Stream") -> "Any":
-        """Take the place of an older stream of the outpost."""
-        key = (stream.principal.org, stream.principal.outpost_id)
-        older = self._live.get(key)
-        if older is not None:
-            older.replace(same_boot=older.boot_id == stream.boot_id)
-        self._live[key] = stream
-        try:
-            yield
-        finally:
-            if self._live.get(key) is stream:
-                del self._live[key]
-
-    def count(self) -> int:
-        """Live streams."""
-        return len(self._live)
-
-
-class Stream:
-    """One sync stream."""
-
-    def __init__(self, desk: SyncDesk, streams: Streams, principal: Principal, context: Any) -> None:
-        self.principal = principal
-        self.boot_id = ""
-        self._desk = desk
-        self._streams = streams
-        self._context = context
-        self._held: Mapping[str, bytes] = {}
-        self._offered = 0  # number of the newest set offered on this stream
-        self._unanswered: dict[str, OfferPlan] = {}  # nonce -> plan, oldest first
-        self._changed = asyncio.Event()
-        self._end: StateError | RefusedError | None = None
-
-    def replace(self, *, same_boot: bool) -> None:
-        """A newer stream of the outpost is here: end this one."""
-        if same_boot:
-            self._end = StreamReplacedError("another stream of this start took the place of this one")
-        else:
-            self._end = IdentitySupersededError("another start of this outpost took the place of this one")
-        self._changed.set()
-
-    async def run(self) -> None:
-        """Serve the stream until it ends; every refusal is raised."""
-        await self._hello()
-        with self._streams.entered(self), self._desk.views.waiting(self.principal.org) as changed:
-            self._changed = changed
-            try:
-                await self._serve()
-            finally:
-                await self._desk.presence.left(self.principal)
-
-    async def _hello(self) -> None:
-        try:
-            first = await asyncio.wait_for(self._context.read(), HELLO_SECONDS)
-        except TimeoutError:
-            raise HelloMissingError("no Hello came in time", next_step="open the stream again") from None
-        if first is grpc.aio.EOF or first.WhichOneof("message") != "hello":
-            raise codec.SyncProtocolError("the first message of a stream is Hello", field="message")
-        hello = first.hello
-        self._held = codec.check_hello(hello)
-        self.boot_id = hello.boot_id
-        await self._desk.delivery.hello(self.principal, hello.boot_id, hello.software_version)
-        await self._desk.views.refresh(self.principal.org)
-
-    async def _serve(self) -> None:
-        """Offer what is new, and wait for the reader to end or the org to change."""
-        reader = asyncio.create_task(self._read())
-        try:
-            while not reader.done():
-                self._changed.clear()
-                if self._end is not None:
-                    raise self._end
-                self._desk.gatekeeper.authorise(self.principal, Act.SYNC)
-                if self._streams.stopping:
-                    await self._context.write(codec.drain(DRAIN_SPREAD_SECONDS))
-                    return
-                await self._offer()
-                await self._wait(reader)
-            reader.result()
-        finally:
-            reader.cancel()
-            await asyncio.gather(reader, return_exceptions=True)
-
-    async def _wait(self, reader: "asyncio.Task[None]") -> None:
-        waker = asyncio.create_task(self._changed.wait())
-        left_seconds = (self.principal.not_after_ms - self._desk.clock.now_ms()) / 1000
-        try:
-            timeout = min(max(left_seconds, 0.0), LONGEST_WAIT_SECONDS)
-            await asyncio.wait({reader, waker}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            waker.cancel()
-
-    async def _offer(self) -> None:
-        """Offer the newest set, once."""
-        if self._offered and self._desk.views.held(self.principal.org).newest <= self._offered:
-            return
-        plan = await self._desk.delivery.plan(self.principal, self._held)
-        if plan is None or plan.number == self._offered:
-            return
-        nonce = self._desk.chance.token_bytes(NONCE_BYTES).hex()
-        self._unanswered[nonce] = plan
-        while len(self._unanswered) > KEPT_OFFERS:
-            del self._unanswered[next(iter(self._unanswered))]
-        self._offered = plan.number
-        now_ms = self._desk.clock.now_ms()
-        await self._context.write(codec.offer(nonce, plan.revision, plan.files, plan.inline, now_ms))
-
-    async def _read(self) -> None:
-        while (message := await self._context.read()) is not grpc.aio.EOF:
-            self._desk.gatekeeper.authorise(self.principal, Act.SYNC)
-            match message.WhichOneof("message"):
-                case "status":
-                    await self._desk.presence.heard(self.principal, codec.status(message.status))
-                case "ack":
-                    await self._ack(message.ack)
-                case "nack":
-                    await self._nack(message.nack)
-                case _:
-                    raise codec.SyncProtocolError("Hello comes once, and first", field="message")
-
-    async def _ack(self, message: sync_pb2.Ack) -> None:
-        plan = self._unanswered.pop(message.nonce, None)
-        if plan is None:
-            return  # an answer to an older stream or offer says nothing about this one
-        if plan.files:
-            self._held = {file.name: file.sha256 for file in plan.files}
-        now_ms = self._desk.clock.now_ms()
-        word = Delivery(self.principal.outpost_id, plan.number, plan.revision, DeliveryState.ACTIVE, now_ms)
-        await self._desk.delivery.answered(self.principal, word)
-
-    async def _nack(self, message: sync_pb2.Nack) -> None:
-        plan = self._unanswered.pop(message.nonce, None)
-        if plan is None:
-            return
-        word = Delivery(
-            outpost_id=self.principal.outpost_id,
-            number=plan.number,
-            revision=plan.revision,
-            state=DeliveryState.REFUSED,
-            at_ms=self._desk.clock.now_ms(),
-            code=message.error.code[:64],
-            message=message.error.message[:512],
-            resource=message.resource[:128],
-        )
-        await self._desk.delivery.answered(self.principal, word)
-
-
 class SyncService(sync_pb2_grpc.SyncServicer):
     """Adapter of the Sync service."""
 
     def __init__(self, desk: SyncDesk, streams: Streams) -> None:
         self._desk = desk
         self._streams = streams
+        self._bodies: WeakKeyDictionary[OfferPlan, bytes] = WeakKeyDictionary()
+        self._told_first: tuple[bytes, ...] = ()  # after the first offer
+        streams.line = Line(self._say)
+        desk.views.listen(streams.changed, streams.orgs)
 
     async def Sync(self, request_iterator: AsyncIterator[sync_pb2.SyncUp], context: Any) -> None:  # noqa: N802
         """One stream of an outpost."""
-        principal = await self._identify(context, Act.SYNC)
-        telemetry.log(telemetry.Event.CONNECTED, org=principal.org, outpost=principal.outpost_id)
+        desk = self._desk
         try:
-            await Stream(self._desk, self._streams, principal, context).run()
+            desk.admission.admit(org_of(context), desk.clock.monotonic() * 1000)
+            admitted_ms = desk.clock.now_ms()
+            principal = await identified(desk.gatekeeper, context, Act.SYNC)
+        except ControlPlaneError:
+            # A client whose first message meets a stream that is closed already sees a broken stream, not the refusal.
+            with contextlib.suppress(TimeoutError, DecodeError, ControlPlaneError):
+                async with asyncio.timeout(REFUSED_HELLO_SECONDS):
+                    await context.read()
+            raise
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("a handler runs in a task")
+        stream = Stream(principal, context, task)
+        telemetry.log(
+            telemetry.Event.CONNECTED, org=principal.org, outpost=principal.outpost_id, admitted_ms=admitted_ms
+        )
+        try:
+            await self._serve(stream)
+        except asyncio.CancelledError:
+            if not stream.is_ending:
+                raise
+            task.uncancel()
+            if stream.end is not None:
+                raise stream.end from None
         finally:
+            self._streams.leave(stream)
+            desk.presence.left(principal)
             telemetry.log(telemetry.Event.DISCONNECTED, org=principal.org, outpost=principal.outpost_id)
+
+    def tell_endpoints(self, endpoints: tuple[str, ...]) -> None:
+        """Tell every outpost, now and whenever it connects, where this control plane may be called."""
+        self._told_first = (codec.endpoints(endpoints),)
+        self._streams.tell(self._told_first[0])
+
+    async def stop(self, connects_per_second: int) -> None:
+        """Tell every stream to come back elsewhere, not all at once, and end it."""
+        spread = 2 * self._streams.count() // connects_per_second
+        seconds = min(max(spread, LEAST_SPREAD_SECONDS), MOST_SPREAD_SECONDS)
+        await self._streams.stop(codec.drain(seconds), DRAIN_SECONDS)
 
     async def Fetch(self, request: sync_pb2.FetchRequest, context: Any) -> None:  # noqa: N802
         """Bytes of a file by hash."""
-        principal = await self._identify(context, Act.SYNC)
+        principal = await identified(self._desk.gatekeeper, context, Act.SYNC)
         codec.require(len(request.sha256) == codec.SHA256_BYTES, "sha256")
         async for part in self._desk.delivery.fetch(principal, request.sha256, request.offset):
             self._desk.gatekeeper.authorise(principal, Act.SYNC)
@@ -242,9 +128,147 @@ class SyncService(sync_pb2_grpc.SyncServicer):
 
     async def Renew(self, request: sync_pb2.RenewRequest, context: Any) -> sync_pb2.RenewResponse:  # noqa: N802
         """Fresh key, fresh leaf."""
-        principal = await self._identify(context, Act.RENEW)
+        principal = await identified(self._desk.gatekeeper, context, Act.RENEW)
         renewed = await self._desk.renewal.renew(principal, request.csr_der, request.join_sequence)
         return codec.renewal_answer(renewed)
 
-    async def _identify(self, context: Any, act: Act) -> Principal:
-        return await self._desk.gatekeeper.identify(peer_chain(context.auth_context()), act)
+    async def _serve(self, stream: Stream) -> None:
+        """Serve a stream until it ends; every refusal is raised."""
+        await self._hello(stream)
+        self._streams.enter(stream)
+        self._desk.gatekeeper.authorise(
+            stream.principal, Act.SYNC
+        )  # what changed before it was entered told it nothing
+        if self._streams.stopping:
+            await stream.context.write(codec.drain(LEAST_SPREAD_SECONDS))
+            return
+        await self._say(stream)
+        if self._told_first:
+            stream.outbox = (*stream.outbox, *self._told_first)
+            await self._say(stream)
+        read, authorise, principal = stream.context.read, self._desk.gatekeeper.authorise, stream.principal
+        while True:
+            message = await read()
+            if message is grpc.aio.EOF:
+                return
+            authorise(principal, Act.SYNC)
+            self._require_pace(stream)
+            self._heard(stream, message)
+            del message  # or every stream would hold its last one until the next comes
+
+    async def _hello(self, stream: Stream) -> None:
+        try:
+            async with asyncio.timeout(HELLO_SECONDS):
+                first = await stream.context.read()
+        except TimeoutError:
+            raise HelloMissingError("no Hello came in time", next_step="open the stream again") from None
+        if first is grpc.aio.EOF or first.WhichOneof("message") != "hello":
+            raise codec.SyncProtocolError("the first message of a stream is Hello", field="message")
+        hello = first.hello
+        stream.held = self._desk.delivery.holding(
+            codec.check_hello(hello), hello.set_sha256, partial=PARTIAL_OFFERS in hello.capabilities
+        )
+        stream.boot_id = hello.boot_id
+        await self._desk.delivery.hello(stream.principal, hello.boot_id, hello.software_version)
+
+    def _require_pace(self, stream: Stream) -> None:
+        now_ms = self._desk.clock.monotonic() * 1000
+        wait_ms = stream.pace.wait_ms(now_ms)
+        if wait_ms:
+            raise ThrottledError(
+                "more messages came on this stream than any outpost has to send", retry_after_ms=1 + int(wait_ms)
+            )
+        stream.pace.take(now_ms)
+
+    def _heard(self, stream: Stream, message: sync_pb2.SyncUp) -> None:
+        match message.WhichOneof("message"):
+            case "status":
+                self._desk.presence.heard(stream.principal, codec.status(message.status))
+            case "ack":
+                self._ack(stream, message.ack)
+            case "nack":
+                self._nack(stream, message.nack)
+            case _:
+                raise codec.SyncProtocolError("Hello comes once, and first", field="message")
+
+    def _ack(self, stream: Stream, message: sync_pb2.Ack) -> None:
+        plan = _answered(stream, message.nonce)
+        if plan is None:
+            return  # an answer to an older stream or offer says nothing about this one
+        stream.held = plan.after
+        self._desk.delivery.acknowledged(stream.principal, plan, codec.acknowledgement(message))
+
+    def _nack(self, stream: Stream, message: sync_pb2.Nack) -> None:
+        plan = _answered(stream, message.nonce)
+        if plan is None:
+            return
+        self._desk.delivery.refused(stream.principal, plan, codec.refusal(message))
+
+    async def _say(self, stream: Stream) -> None:
+        """Write to a stream what it is owed; only one of these runs for a stream at any time."""
+        if stream.writing:
+            return  # whoever writes looks again before it ends
+        stream.writing = True
+        try:
+            while not stream.is_ending:
+                if stream.outbox:
+                    message, *rest = stream.outbox
+                    stream.outbox = tuple(rest)
+                elif (offer := await self._next_offer(stream)) is not None:
+                    message = offer
+                else:
+                    return
+                await stream.context.write(message)
+        finally:
+            stream.writing = False
+
+    async def _next_offer(self, stream: Stream) -> bytes | None:
+        """The newest set as a message, once; None when the stream was offered it."""
+        desk = self._desk
+        if stream.offered and desk.views.held(stream.principal.org).number <= stream.offered:
+            return None
+        plan = await desk.delivery.plan(stream.principal, stream.held)
+        if plan is None or plan.number <= stream.offered:
+            return None
+        stream.offered, stream.withheld = plan.number, bool(plan.withheld)
+        nonce = desk.chance.token_bytes(NONCE_BYTES).hex()
+        if not plan.withheld:
+            stream.plans = (*stream.plans, (nonce, plan))[-KEPT_OFFERS:]
+            if not plan.packing.is_empty:
+                desk.delivery.offered(stream.principal, plan)
+        body = self._bodies.get(plan)
+        if body is None:
+            body = self._bodies[plan] = codec.offer_body(plan)
+        return codec.offer(nonce, desk.clock.now_ms(), body)
+
+
+def _answered(stream: Stream, nonce: str) -> OfferPlan | None:
+    """Take the offer that an answer is about out of those that wait for one."""
+    for known, plan in stream.plans:
+        if known == nonce:
+            stream.plans = tuple(each for each in stream.plans if each[0] != nonce)
+            return plan
+    return None
+
+
+def handlers(service: SyncService) -> Sequence[grpc.GenericRpcHandler]:
+    """The service as gRPC takes it: as the generated code would, but messages of a stream are written as bytes."""
+    wire = sync_pb2.DESCRIPTOR.services_by_name["Sync"].full_name
+    methods: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
+        "Sync": grpc.stream_stream_rpc_method_handler(
+            service.Sync,
+            request_deserializer=codec.sync_up,
+            response_serializer=bytes,
+        ),
+        "Fetch": grpc.unary_stream_rpc_method_handler(
+            service.Fetch,
+            request_deserializer=sync_pb2.FetchRequest.FromString,
+            response_serializer=sync_pb2.FetchChunk.SerializeToString,
+        ),
+        "Renew": grpc.unary_unary_rpc_method_handler(
+            service.Renew,
+            request_deserializer=sync_pb2.RenewRequest.FromString,
+            response_serializer=sync_pb2.RenewResponse.SerializeToString,
+        ),
+    }
+    return (grpc.method_handlers_generic_handler(wire, methods),)

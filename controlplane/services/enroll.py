@@ -18,7 +18,14 @@ from controlplane.domain.errors import ControlPlaneError
 from controlplane.domain.join import JoinToken, Redemption, TokenRefusedError
 from controlplane.domain.orgs import OrgNameError, OrgUnknownError
 from controlplane.domain.outposts import Outpost, OutpostState
-from controlplane.domain.throttle import BAD_TOKENS_PER_ORG, BAD_TOKENS_PER_SOURCE, Throttle, throttled_error
+from controlplane.domain.throttle import (
+    BAD_TOKENS_PER_ORG,
+    BAD_TOKENS_PER_SOURCE,
+    MINUTE_MS,
+    Rate,
+    Throttle,
+    throttled_error,
+)
 from controlplane.ports.store import OrgSpace, Store
 from controlplane.ports.world import Clock
 from controlplane.services.issuance import Chain, OutpostIssuer
@@ -73,8 +80,8 @@ class Enrollment:
         self._issuer = issuer
         self._pepper = pepper
         self._clock = clock
-        self._by_source = Throttle(BAD_TOKENS_PER_SOURCE)
-        self._by_org = Throttle(BAD_TOKENS_PER_ORG)
+        self._by_source = Throttle(_a_minute(BAD_TOKENS_PER_SOURCE))
+        self._by_org = Throttle(_a_minute(BAD_TOKENS_PER_ORG))
 
     async def enroll(self, call: EnrollmentCall) -> Enrolled:
         """Spend a join token for a certificate.
@@ -86,10 +93,9 @@ class Enrollment:
             OutpostRevokedError: the outpost was revoked before it enrolled.
             CertificateRequestError: the request; nothing is spent.
         """
-        now_ms = self._clock.now_ms()
-        if self._by_source.is_over(call.source, now_ms):
+        if self._by_source.is_over(call.source, self._moment_ms()):
             raise throttled_error()
-        space, token = await self._match(call, now_ms)
+        space, token = await self._match(call)
         request = read_request(call.csr_der)
         signing_key_from_raw(call.audit_public_key, field="audit_log_public_key")
         try:
@@ -104,7 +110,7 @@ class Enrollment:
             )
             raise
 
-    async def _match(self, call: EnrollmentCall, now_ms: int) -> tuple[OrgSpace, JoinToken]:
+    async def _match(self, call: EnrollmentCall) -> tuple[OrgSpace, JoinToken]:
         """The stored row behind a secret, or the one refusal that all strangers get."""
         token = None
         try:
@@ -113,12 +119,17 @@ class Enrollment:
                 async with space.read() as transaction:
                     token = await transaction.tokens.match(secret_digest(self._pepper, call.secret))
         except (OrgNameError, OrgUnknownError):
-            raise self._refusal(call, now_ms) from None
+            raise self._refusal(call) from None
         if token is None:
-            raise self._refusal(call, now_ms)
+            raise self._refusal(call)
         return space, token
 
-    def _refusal(self, call: EnrollmentCall, now_ms: int) -> ControlPlaneError:
+    def _moment_ms(self) -> float:
+        """Throttles count by a clock that never steps: else a corrected one would lock a source out."""
+        return self._clock.monotonic() * 1000
+
+    def _refusal(self, call: EnrollmentCall) -> ControlPlaneError:
+        now_ms = self._moment_ms()
         self._by_source.strike(call.source, now_ms)
         over = self._by_org.is_over(call.org, now_ms)
         self._by_org.strike(call.org, now_ms)
@@ -179,3 +190,8 @@ class Enrollment:
             contents = await transaction.releases.contents(newest) if newest else {}
         root = max((names.root_version(name), name) for name in contents)[1]
         return Enrolled(space.org, outpost, chain, contents[root], self._clock.now_ms())
+
+
+def _a_minute(limit: int) -> Rate:
+    """All at once or one after the other: a limit is used up, and comes back bit by bit within a minute."""
+    return Rate(MINUTE_MS / limit, limit)

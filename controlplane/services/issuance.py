@@ -99,8 +99,9 @@ class OutpostIssuer:
     async def finish(self, space: OrgSpace, token: IssuanceToken) -> Chain:
         """Sign, store, and return what counts: of two finishers of one intent both get the leaf that was first."""
         leaf = sign(token, self._issuing.signer).der
-        async with space.write() as transaction:
-            kept = await transaction.certificates.complete(f"{token.intent.serial:x}", leaf)
+        serial = f"{token.intent.serial:x}"
+        async with space.write(f"certificate {serial}") as transaction:  # it waits for its own finishers only
+            kept = await transaction.certificates.complete(serial, leaf)
         return self.chain(kept)
 
     def chain(self, leaf: bytes) -> Chain:

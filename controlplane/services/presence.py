@@ -1,14 +1,27 @@
-"""Heartbeats: the newest of each outpost in memory; stored now and then, and whenever the state changes."""
+"""Heartbeats: the newest of each connected outpost in memory; stored now and then, and whenever the state changes."""
 
 from collections.abc import Mapping
 
+import orjson
+
 from controlplane.domain.records import Heartbeat
-from controlplane.ports.store import Store
 from controlplane.ports.world import Clock
 from controlplane.services.identity import Principal
+from controlplane.services.words import Words
 
-SCOPE = "presence"  # heartbeats wait for nothing but each other
 TOLD_AT_ONCE = ("state", "health", "active_revision")
+
+
+class _Known:
+    """The newest heartbeat of a connected outpost, and what of it is stored. Thousands are held, so they are packed."""
+
+    __slots__ = ("packed", "seen_ms", "stored_ms", "told")
+
+    def __init__(self) -> None:
+        self.packed = b""  # JSON; empty when it is stored
+        self.seen_ms = 0
+        self.stored_ms = 0
+        self.told = 0  # digest of what is told at once
 
 
 class Presence:
@@ -18,35 +31,38 @@ class Presence:
         write_every_ms: between two stored heartbeats of an outpost whose state does not change.
     """
 
-    def __init__(self, store: Store, clock: Clock, write_every_ms: int) -> None:
-        self._store = store
+    def __init__(self, words: Words, clock: Clock, write_every_ms: int) -> None:
+        self._words = words
         self._clock = clock
         self._write_every_ms = write_every_ms
-        self._newest: dict[tuple[str, str], Heartbeat] = {}
-        self._written: dict[tuple[str, str], Heartbeat] = {}
+        self._known: dict[str, dict[str, _Known]] = {}
 
-    async def heard(self, principal: Principal, status: Mapping[str, object]) -> None:
+    def heard(self, principal: Principal, status: Mapping[str, object]) -> None:
         """Keep a heartbeat."""
-        key = (principal.org, principal.outpost_id)
-        beat = Heartbeat(principal.outpost_id, status, self._clock.now_ms())
-        self._newest[key] = beat
-        last = self._written.get(key)
-        if last is None or self._tells_more(last, beat):
-            await self._write(key, beat)
+        known = self._known.setdefault(principal.org, {}).setdefault(principal.outpost_id, _Known())
+        known.packed = orjson.dumps(status)
+        known.seen_ms = self._clock.now_ms()
+        told = hash(orjson.dumps([status.get(name) for name in TOLD_AT_ONCE]))
+        if known.told != told or known.seen_ms - known.stored_ms >= self._write_every_ms:
+            known.told = told
+            self._store(principal, known)
 
-    async def left(self, principal: Principal) -> None:
+    def left(self, principal: Principal) -> None:
         """The stream ended: store the last word."""
-        key = (principal.org, principal.outpost_id)
-        beat = self._newest.pop(key, None)
-        if beat is not None and self._written.get(key) is not beat:
-            await self._write(key, beat)
+        org = self._known.get(principal.org)
+        if org is None:
+            return
+        known = org.pop(principal.outpost_id, None)
+        if not org:
+            del self._known[principal.org]
+        if known is not None and known.packed:
+            self._store(principal, known)
 
-    def _tells_more(self, last: Heartbeat, beat: Heartbeat) -> bool:
-        if beat.seen_ms - last.seen_ms >= self._write_every_ms:
-            return True
-        return any(last.status.get(name) != beat.status.get(name) for name in TOLD_AT_ONCE)
+    def count(self) -> int:
+        """Outposts whose heartbeat is held."""
+        return sum(map(len, self._known.values()))
 
-    async def _write(self, key: tuple[str, str], beat: Heartbeat) -> None:
-        self._written[key] = beat
-        async with self._store.for_org(key[0]).write(SCOPE) as transaction:
-            await transaction.outposts.keep_statuses([beat])
+    def _store(self, principal: Principal, known: _Known) -> None:
+        self._words.beat(principal.org, Heartbeat(principal.outpost_id, orjson.loads(known.packed), known.seen_ms))
+        known.stored_ms = known.seen_ms
+        known.packed = b""

@@ -1,14 +1,17 @@
 """How much an org may use."""
 
+from controlplane.domain.changes import Change, ChangeKind
 from controlplane.domain.quotas import Quotas, checked
+from controlplane.store.changes import ChangeTable
 from controlplane.store.session import Session, integer
 
 
 class QuotaTable:
     """Adapter of ``ports.fleet.QuotaRows``."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, changes: ChangeTable) -> None:
         self._session = session
+        self._changes = changes
 
     async def get(self) -> Quotas:
         """Those that were set, or the defaults."""
@@ -30,3 +33,4 @@ class QuotaTable:
             values.connects_per_second,
             values.stored_releases,
         )
+        self._changes.note(Change(ChangeKind.QUOTAS))

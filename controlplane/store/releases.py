@@ -2,6 +2,7 @@
 # ruff: noqa: S608 -- only constants of this file are put into SQL text; values are always bound
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from controlplane.domain.changes import Change, ChangeKind
 from controlplane.domain.offers import SetFile, SignedRelease
@@ -10,7 +11,13 @@ from controlplane.store.blobs import BlobTable, assembled
 from controlplane.store.changes import ChangeTable
 from controlplane.store.session import Row, Session, blob, integer
 
-DELIVERY_COLUMNS = "outpost_id, number, revision, state, at_ms, code, message, resource"
+DELIVERY_NAMES = (
+    *("outpost_id", "number", "revision", "state", "at_ms", "code", "message", "resource"),
+    *("release", "downloaded_ms", "activated_ms"),
+)
+DELIVERY_COLUMNS = ", ".join(DELIVERY_NAMES)
+DELIVERY_MARKS = ", ".join(f"${number}" for number in range(1, len(DELIVERY_NAMES) + 2))
+DELIVERY_CHANGES = ", ".join(f"{name} = excluded.{name}" for name in DELIVERY_NAMES if name != "outpost_id")
 
 
 class ReleaseTable:
@@ -73,18 +80,34 @@ class ReleaseTable:
         return await self._blobs.part(sha256, offset, size)
 
     async def keep_deliveries(self, words: Sequence[Delivery]) -> None:
-        """Keep the newest word of each outpost; those of outposts that are not here are dropped."""
+        """Keep the newest word of each outpost: not an older one, nor one of an outpost that is not here."""
         await self._session.execute_many(
-            f"INSERT INTO deliveries (org, {DELIVERY_COLUMNS}) SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9"
+            f"INSERT INTO deliveries (org, {DELIVERY_COLUMNS}) SELECT {DELIVERY_MARKS}"
             " WHERE EXISTS (SELECT 1 FROM outposts o WHERE o.org = $1 AND o.id = $2)"
-            " ON CONFLICT (org, outpost_id) DO UPDATE SET number = excluded.number, revision = excluded.revision,"
-            " state = excluded.state, at_ms = excluded.at_ms, code = excluded.code, message = excluded.message,"
-            " resource = excluded.resource",
-            [
-                (w.outpost_id, w.number, w.revision, w.state.value, w.at_ms, w.code, w.message, w.resource)
-                for w in words
-            ],
+            f" ON CONFLICT (org, outpost_id) DO UPDATE SET {DELIVERY_CHANGES}"
+            " WHERE deliveries.number <= excluded.number AND NOT (deliveries.number = excluded.number"
+            " AND deliveries.state = excluded.state AND excluded.downloaded_ms = 0 AND excluded.code = '')",
+            [tuple(getattr(word, name) for name in DELIVERY_NAMES) for word in words],
         )
+
+    async def forgive(self, outpost_id: str) -> bool:
+        """Turn a refusal into an offer that is not answered yet; its reason stays to be looked at."""
+        changed = await self._session.execute(
+            "UPDATE deliveries SET state = $3 WHERE org = $1 AND outpost_id = $2 AND state = $4",
+            outpost_id,
+            DeliveryState.OFFERED.value,
+            DeliveryState.REFUSED.value,
+        )
+        return changed > 0
+
+    async def refusals(self, number: int) -> Mapping[str, str]:
+        """Code of the refusal by outpost."""
+        rows = await self._session.fetch(
+            "SELECT outpost_id, code FROM deliveries WHERE org = $1 AND number = $2 AND state = $3",
+            number,
+            DeliveryState.REFUSED.value,
+        )
+        return {str(row[0]): str(row[1]) for row in rows}
 
     async def deliveries(self) -> tuple[Delivery, ...]:
         """The newest word of each outpost."""
@@ -95,11 +118,5 @@ class ReleaseTable:
 
 
 def _delivery(row: Row) -> Delivery:
-    return Delivery(
-        str(row[0]),
-        integer(row[1]),
-        str(row[2]),
-        DeliveryState(str(row[3])),
-        integer(row[4]),
-        *(str(value) for value in row[5:]),
-    )
+    values: dict[str, Any] = dict(zip(DELIVERY_NAMES, row, strict=True))
+    return Delivery(**{**values, "state": DeliveryState(str(values["state"]))})

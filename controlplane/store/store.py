@@ -38,7 +38,7 @@ class Transaction:
         self.releases = ReleaseTable(session, self.changes)
         self.role_keys = RoleKeyTable(session, keyring)
         self.audit = AuditTable(session)
-        self.quotas = QuotaTable(session)
+        self.quotas = QuotaTable(session, self.changes)
 
 
 class DatabaseOrgSpace:

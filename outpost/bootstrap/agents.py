@@ -35,6 +35,7 @@ from outpost.telemetry import Event, emit
 
 VERSION = metadata.version("ai-outpost")
 BOOT_ID_BYTES = 16
+WHOLE_CHAIN_ATTEMPTS = 5  # in a row, with the leaf alone
 LEDGER_RETRY_SECONDS = 1.0  # between two attempts to record our start
 
 
@@ -130,7 +131,7 @@ class Agents:
         parts = agent.Parts(
             load_identity=partial(identities.load, files.identity),
             save_identity=partial(identities.save, files.identity),
-            connect=connect,
+            connect=Dialer(shared.chance).connect,
             installer=installer,
             deliver=self._deliverer(org),
             ledger=shared.ledger,
@@ -237,7 +238,41 @@ def view(known: agent.Knowledge) -> dict[str, Any]:
     }
 
 
-def connect(identity: identities.Identity) -> GrpcControlPlane:
-    """The control plane of an identity, over mTLS."""
-    own = tls.TLSIdentity(identity.key_pem, identity.chain_pem)
-    return GrpcControlPlane(identity.enrollment.sync_endpoint, tls.channel_credentials(identity.trust_bundle_pem, own))
+class Dialer:
+    """Ways to the control plane, at one of its addresses: one by chance, and none twice before all were tried."""
+
+    def __init__(self, chance: ports.Chance) -> None:
+        self._chance = chance
+        self._tried: set[str] = set()  # since somebody answered
+        self._attempts = 0
+
+    def connect(self, identity: identities.Identity, attempts: int) -> GrpcControlPlane:
+        """The control plane of an identity, over mTLS.
+
+        Args:
+            identity: whose.
+            attempts: connections since somebody answered; it starts anew then.
+        """
+        if attempts <= self._attempts:
+            self._tried.clear()
+        self._attempts = attempts
+        endpoints = identity.enrollment.endpoints
+        left = [each for each in endpoints if each not in self._tried] or list(endpoints)
+        if len(left) == len(endpoints):
+            self._tried.clear()
+        endpoint = left[int(self._chance.uniform() * len(left))]
+        self._tried.add(endpoint)
+        credentials = tls.channel_credentials(identity.trust_bundle_pem, shown(identity, attempts))
+        return GrpcControlPlane(endpoint, credentials)
+
+
+def shown(identity: identities.Identity, attempts: int) -> tls.TLSIdentity:
+    """What the control plane is shown: the leaf alone where it knows our issuing CA, which spares it 6 KiB.
+
+    Args:
+        identity: whose.
+        attempts: connections that failed since somebody answered. After some of them the whole chain is shown: a
+            control plane that went back to an older version may have forgotten what it knew.
+    """
+    alone = identity.enrollment.leaf_alone and attempts < WHOLE_CHAIN_ATTEMPTS
+    return tls.TLSIdentity(identity.key_pem, identities.leaf_of(identity.chain_pem) if alone else identity.chain_pem)

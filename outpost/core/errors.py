@@ -77,6 +77,7 @@ class PeerError(OutpostError):
     code = "peer.failed"
     fault = Fault.PEER
     fatal = False
+    retry_after_seconds: float = 0.0  # what the peer asked us to wait; 0 = as we like
 
 
 class BundleError(OutpostError):

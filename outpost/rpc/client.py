@@ -20,7 +20,9 @@ from outpost import ports
 from outpost.core.errors import PeerError
 from outpost.rpc import codec
 
+NOT_TAKEN = ports.Taken()
 UNARY_TIMEOUT_SECONDS = 10.0
+OPEN_SECONDS = 30.0  # from Hello to the first sign of the control plane, which may be busy with a herd
 FETCH_TIMEOUT_SECONDS = 120.0  # 64 MiB at 5 Mbit/s
 MAX_MESSAGE_BYTES = 20 * 1024 * 1024  # one tile: 256 records of 64 KiB, and room
 CHANNEL_OPTIONS: tuple[tuple[str, int | str], ...] = (
@@ -104,6 +106,7 @@ class GrpcSyncSession:
         self._call = call
         self._endpoint = endpoint
         self._writing = asyncio.Lock()
+        self._first: object = None  # a message that came while the stream was opened
 
     async def send(self, message: sync_pb2.SyncUp) -> None:
         """Write one message; grpc allows one writer at a time."""
@@ -111,22 +114,50 @@ class GrpcSyncSession:
             async with self._writing:
                 await self._call.write(message)
 
+    async def opened(self) -> None:
+        """Wait for the first message: whoever is refused learns it here, with the connection still good.
+
+        Raises:
+            ControlPlaneRefusedError: typed refusal.
+            ControlPlaneUnreachableError: no answer in time.
+        """
+        with _typed(self._endpoint):
+            try:
+                async with asyncio.timeout(OPEN_SECONDS):
+                    self._first = await self._call.read()
+            except TimeoutError:
+                self._call.cancel()
+                raise codec.ControlPlaneUnreachableError(
+                    f"the control plane at {self._endpoint} does not answer", next_step="it is tried again by itself"
+                ) from None
+
     async def receive(self) -> ports.ControlMessage | None:
         """The next message that this version knows, or None at the end."""
         with _typed(self._endpoint):
             while True:
-                message = await self._call.read()
+                message, self._first = self._first, None
+                if message is None:
+                    message = await self._call.read()
                 if not isinstance(message, sync_pb2.SyncDown):
                     return None  # grpc.aio.EOF
                 known = codec.control_message(message)
                 if known is not None:
                     return known
 
-    async def ack(self, nonce: str, revision: str, activated_ms: int) -> None:
+    async def ack(self, nonce: str, revision: str, activated_ms: int, taken: ports.Taken = NOT_TAKEN) -> None:
         """The offer is active."""
-        await self.send(sync_pb2.SyncUp(ack=sync_pb2.Ack(nonce=nonce, revision=revision, activated_ms=activated_ms)))
+        ack = sync_pb2.Ack(
+            nonce=nonce,
+            revision=revision,
+            activated_ms=activated_ms,
+            downloaded_ms=taken.downloaded_ms,
+            release=taken.release,
+        )
+        await self.send(sync_pb2.SyncUp(ack=ack))
 
-    async def nack(self, nonce: str, error: Mapping[str, str | bool], resource: str) -> None:
+    async def nack(
+        self, nonce: str, error: Mapping[str, str | bool], resource: str, taken: ports.Taken = NOT_TAKEN
+    ) -> None:
         """The offer was refused."""
         detail = types_pb2.ErrorDetail(
             code=str(error["code"])[:64],
@@ -135,7 +166,14 @@ class GrpcSyncSession:
             next_step=str(error["next"])[:256],
             fatal=bool(error["fatal"]),
         )
-        await self.send(sync_pb2.SyncUp(nack=sync_pb2.Nack(nonce=nonce, error=detail, resource=resource[:128])))
+        nack = sync_pb2.Nack(
+            nonce=nonce,
+            error=detail,
+            resource=resource[:128],
+            downloaded=taken.downloaded_ms > 0,
+            release=taken.release,
+        )
+        await self.send(sync_pb2.SyncUp(nack=nack))
 
     async def status(self, heartbeat: ports.Heartbeat) -> None:
         """Tell how we are."""
@@ -177,6 +215,7 @@ class GrpcControlPlane:
         with _typed(self._endpoint):
             session = GrpcSyncSession(self._sync.Sync(), self._endpoint)
         await session.send(codec.hello(hello))
+        await session.opened()
         return session
 
     async def fetch(self, sha256: bytes, size: int) -> bytes:

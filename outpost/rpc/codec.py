@@ -1,15 +1,21 @@
 """Wire messages to plain values and back. Only this room touches generated messages."""
 
+from collections.abc import Sequence
+
 import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError
 from outpost_wire.v1 import audit_pb2, enrollment_pb2, sync_pb2, types_pb2
 
+from certs.errors import TrustError
+from certs.join_token import split_endpoint
 from outpost import ports
-from outpost.core.bundle.delta import unpack_chunk
+from outpost.core.bundle.delta import PARTIAL_OFFERS, unpack_chunk
 from outpost.core.errors import OutpostError, PeerError
 
 PROTOCOL_VERSION = 1
+CAPABILITIES = (PARTIAL_OFFERS,)
+MAX_ENDPOINTS = 8  # sync.proto: Endpoints.sync
 ERROR_KEY = "outpost-error-bin"
 TRANSIENT_STATUS = frozenset(
     {
@@ -34,6 +40,7 @@ class ControlPlaneRefusedError(PeerError):
         super().__init__(detail.message, field=detail.field, next_step=detail.next_step)
         self.remote_code: str = detail.code
         self.remote_fatal: bool = detail.fatal
+        self.retry_after_seconds = detail.retry_after_ms / 1000
 
     def as_dict(self) -> dict[str, str | bool]:
         """The remote's own code: the real cause is printed, never a wrapper's."""
@@ -105,6 +112,8 @@ def enrollment_answer(message: enrollment_pb2.EnrollResponse) -> ports.Enrollmen
         sync_endpoint=message.sync_endpoint,
         join_sequence=message.join_sequence,
         now_ms=message.now_ms,
+        sync_endpoints=_endpoints(message.sync_endpoints),
+        issuers=tuple(message.issuer_der),
     )
 
 
@@ -123,6 +132,7 @@ def hello(value: ports.Hello) -> sync_pb2.SyncUp:
             set_sha256=value.set_sha256,
             trust_bundle_sha256=value.trust_bundle_sha256,
             refused_revision=value.refused_revision,
+            capabilities=CAPABILITIES,
         )
     )
 
@@ -163,6 +173,8 @@ def control_message(message: sync_pb2.SyncDown) -> ports.ControlMessage | None:
         return ports.RotateNow()
     if kind == "drain":
         return ports.Drain(message.drain.spread_seconds)
+    if kind == "endpoints":
+        return ports.Endpoints(_endpoints(message.endpoints.sync))
     return None
 
 
@@ -197,6 +209,16 @@ def chunk_bytes(message: sync_pb2.FetchChunk) -> bytes:
         DeltaError: a packed chunk is damaged, or larger than it says.
     """
     return unpack_chunk(message.data, message.plain_bytes) if message.plain_bytes else message.data
+
+
+def _endpoints(told: Sequence[str]) -> tuple[str, ...]:
+    """Addresses that we were told; none of them when one is no address, or when they are too many."""
+    try:
+        for each in told:
+            split_endpoint(each)
+    except TrustError:
+        return ()
+    return tuple(told) if len(told) <= MAX_ENDPOINTS else ()
 
 
 def append_answer(message: audit_pb2.AppendResponse) -> ports.AppendAnswer:

@@ -17,13 +17,15 @@ from outpost.core.bundle.delta import set_identity
 from outpost.core.bundle.release import VerifiedSet
 from outpost.core.errors import OutpostError, PeerError
 from outpost.sync import identity as identities
-from outpost.sync.install import Installer
+from outpost.sync.install import Installer, Progress
 from outpost.telemetry import Event, emit
 
 RECONNECT_BASE_SECONDS = 0.5
 RENEW_CHECK_SECONDS = 5.0
 WITHDRAWN = frozenset({"outpost.revoked", "identity.locked"})  # codes that say the identity holds no more
 MAX_REVISION_CHARS = 32  # sync.proto, Hello.refused_revision
+LONGEST_TURN_SECONDS = 15.0  # a longer wait for our turn is not spent on an idle connection
+LONGEST_ASKED_SECONDS = 300.0  # of a wait that the control plane asks for: whatever it says, we come back
 OK = "ok"
 
 
@@ -31,6 +33,10 @@ class StreamEndedError(PeerError):
     """The control plane ended the stream, or asked us to come back with another identity."""
 
     code = "controlplane.closed"
+
+    def __init__(self, message: str, retry_after_seconds: float = 0.0) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +46,7 @@ class Parts:
     Attributes:
         load_identity: reads the identity; asked again at each connection.
         save_identity: stores a renewed one.
-        connect: identity -> control plane.
+        connect: (identity, failed attempts) -> control plane.
         installer: makes offers active.
         deliver: (control plane, report) runs the audit delivery until cancelled.
         ledger: where the agent records its own acts.
@@ -51,7 +57,7 @@ class Parts:
 
     load_identity: Callable[[], identities.Identity]
     save_identity: Callable[[identities.Identity], None]
-    connect: Callable[[identities.Identity], ports.ControlPlane]
+    connect: Callable[[identities.Identity, int], ports.ControlPlane]
     installer: Installer
     deliver: Callable[[ports.ControlPlane, "Knowledge"], Awaitable[None]]
     ledger: ports.Ledger
@@ -112,18 +118,16 @@ class OrgAgent:
     async def run(self) -> None:
         """Stay connected until cancelled."""
         while True:
+            asked = 0.0
             try:
                 await self._session()
             except (OutpostError, TrustError) as error:
                 self._lost(error)
-            wait = rotation.backoff_seconds(
-                self.knowledge.attempts,
-                RECONNECT_BASE_SECONDS,
-                self._parts.settings.reconnect_cap_seconds,
-                self._parts.chance.uniform(),
-            )
-            self.knowledge.attempts += 1
-            await self._parts.sleep(wait)
+                if isinstance(error, PeerError):
+                    asked = min(error.retry_after_seconds, LONGEST_ASKED_SECONDS)
+                    if error.as_dict()["fatal"]:  # asking soon again is of no use, and thousands may have been told so
+                        self.knowledge.attempts = max(self.knowledge.attempts, rotation.MAX_DOUBLINGS)
+            await self._wait(asked)
 
     async def _session(self) -> None:
         identity = self._parts.load_identity()
@@ -131,18 +135,36 @@ class OrgAgent:
         self.knowledge.outpost = identity.enrollment.outpost_id
         self.knowledge.certificate_expires_ms = peer.not_after * 1000
         self._set("certificate", OK)
-        plane = self._parts.connect(identity)
+        plane = self._parts.connect(identity, self.knowledge.attempts)
         try:
-            session = await plane.open(self._hello(identity))
+            session = await self._open(plane, identity)
             renew_at = rotation.renew_at(peer.not_before, peer.not_after, self._parts.chance.uniform())
             await first_of(
                 self._receive(plane, session),
                 self._beat(session),
-                self._renew(plane, identity, renew_at),
+                self._renew(plane, renew_at),
                 self._parts.deliver(plane, self.knowledge),
             )
         finally:
             await plane.close()
+
+    async def _open(self, plane: ports.ControlPlane, identity: identities.Identity) -> ports.SyncSession:
+        """Open the stream; when others come at the same time, wait for our turn on the connection that is there."""
+        while True:
+            try:
+                return await plane.open(self._hello(identity))
+            except PeerError as error:
+                if not 0 < error.retry_after_seconds <= LONGEST_TURN_SECONDS:
+                    raise
+                self._lost(error)
+                await self._wait(error.retry_after_seconds)
+
+    async def _wait(self, asked_seconds: float) -> None:
+        """Wait as long as we were asked to, and then any time below a bound that doubles up to the cap."""
+        cap, chance = self._parts.settings.reconnect_cap_seconds, self._parts.chance.uniform()
+        jitter = rotation.backoff_seconds(self.knowledge.attempts, RECONNECT_BASE_SECONDS, cap, chance)
+        self.knowledge.attempts += 1
+        await self._parts.sleep(asked_seconds + jitter)
 
     def _hello(self, identity: identities.Identity) -> ports.Hello:
         return ports.Hello(
@@ -168,9 +190,11 @@ class OrgAgent:
                 self._set("control_link", "outpost.revoked")
             elif isinstance(message, ports.RotateNow):
                 await self._rotate(plane, self._parts.load_identity())
+            elif isinstance(message, ports.Endpoints):
+                self._learn(message)
             else:
-                await asyncio.sleep(message.spread_seconds * self._parts.chance.uniform())
-                raise StreamEndedError("the control plane asked us to connect again")
+                wait = message.spread_seconds * self._parts.chance.uniform()
+                raise StreamEndedError("the control plane asked us to connect again", wait)
 
     def _contact(self) -> None:
         if self.knowledge.functions.get("control_link") != OK:
@@ -178,6 +202,12 @@ class OrgAgent:
         self.knowledge.attempts = 0
         self.knowledge.last_contact_ms = self._parts.clock.now_ms()
         self._set("control_link", OK)
+
+    def _learn(self, told: ports.Endpoints) -> None:
+        """Keep where the control plane may be called; one of the addresses is chosen at each connection."""
+        identity = self._parts.load_identity()
+        if told.sync and told.sync != identity.enrollment.sync_endpoints:
+            self._parts.save_identity(identities.with_endpoints(identity, told.sync))
 
     async def _offer(self, plane: ports.ControlPlane, session: ports.SyncSession, offer: ports.Offer) -> None:
         known = self.knowledge
@@ -188,21 +218,23 @@ class OrgAgent:
         offered = {item.name: item.sha256 for item in offer.files}
         # An offer without files says that what we told in Hello is the newest set.
         if known.active is not None and not offer.removed and (not offered or offered == known.active.listing):
-            await session.ack(offer.nonce, known.revision, self._parts.clock.now_ms())
+            running = ports.Taken(release=known.active.release.version)
+            await session.ack(offer.nonce, known.revision, self._parts.clock.now_ms(), running)
             return
+        progress = Progress()
         try:
-            verified = await self._parts.installer.install(offer, known.active, plane.fetch)
+            verified = await self._parts.installer.install(offer, known.active, plane.fetch, progress)
         except OutpostError as error:
             if isinstance(error, PeerError) and not error.as_dict()["fatal"]:
                 raise  # the line broke: the same offer comes again with the next connection
-            await self._refuse(session, offer, error)
+            await self._refuse(session, offer, error, progress)
             return
         now_ms = self._parts.clock.now_ms()
         # Not yet adopted: what the ledger did not take is offered, installed and recorded once more.
         await self._record(record.BundleActivated(self._head(now_ms), verified.revision, known.revision))
         self.adopt(verified)
         emit(Event.BUNDLE_ACTIVATED, org=self._org, revision=verified.revision)
-        await session.ack(offer.nonce, verified.revision, now_ms)
+        await session.ack(offer.nonce, verified.revision, now_ms, progress.taken())
 
     def adopt(self, verified: VerifiedSet) -> None:
         """Take note of the set that is active."""
@@ -211,13 +243,15 @@ class OrgAgent:
         self.knowledge.refused = ""
         self._set("policy", OK)
 
-    async def _refuse(self, session: ports.SyncSession, offer: ports.Offer, error: OutpostError) -> None:
+    async def _refuse(
+        self, session: ports.SyncSession, offer: ports.Offer, error: OutpostError, progress: Progress
+    ) -> None:
         emit(Event.BUNDLE_REFUSED, 30, org=self._org, code=error.code, message=error.message)
         self._set("policy", error.code, error.message)
         self.knowledge.refused = offer.revision[:MAX_REVISION_CHARS]
         now_ms = self._parts.clock.now_ms()
         await self._record(record.BundleRefused(self._head(now_ms), self.knowledge.refused, error.code, error.message))
-        await session.nack(offer.nonce, error.as_dict(), error.field)
+        await session.nack(offer.nonce, error.as_dict(), error.field, progress.taken())
 
     async def _beat(self, session: ports.SyncSession) -> None:
         while True:
@@ -227,10 +261,10 @@ class OrgAgent:
             await session.status(self._parts.heartbeat(self.knowledge))
             self._parts.changed(self.knowledge)
 
-    async def _renew(self, plane: ports.ControlPlane, identity: identities.Identity, renew_at: int) -> None:
+    async def _renew(self, plane: ports.ControlPlane, renew_at: int) -> None:
         while self._parts.clock.now_ms() // 1000 < renew_at:  # noqa: ASYNC110 - the wall clock may step; no event tells
             await asyncio.sleep(RENEW_CHECK_SECONDS)
-        await self._rotate(plane, identity)
+        await self._rotate(plane, self._parts.load_identity())
 
     async def _rotate(self, plane: ports.ControlPlane, identity: identities.Identity) -> None:
         """Fresh key, fresh leaf, stored before it is used; then connect again with it."""

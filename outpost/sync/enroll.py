@@ -165,6 +165,8 @@ def _accept(
         witness_public_key=answer.witness_public_key.hex(),
         join_sequence=answer.join_sequence,
         enrolled_ms=now_ms,
+        sync_endpoints=answer.sync_endpoints,
+        leaf_alone=set(answer.chain[1:2]) <= set(answer.issuers) and len(answer.chain) > 1,
     )
     chain = keys.certificates_pem([keys.certificate_from_der(der) for der in answer.chain])
     identity = identities.Identity(enrollment, key_pem, chain, keys.certificates_pem(bundle))

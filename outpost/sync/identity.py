@@ -39,11 +39,18 @@ class Enrollment:
     join_sequence: int
     enrolled_ms: int
     logical: str = ""  # logical outpost of which this one is a replica; empty: it is one by itself
+    sync_endpoints: tuple[str, ...] = ()  # of every replica of the control plane, as it told last
+    leaf_alone: bool = False  # the control plane knows our issuing CA, so it need not be sent
 
     @property
     def audience(self) -> Audience:
         """For whom signed sets are verified here."""
         return Audience(self.org, self.logical or self.name)
+
+    @property
+    def endpoints(self) -> tuple[str, ...]:
+        """Every address at which the control plane may be: what it told last, and what it told first."""
+        return tuple(dict.fromkeys((*self.sync_endpoints, self.sync_endpoint)))
 
     @property
     def origin(self) -> str:
@@ -125,6 +132,7 @@ def load_enrollment(folder: Path) -> Enrollment:
         document = orjson.loads(read_private_file(folder / ENROLLMENT))
         if document.pop("schema") != SCHEMA:
             raise IdentityUnreadableError("written by another version", field=str(folder / ENROLLMENT))
+        document["sync_endpoints"] = tuple(document.get("sync_endpoints", ()))
         return Enrollment(**document)
     except (TrustError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise _unreadable(folder) from error
@@ -141,6 +149,16 @@ def save(folder: Path, identity: Identity) -> None:
     replace_private_file(folder / LEAF, identity.key_pem + identity.chain_pem)
     document = {"schema": SCHEMA, **asdict(identity.enrollment)}
     replace_private_file(folder / ENROLLMENT, orjson.dumps(document, option=orjson.OPT_SORT_KEYS | orjson.OPT_INDENT_2))
+
+
+def with_endpoints(identity: Identity, sync: tuple[str, ...]) -> Identity:
+    """The identity that knows other addresses of the control plane."""
+    return replace(identity, enrollment=replace(identity.enrollment, sync_endpoints=sync))
+
+
+def leaf_of(chain_pem: bytes) -> bytes:
+    """The first certificate of a chain, PEM."""
+    return keys.certificates_pem(keys.certificates_from_pem(chain_pem, field=LEAF)[:1])
 
 
 def with_renewed(identity: Identity, key_pem: bytes, certificates: tuple[bytes, bytes], join_sequence: int) -> Identity:

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from outpost.bootstrap.agents import connect
+from outpost.bootstrap.agents import Dialer
+from outpost.bootstrap.world import SystemChance
 from outpost.cli.stack import Stack, wait_ready
 from outpost.core.audit.canonical import without_sequence
 from outpost.delivery.witness import Delivery, LogForkedError, LogRolledBackError, Progress
@@ -324,7 +325,9 @@ class TestWitness:
 
 async def deliver(scene: Scene, folder: Path) -> None:
     """One step of delivery of a log to the running control plane."""
-    plane = connect(identities.load(scene.site.stack.outpost_state() / "orgs" / ORG / "identity"))
+    plane = Dialer(SystemChance()).connect(
+        identities.load(scene.site.stack.outpost_state() / "orgs" / ORG / "identity"), 0
+    )
     uploaded = Cursor(folder).load().uploaded
     kept: list[int] = []
     progress = Progress(lambda: uploaded, kept.append, lambda _note, _line: None)

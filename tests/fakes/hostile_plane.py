@@ -21,7 +21,8 @@ from controlplane.bootstrap.plane import Plane, endpoint_of
 from controlplane.rpc.calls import AuditService
 from controlplane.rpc.server import start_outposts
 from controlplane.rpc.sync import SyncService
-from controlplane.services.identity import Gatekeeper, Views
+from controlplane.services.identity import Gatekeeper
+from controlplane.services.views import Views
 from outpost.core.bundle.release import SignedSet
 
 ANSWER_SECONDS = 30.0  # from an offer to its Ack or Nack, with reconnects in between
@@ -151,7 +152,7 @@ class HostilePlane(sync_pb2_grpc.SyncServicer):
                 self._changed.clear()
                 if self._pending is not None and self._pending is not sent:
                     sent = self._pending
-                    await context.write(sent)
+                    await context.write(sent.SerializeToString())
                     continue
                 waker = asyncio.create_task(self._changed.wait())
                 await asyncio.wait({reader, waker}, return_when=asyncio.FIRST_COMPLETED)

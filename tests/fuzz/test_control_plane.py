@@ -1,7 +1,11 @@
 """Whatever is sent to the control plane gets a typed answer, nothing of our inside, and the next caller is served."""
 
+import gc
+import logging
+import os
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import grpc
 import pytest
@@ -74,6 +78,11 @@ def pool(there: Target) -> Pool:
     }
 
 
+HELLO = sync_pb2.SyncUp(
+    hello=sync_pb2.Hello(protocol_min=1, protocol_max=1, software_version="1", boot_id="0" * 32, join_sequence=1)
+).SerializeToString()
+
+
 def harmless(answer: Answer) -> None:
     """A typed refusal or an answer; never a word of ours about our inside."""
     assert answer.code in ALLOWED, answer
@@ -127,17 +136,98 @@ def test_streams_from_the_first_message_on(there: Target, pool: Pool) -> None:
 
 
 def test_streams_after_a_proper_hello(there: Target, pool: Pool) -> None:
-    hello = sync_pb2.Hello(protocol_min=1, protocol_max=1, software_version="1", boot_id="0" * 32, join_sequence=1)
-    first = sync_pb2.SyncUp(hello=hello).SerializeToString()
     statuses = messages(sync_pb2.Status, pool).map(lambda made: made.SerializeToString())
     after = bodies(sync_pb2.SyncUp, pool) | statuses.map(in_status)
 
     @settings(FUZZ, max_examples=50)
     @given(st.lists(after, max_size=4))
     def run(sent: list[bytes]) -> None:
-        harmless(there.stream("Sync/Sync", [first, *sent], wait=True))
+        harmless(there.stream("Sync/Sync", [HELLO, *sent], wait=True))
 
     run()
+
+
+def answering(nonce: str, kind: str, body: bytes) -> bytes:
+    """An answer to the very offer, with whatever else in it."""
+    message = sync_pb2.SyncUp()
+    if kind == "ack":
+        message.ack.MergeFrom(sync_pb2.Ack.FromString(body))
+        message.ack.nonce = nonce
+    else:
+        message.nack.MergeFrom(sync_pb2.Nack.FromString(body))
+        message.nack.nonce = nonce
+    return message.SerializeToString()
+
+
+def test_answers_to_the_very_offer_in_any_order(there: Target, pool: Pool) -> None:
+    acks = messages(sync_pb2.Ack, pool).map(lambda made: ("ack", made.SerializeToString()))
+    nacks = messages(sync_pb2.Nack, pool).map(lambda made: ("nack", made.SerializeToString()))
+    raw = bodies(sync_pb2.SyncUp, pool).map(lambda body: ("raw", body))
+
+    @settings(FUZZ, max_examples=80)
+    @given(st.lists(acks | nacks | raw, max_size=5))
+    def run(sent: list[tuple[str, bytes]]) -> None:
+        def reply(first: bytes) -> list[bytes]:
+            nonce = sync_pb2.SyncDown.FromString(first).offer.nonce
+            return [body if kind == "raw" else answering(nonce, kind, body) for kind, body in sent]
+
+        harmless(there.converse(HELLO, reply))
+
+    run()
+    there.submit(settled(there))
+
+
+async def settled(there: Target) -> None:
+    """Whatever was said is in the store: no text of a peer is one that the store refuses."""
+    words = there.cp.server._words
+    await words.settle()
+    assert (words.failed, words.dropped) == (0, 0)
+
+
+def bad_calls(there: Target) -> None:
+    """One of each kind."""
+    there.unary("Audit/Append", b"\xff")
+    there.unary("Audit/Root", sync_pb2.FetchRequest(sha256=b"x" * 40).SerializeToString())
+    there.unary("Sync/Renew", b"\x0a\x02\x30\x80")
+    there.unary("Enrollment/Enroll", b"\xff\xff")
+    there.unary("Sync/Nothing", b"")
+    there.fetch(sync_pb2.FetchRequest(sha256=bytes(32)).SerializeToString())
+    there.stream("Sync/Sync", [b"\xff"])
+    there.stream("Sync/Sync", [sync_pb2.SyncUp(status=sync_pb2.Status()).SerializeToString()])
+    held = [sync_pb2.HeldFile(name=os.urandom(4).hex(), sha256=os.urandom(32)) for _ in range(50)]
+    hello = sync_pb2.Hello(protocol_min=1, protocol_max=1, boot_id="0" * 32, join_sequence=1, held=held)
+    there.stream("Sync/Sync", [sync_pb2.SyncUp(hello=hello).SerializeToString(), b"\xff"])
+
+
+def resident_kib() -> int:
+    """Memory of this process, in which both sides run."""
+    fields = (line.split() for line in Path("/proc/self/status").read_text().splitlines())
+    return next(int(each[1]) for each in fields if each[0] == "VmRSS:")
+
+
+def grown(there: Target, rounds: int) -> tuple[int, int]:
+    """Objects and KiB that are there after so many rounds of bad calls, and were not before."""
+    logging.disable()  # a test's log is kept, and so are its lines
+    gc.collect()
+    objects, memory = len(gc.get_objects()), resident_kib()
+    for _ in range(rounds):
+        bad_calls(there)
+    there.submit(settled(there))
+    gc.collect()
+    logging.disable(logging.NOTSET)
+    return len(gc.get_objects()) - objects, resident_kib() - memory
+
+
+def test_a_bad_call_leaves_nothing_behind(there: Target) -> None:
+    rounds = 60  # of 9 calls; an object that each call leaves behind would be 540
+    grown(there, rounds)
+    # What is left by chance (timers, weak references) comes and goes; a leak grows each time.
+    spans = [grown(there, rounds) for _ in range(3)]
+    assert min(objects for objects, _ in spans) < 3 * rounds, spans
+    assert min(kib for _, kib in spans) < rounds * 16, spans
+    streams = there.cp.server._sync._streams if there.cp.server._sync else None
+    assert streams is not None
+    assert streams.count() == 0
 
 
 OVERSIZED: dict[str, tuple[str, int]] = {

@@ -1,6 +1,7 @@
 """A real control plane in a thread of its own, so that examples come from plain code; and messages of any kind."""
 
 import asyncio
+import queue
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, contextmanager
@@ -61,6 +62,29 @@ class Target:
                     arrived.set()
             finally:
                 arrived.set()
+            return found
+
+        return answer_of(read)
+
+    def converse(self, hello: bytes, reply: Callable[[bytes], list[bytes]]) -> "Answer":
+        """A stream whose later requests are made of the first answer; it ends when all of them are sent."""
+        call: Any = self.channel.stream_stream(SERVICE + "Sync/Sync")
+        first: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+
+        def requests() -> Iterator[bytes]:
+            yield hello
+            arrived = first.get(timeout=SECONDS)
+            if arrived is not None:
+                yield from reply(arrived)
+
+        def read() -> list[bytes]:
+            found = []
+            try:
+                for message in call(requests(), timeout=SECONDS):
+                    found.append(message)
+                    first.put(message)
+            finally:
+                first.put(None)
             return found
 
         return answer_of(read)

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +30,7 @@ from certs.shell.tls import TLSIdentity, channel_credentials, fetch_server_chain
 from certs.verify import TrustAnchors, root_by_pin, verify_server_chain
 from controlplane.bootstrap.plane import Plane, initialise, opened
 from controlplane.bootstrap.serving import Server
+from controlplane.services.administer import OutpostSummary
 from controlplane.services.defaults import default_provider
 from controlplane.settings import Settings
 from outpost.core.bundle.release import SignedSet
@@ -48,6 +49,15 @@ class Running:
     async def token(self, org: str = "acme", name: str = "prod") -> JoinToken:
         door = await self.plane.door()
         return parse((await self.plane.administration.register(org, name, 900_000, door)).token)
+
+    async def shown(
+        self, name: str = "prod", org: str = "acme", *, holds: Callable[[OutpostSummary], bool]
+    ) -> OutpostSummary:
+        """What is known of an outpost, once something holds of it: words of outposts are stored some at a time."""
+        async with asyncio.timeout(SECONDS):
+            while not holds(found := await self.plane.administration.show(org, name)):
+                await asyncio.sleep(0.005)
+        return found
 
 
 @asynccontextmanager
@@ -140,6 +150,13 @@ async def read(call: Any) -> sync_pb2.SyncDown:
     message = await asyncio.wait_for(call.read(), SECONDS)
     assert isinstance(message, sync_pb2.SyncDown), message
     return message
+
+
+async def read_offer(call: Any) -> sync_pb2.Offer:
+    """The next offer; what a stream is told beside it (where the replicas are) is passed over."""
+    while (message := await read(call)).WhichOneof("message") != "offer":
+        assert message.WhichOneof("message") == "endpoints", message
+    return message.offer
 
 
 async def refusal(call: Any) -> tuple[grpc.StatusCode, types_pb2.ErrorDetail]:

@@ -13,8 +13,9 @@ from controlplane.services.defaults import default_policy, default_provider
 from controlplane.services.repository import VALIDITY_MS
 from controlplane.settings import FILE_NAME, Settings
 from controlplane.store.errors import DatabaseAddressError, DatabaseRoleError, SchemaError
+from controlplane.store.migrations.listing import HEAD, STEPS
 from tests.fakes.postgres_server import APP, OWNER, SUPERUSER, Server
-from tests.integration.controlplane_client import SECONDS, Client, ended, read, serving
+from tests.integration.controlplane_client import SECONDS, Client, ended, read_offer, serving
 from tests.integration.test_controlplane_cli import ok, run
 
 PROVIDER = default_provider("http://127.0.0.1:9/v1", "provider")
@@ -59,13 +60,13 @@ async def test_what_one_replica_does_the_other_knows(postgres: Server, tmp_path:
         client = await Client.enroll(await first.token())
         there = Client(client.answer, client.key_pem, client.log, second.ready["grpc"])
         call = await there.hello()
-        offer = (await read(call)).offer
+        offer = await read_offer(call)
         await there.contents(offer)
 
         policy = default_policy("acme").replace(b'"input":"ALLOW"', b'"input":"BLOCK"')
         started = time.monotonic()
         published = await first.plane.publisher.publish_policy("acme", policy)
-        assert (await read(call)).offer.revision == published.revision
+        assert (await read_offer(call)).revision == published.revision
         assert time.monotonic() - started < 5
 
         there.log.grow(300)
@@ -89,12 +90,12 @@ async def test_a_stream_outlives_a_restart_of_the_database(mortal: Server, tmp_p
     async with serving(state) as cp:
         client = await Client.enroll(await cp.token())
         call = await client.hello()
-        offer = (await read(call)).offer
+        offer = await read_offer(call)
         await client.contents(offer)
         mortal.restart()
         policy = default_policy("acme").replace(b'"input":"ALLOW"', b'"input":"BLOCK"')
         published = await cp.plane.publisher.publish_policy("acme", policy)
-        assert (await read(call)).offer.revision == published.revision
+        assert (await read_offer(call)).revision == published.revision
         await client.channel.close()
 
 
@@ -189,8 +190,8 @@ async def test_an_operators_way_from_nothing_to_two_replicas(postgres: Server, t
         "schema": "controlplane.migration/1",
         "database": "postgresql",
         "from": "0001",
-        "to": "0002",
-        "steps": ["0002 replicas and quotas"],
+        "to": HEAD,
+        "steps": [f"{step.revision} {step.title}" for step in STEPS[1:]],
         "app_roles": [APP],
     }
     assert "nothing to do" in (await ok(state, *migrate)).out

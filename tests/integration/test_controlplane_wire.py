@@ -66,8 +66,8 @@ async def test_the_way_of_an_outpost(tmp_path: Path) -> None:
         root = await client.audit.Root(audit_pb2.RootRequest(origin=client.log.origin, size=300), timeout=SECONDS)
         assert root.root == cosigned.signed.checkpoint.root
 
-        shown = await cp.plane.administration.show("acme", "prod")
-        assert (shown.outpost.state, shown.delivery.state, shown.status["state"]) == ("active", "active", "ACTIVE")
+        shown = await cp.shown(holds=lambda found: bool(found.delivery and found.delivery.state == "active"))
+        assert (shown.outpost.state, shown.status["state"]) == ("active", "ACTIVE")
         assert [each[0] for each in shown.refusals] == [422, 409]
         assert [each.fault for each in await (await cp.plane.ingest()).verify("acme")] == [""]
 
@@ -130,7 +130,7 @@ async def test_a_refused_set_is_kept_with_its_reason_and_only_a_newer_one_is_off
         offer = (await read(call)).offer
         stale = sync_pb2.Ack(nonce="0" * 32, revision="9.9")
         await call.write(sync_pb2.SyncUp(ack=stale))
-        error = types_pb2.ErrorDetail(code="bundle.self_test", message="a self-test failed")
+        error = types_pb2.ErrorDetail(code="bundle.self_test", message="a self-test failed", fatal=True)
         nack = sync_pb2.Nack(nonce=offer.nonce, error=error, resource="policy/release-1.json")
         await call.write(sync_pb2.SyncUp(nack=nack))
         await cp.plane.publisher.revoke_key("acme", await a_key(cp))
@@ -138,11 +138,12 @@ async def test_a_refused_set_is_kept_with_its_reason_and_only_a_newer_one_is_off
         while newer.revision != "1.3":  # the key's creation and revocation may be offered one after the other
             newer = (await read(call)).offer
         assert newer.nonce != offer.nonce
-        error = types_pb2.ErrorDetail(code="bundle.hash", message="not again")
+        error = types_pb2.ErrorDetail(code="bundle.hash", message="not again", fatal=True)
         await call.write(sync_pb2.SyncUp(nack=sync_pb2.Nack(nonce=newer.nonce, error=error, resource="x")))
         await call.done_writing()
         assert await asyncio.wait_for(call.read(), SECONDS) is grpc.aio.EOF
-        word = (await cp.plane.administration.show("acme", "prod")).delivery
+        shown = await cp.shown(holds=lambda found: bool(found.delivery and found.delivery.code == "bundle.hash"))
+        word = shown.delivery
         assert word is not None
         assert (word.state, word.code, word.revision) == ("refused", "bundle.hash", "1.3")
         await client.channel.close()

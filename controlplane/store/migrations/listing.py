@@ -1,8 +1,8 @@
 """All steps of the schema, oldest first. A new one is a new module in ``steps`` and a new line here."""
 
-from controlplane.store.migrations.steps import s0001_base, s0002_replicas_and_quotas
+from controlplane.store.migrations.steps import s0001_base, s0002_replicas_and_quotas, s0003_delivery_times
 
-STEPS = (s0001_base.STEP, s0002_replicas_and_quotas.STEP)
+STEPS = (s0001_base.STEP, s0002_replicas_and_quotas.STEP, s0003_delivery_times.STEP)
 HEAD = STEPS[-1].revision
 BASE = "base"
 """Word for the state before the first step."""

@@ -23,7 +23,7 @@ from outpost.settings import Settings
 from outpost.sync.agent import Knowledge
 from tests.unit.core.bundle.samples import ORG
 from tests.unit.gateway.harness import shared_database
-from tests.unit.sync.enrolled import OUTPOST, Enrolled
+from tests.unit.sync.enrolled import OUTPOST, Chance, Enrolled
 
 PATIENCE = 10.0
 OTHER = "globex"
@@ -203,3 +203,41 @@ def test_what_others_may_know_has_no_empty_notes() -> None:
     known = Knowledge(ORG, OUTPOST, "1.1", functions={"policy": "ok"}, notes={"policy": "", "audit": "why"})
     assert agents.view(known)["notes"] == {"audit": "why"}
     assert "active" not in agents.view(known)
+
+
+async def called(dialer: agents.Dialer, identity: Any, attempts: Sequence[int]) -> list[str]:
+    """Addresses that are called, one after the other."""
+    found = []
+    for number in attempts:
+        plane = dialer.connect(identity, number)
+        found.append(plane._endpoint)
+        await plane.close()
+    return found
+
+
+async def test_a_dead_address_costs_one_attempt_and_all_are_tried_before_any_again() -> None:
+    told = ("a.example:1", "b.example:1", "c.example:1")
+    identity = Enrolled(int(time.time() * 1000)).identity(sync_endpoint="first.example:1", sync_endpoints=told)
+    everyone = {*told, "first.example:1"}
+    for _ in range(20):
+        dialer = agents.Dialer(SystemChance())
+        calls = await called(dialer, identity, range(12))
+        assert [set(calls[at : at + 4]) for at in (0, 4, 8)] == [everyone] * 3
+
+
+async def test_the_address_is_chosen_by_chance_once_somebody_answered() -> None:
+    told = ("a.example:1", "b.example:1", "c.example:1", "d.example:1")
+    identity = Enrolled(int(time.time() * 1000)).identity(sync_endpoint=told[0], sync_endpoints=told)
+    for number, endpoint in zip((0.0, 0.26, 0.5, 0.999), told, strict=True):
+        dialer = agents.Dialer(Chance(number))
+        assert await called(dialer, identity, [1, 1, 1]) == [endpoint] * 3
+
+
+def test_the_leaf_travels_alone_where_its_issuer_is_known_and_not_for_ever() -> None:
+    made = Enrolled(int(time.time() * 1000))
+    counts = {
+        (alone, attempts): agents.shown(made.identity(leaf_alone=alone), attempts).chain_pem.count(b"BEGIN CERTIFICATE")
+        for alone in (True, False)
+        for attempts in (0, 4, 5)
+    }
+    assert counts == {(True, 0): 1, (True, 4): 1, (True, 5): 2, (False, 0): 2, (False, 4): 2, (False, 5): 2}

@@ -17,11 +17,13 @@ from controlplane.services.configuration import Publisher
 from controlplane.services.defaults import default_provider
 from controlplane.services.delivery import DeliveryDesk
 from controlplane.services.enroll import Enrolled, Enrollment, EnrollmentCall
-from controlplane.services.identity import Gatekeeper, Principal, Views
+from controlplane.services.identity import Gatekeeper, Principal
 from controlplane.services.ingest import Ingest
 from controlplane.services.issuance import OutpostIssuer
 from controlplane.services.renew import Renewal
 from controlplane.services.setup import Setup
+from controlplane.services.views import Views
+from controlplane.services.words import Words
 from controlplane.store.drafts import DraftFiles
 from controlplane.store.sealing import Keyring
 from controlplane.store.session import Engine
@@ -71,6 +73,7 @@ class Bed:
     gatekeeper: Gatekeeper
     renewal: Renewal
     ingest: Ingest
+    words: Words
     delivery: DeliveryDesk
     door: Door
 
@@ -115,6 +118,7 @@ async def bed(folder: Path, *orgs: str, engine: Engine | None = None) -> AsyncIt
     publisher = Publisher(store, clock, chance, drafts)
     issuer = OutpostIssuer(TRUST_DOMAIN, await setup.outpost_ca(), await setup.roots(), chance)
     views = Views(store, clock)
+    words = Words(store, clock)
     for org in orgs or ("acme",):
         await publisher.create(org, [default_provider("http://127.0.0.1:9/v1", "provider")])
     try:
@@ -133,10 +137,12 @@ async def bed(folder: Path, *orgs: str, engine: Engine | None = None) -> AsyncIt
             gatekeeper=Gatekeeper(store, views, TrustAnchors(TRUST_DOMAIN, await setup.roots()), clock),
             renewal=Renewal(store, issuer, clock),
             ingest=Ingest(store, TRUST_DOMAIN, await setup.witness(), clock),
-            delivery=DeliveryDesk(store, clock),
+            words=words,
+            delivery=DeliveryDesk(store, views, words, clock),
             door=Door(ENDPOINT, await setup.pin(), keyring.pepper()),
         )
     finally:
+        await words.close()
         await store.close()
 
 

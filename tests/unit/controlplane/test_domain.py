@@ -11,7 +11,7 @@ from controlplane.domain.join import MAX_SKEW_MS, RETRY_MS, JoinToken, Redemptio
 from controlplane.domain.offers import MAX_INLINE_BYTES, SetFile, inline, is_current, missing
 from controlplane.domain.orgs import checked_id
 from controlplane.domain.outposts import DRAIN_MS, Act, Outpost, OutpostState
-from controlplane.domain.throttle import Throttle
+from controlplane.domain.throttle import Rate, Throttle
 
 NOW = 1_000_000_000_000
 MINUTE = 60_000
@@ -145,12 +145,12 @@ def test_names(name: str) -> None:
             check(text)
 
 
-def test_a_throttle_counts_in_windows_and_forgets_the_oldest() -> None:
-    throttle = Throttle(2, window_ms=1000, capacity=2)
+def test_a_throttle_forgets_the_key_that_was_used_longest_ago() -> None:
+    throttle = Throttle(Rate(500.0, 2), capacity=2)
     for _ in range(2):
         throttle.strike("a", NOW)
-    assert throttle.is_over("a", NOW + 999)
-    assert not throttle.is_over("a", NOW + 1000)
+    assert throttle.is_over("a", NOW + 499)
+    assert not throttle.is_over("a", NOW + 500)
     throttle.strike("b", NOW)
     throttle.strike("c", NOW)
     assert not throttle.is_over("a", NOW)

@@ -10,9 +10,10 @@ from certs.shell.dev import create_hierarchy
 from controlplane.domain.errors import ControlPlaneError
 from controlplane.domain.outposts import DRAIN_MS, Act
 from controlplane.services.defaults import default_policy, default_provider
-from controlplane.services.identity import MAX_AGE_SECONDS, Principal
+from controlplane.services.identity import Principal
 from controlplane.services.ingest import MAX_ENTRY_BYTES, Appended, Upload
 from controlplane.services.payloads import VALIDITY_MS
+from controlplane.services.views import MAX_AGE_SECONDS
 from outpost.core.audit.merkle import CompactRange, leaf_hash
 from outpost.core.bundle.access import ClientKey, parse_access
 from outpost.core.bundle.release import Audience, HighWater, SignedSet
@@ -167,6 +168,7 @@ async def test_a_certificate_ends_in_time_and_a_revocation_at_once(tmp_path: Pat
         assert caught.value.code == "identity.refused"
         plane.clock.ms = START_MS
         await plane.administration.revoke("acme", "prod", "stolen")
+        await plane.views.refresh("acme")  # as the watch does several times a second
         for act, code in ((Act.SYNC, "outpost.revoked"), (Act.RENEW, "outpost.revoked")):
             with pytest.raises(ControlPlaneError) as caught:
                 await plane.gatekeeper.identify(enrolled.chain.leaf_and_issuers, act)

@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -20,6 +20,7 @@ from outpost.core.bundle.release import SignedSet, VerifiedSet
 from outpost.core.errors import InternalError, OutpostError, PeerError
 from outpost.sync import agent, tuf
 from outpost.sync import identity as identities
+from outpost.sync.install import Progress
 from tests.unit.core.bundle.samples import AUDIENCE, ORG, repository
 from tests.unit.sync.enrolled import NOTHING, OUTPOST, TRUST_DOMAIN, Chance, Clock, Enrolled, offer
 
@@ -41,6 +42,7 @@ class Session:
     down: "asyncio.Queue[ports.ControlMessage | OutpostError | None]" = field(default_factory=asyncio.Queue)
     answers: "asyncio.Queue[tuple[Any, ...]]" = field(default_factory=asyncio.Queue)
     beats: "asyncio.Queue[ports.Heartbeat]" = field(default_factory=asyncio.Queue)
+    taken: list[ports.Taken] = field(default_factory=list)  # how far each offer got
 
     async def receive(self) -> ports.ControlMessage | None:
         message = await self.down.get()
@@ -48,10 +50,12 @@ class Session:
             raise message
         return message
 
-    async def ack(self, nonce: str, revision: str, activated_ms: int) -> None:
+    async def ack(self, nonce: str, revision: str, activated_ms: int, taken: ports.Taken) -> None:
+        self.taken.append(taken)
         await self.answers.put(("ack", nonce, revision))
 
-    async def nack(self, nonce: str, error: Mapping[str, str | bool], resource: str) -> None:
+    async def nack(self, nonce: str, error: Mapping[str, str | bool], resource: str, taken: ports.Taken) -> None:
+        self.taken.append(taken)
         await self.answers.put(("nack", nonce, error["code"], resource))
 
     async def status(self, heartbeat: ports.Heartbeat) -> None:
@@ -67,10 +71,12 @@ class Plane:
     identity: identities.Identity
     failure: OutpostError | None = None
     closed: bool = False
+    failure_lasts: int = 10**9  # attempts
 
     async def open(self, hello: ports.Hello) -> Session:
         self.hellos.append(hello)
-        if self.failure is not None:
+        if self.failure is not None and self.failure_lasts > 0:
+            self.failure_lasts -= 1
             raise self.failure
         return self.session
 
@@ -107,8 +113,11 @@ class Installer:
     result: VerifiedSet | Exception
     offers: list[ports.Offer] = field(default_factory=list)
 
-    async def install(self, offered: ports.Offer, active: VerifiedSet | None, fetch: object) -> VerifiedSet:
+    async def install(
+        self, offered: ports.Offer, active: VerifiedSet | None, fetch: object, progress: Progress
+    ) -> VerifiedSet:
         self.offers.append(offered)
+        progress.downloaded_ms = NOW_MS - 5
         if isinstance(self.result, Exception):
             raise self.result
         return self.result
@@ -140,6 +149,7 @@ class World:
         self.hellos: list[ports.Hello] = []
         self.connected: asyncio.Queue[Plane] = asyncio.Queue()
         self.failures: list[OutpostError | None] = []
+        self.failure_lasts = 10**9  # attempts on one connection
         self.installer = Installer(result or verified(SET))
         self.ledger = Ledger()
         self.changes = 0
@@ -165,9 +175,9 @@ class World:
         self.identity = identity
         self.saved.append(identity)
 
-    def _connect(self, identity: identities.Identity) -> Plane:
+    def _connect(self, identity: identities.Identity, attempts: int) -> Plane:
         failure = self.failures.pop(0) if self.failures else None
-        plane = Plane(Session(), self.hellos, identity, failure)
+        plane = Plane(Session(), self.hellos, identity, failure, failure_lasts=self.failure_lasts)
         self.planes.append(plane)
         self.connected.put_nowait(plane)
         return plane
@@ -216,6 +226,7 @@ async def test_an_offer_is_installed_recorded_and_acknowledged() -> None:
         assert known.functions == {"control_link": "ok", "certificate": "ok", "policy": "ok"}
         assert known.last_contact_ms == NOW_MS
         assert world.ledger.events == ["bundle.activated"]
+        assert plane.session.taken == [ports.Taken(NOW_MS - 5, 0)]
 
 
 async def test_the_same_set_again_is_acknowledged_without_work() -> None:
@@ -317,27 +328,6 @@ async def test_attempts_are_counted_until_somebody_answers() -> None:
         last.session.down.put_nowait(offer(SET))
         assert (await answer(last))[0] == "ack"
         assert (known.attempts, known.functions["control_link"]) == (0, "ok")
-
-
-async def test_waits_have_full_jitter_and_stay_at_the_cap() -> None:
-    world = World()
-    world.chance.number = 0.5
-    world.failures = [PeerError("refused") for _ in range(12)]
-    waits: list[float] = []
-    ended = asyncio.Event()
-
-    async def note(seconds: float) -> None:
-        waits.append(seconds)
-        if len(waits) == 12:
-            ended.set()
-            await asyncio.Event().wait()
-
-    world.agent = agent.OrgAgent(ORG, replace(world.parts(), sleep=note), "boot", "1.0")
-    task = asyncio.create_task(world.agent.run())
-    await asyncio.wait_for(ended.wait(), PATIENCE)
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
-    assert waits == [min(60.0, 0.5 * 2**n) * 0.5 for n in range(12)]
 
 
 async def test_rotate_now_renews_and_connects_with_the_fresh_certificate() -> None:

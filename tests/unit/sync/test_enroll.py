@@ -115,6 +115,22 @@ async def test_a_token_becomes_an_identity(tmp_path: Path) -> None:
     assert plane.dialled == [("cp.example", 8443)]
 
 
+ISSUERS: dict[str, tuple[tuple[bytes, ...], bool]] = {
+    "knows our issuing CA": ((b"another", keys.certificate_der(TRUST.outposts.certificate)), True),
+    "knows another one": ((keys.certificate_der(TRUST.servers.certificate),), False),
+    "is of a version that does not say": ((), False),
+}
+
+
+@pytest.mark.parametrize("who", ISSUERS)
+async def test_the_leaf_may_travel_alone_when_the_control_plane(who: str, tmp_path: Path) -> None:
+    issuers, alone = ISSUERS[who]
+    told = ("a.example:8444", "b.example:8444")
+    plane = ControlPlane(change=lambda answer: replace(answer, issuers=issuers, sync_endpoints=told))
+    identity = await enroll(tmp_path / "s", plane)
+    assert (identity.enrollment.leaf_alone, identity.enrollment.sync_endpoints) == (alone, told)
+
+
 async def test_only_a_request_travels_and_private_keys_stay(tmp_path: Path) -> None:
     plane = ControlPlane()
     identity = await enroll(tmp_path / "s", plane)

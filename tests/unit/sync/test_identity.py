@@ -41,6 +41,25 @@ def test_a_valid_identity_proves_its_name(folder: Path) -> None:
     assert (peer.spiffe_id.org, peer.spiffe_id.outpost) == (ORG, OUTPOST)
 
 
+def test_an_enrollment_of_the_version_before_is_read(folder: Path) -> None:
+    path = folder / "enrollment.json"
+    document = orjson.loads(path.read_bytes())
+    for name in ("sync_endpoints", "leaf_alone"):
+        del document[name]
+    path.write_bytes(orjson.dumps(document))
+    told = identities.load(folder).enrollment
+    assert (told.sync_endpoints, told.leaf_alone, told.endpoints) == ((), False, (told.sync_endpoint,))
+
+
+def test_addresses_are_kept_and_the_first_one_is_never_forgotten(folder: Path) -> None:
+    told = ("b.example:1", "127.0.0.1:1", "a.example:1")
+    identities.save(folder, identities.with_endpoints(identities.load(folder), told))
+    loaded = identities.load(folder).enrollment
+    assert (loaded.sync_endpoints, loaded.endpoints) == (told, told)
+    identities.save(folder, identities.with_endpoints(identities.load(folder), told[:1]))
+    assert identities.load(folder).enrollment.endpoints == ("b.example:1", "127.0.0.1:1")
+
+
 def edit(change: Callable[[dict[str, object]], object]) -> Callable[[Path], None]:
     def apply(folder: Path) -> None:
         path = folder / "enrollment.json"

@@ -1,0 +1,292 @@
+"""A simulated outpost: the product's own sync agent, installer, verifier, cache and client, in a folder of its own.
+
+Left out are the gateway's workers and the ledger (records stay in memory), and one compiled program is shared by all
+outposts of a process that hold the same content. What happens is noted with the machine's monotonic clock, which all
+processes share.
+"""
+
+import asyncio
+import hashlib
+import os
+import random
+import time
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from outpost_wire.v1 import sync_pb2
+
+from outpost import ports
+from outpost.bootstrap import agents, enrollment, programs
+from outpost.core.bundle.release import VerifiedSet
+from outpost.core.detect.pattern import Scanner, compile_rules
+from outpost.core.detect.rules import RULES
+from outpost.core.errors import OutpostError
+from outpost.core.inspection import TIERS
+from outpost.core.program import build
+from outpost.paths import StatePaths
+from outpost.rpc.client import GrpcControlPlane
+from outpost.settings import Settings
+from outpost.sync import agent
+from outpost.sync import identity as identities
+from outpost.sync.install import Installer
+
+SYNC_METHOD = "/outpost_wire.v1.Sync/Sync"
+ABSENT = bytes(32)  # the hash of no file
+PROBE_SECONDS = 10.0
+
+
+class SystemClock:
+    def now_ms(self) -> int:
+        return time.time_ns() // 1_000_000
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+
+class SystemChance:
+    def token_bytes(self, size: int) -> bytes:
+        return os.urandom(size)
+
+    def uniform(self) -> float:
+        return random.random()
+
+
+class Programs:
+    """Compiled programs by content."""
+
+    def __init__(self) -> None:
+        self._scanner = Scanner(compile_rules(RULES), RULES)
+        self._made: dict[bytes, object] = {}
+        self._lock = Lock()
+
+    def attempt(self, verified: VerifiedSet) -> object:
+        """Build a program and run its self-tests, once for each content."""
+        digest = hashlib.sha256()
+        for path in sorted(verified.documents):
+            digest.update(path.encode() + b"\0" + hashlib.sha256(verified.documents[path]).digest())
+        key = digest.digest()
+        with self._lock:
+            if key not in self._made:
+                self._made[key] = build(verified, self._scanner)
+            return self._made[key]
+
+
+class Workers:
+    """No workers: everything is prepared at once."""
+
+    async def prepare(self, org: str, slot: str) -> None:
+        return
+
+    async def commit(self, org: str) -> None:
+        return
+
+
+class Ledger:
+    """Records are counted."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    async def append(self, org: str, records: Sequence[bytes]) -> Sequence[int]:
+        self.count += len(records)
+        return range(self.count - len(records), self.count)
+
+
+@dataclass(slots=True)
+class Notes:
+    """What happened to one outpost; times are monotonic seconds."""
+
+    connected: list[float] = field(default_factory=list)  # first message of a stream came
+    acked: list[tuple[str, float]] = field(default_factory=list)  # revision, when its Ack was written
+    ended: list[tuple[str, float]] = field(default_factory=list)  # code with which a stream ended
+    refused: list[tuple[str, float]] = field(default_factory=list)  # code of the next call on that connection
+    waits: list[float] = field(default_factory=list)  # seconds between two connections, as the agent chose them
+    offers: int = 0
+    offer_bytes: int = 0  # of the Offer messages on the wire
+    bundle_bytes: int = 0  # of that, bytes of files; fetched ones too
+
+
+class ObservedSession:
+    """A session that notes what passes."""
+
+    def __init__(self, session: Any, plane: "ObservedPlane") -> None:
+        self._session = session
+        self._plane = plane
+        self._first = True
+
+    async def receive(self) -> ports.ControlMessage | None:
+        message: ports.ControlMessage | None = await self._plane.watched(self._session.receive())
+        notes = self._plane.notes
+        if self._first:
+            self._first = False
+            notes.connected.append(time.monotonic())
+        if isinstance(message, ports.Offer):
+            notes.offers += 1
+            notes.bundle_bytes += sum(len(item.inline) + len(item.delta) for item in message.files)
+        return message
+
+    async def ack(self, *given: Any, **named: Any) -> None:
+        await self._plane.watched(self._session.ack(*given, **named))
+        self._plane.notes.acked.append((given[1], time.monotonic()))
+
+    async def nack(self, *given: Any, **named: Any) -> None:
+        await self._plane.watched(self._session.nack(*given, **named))
+
+    async def status(self, heartbeat: ports.Heartbeat) -> None:
+        await self._plane.watched(self._session.status(heartbeat))
+
+
+class ObservedPlane:
+    """``ports.ControlPlane`` of the product, with notes."""
+
+    def __init__(self, plane: GrpcControlPlane, notes: Notes, *, probing: bool) -> None:
+        self._plane = plane
+        self.notes = notes
+        self._probing = probing
+        self._probe: asyncio.Task[None] | None = None
+        self._is_ended = False
+        channel: Any = plane._channel
+        plane._sync.Sync = channel.stream_stream(
+            SYNC_METHOD,
+            request_serializer=sync_pb2.SyncUp.SerializeToString,
+            response_deserializer=self._read,
+        )
+
+    def _read(self, data: bytes) -> sync_pb2.SyncDown:
+        message = sync_pb2.SyncDown.FromString(data)
+        if message.WhichOneof("message") == "offer":
+            self.notes.offer_bytes += len(data)
+        return message
+
+    async def open(self, hello: ports.Hello) -> ObservedSession:
+        return ObservedSession(await self._plane.open(hello), self)
+
+    async def fetch(self, sha256: bytes, size: int) -> bytes:
+        body = await self._plane.fetch(sha256, size)
+        self.notes.bundle_bytes += len(body)
+        return body
+
+    async def watched(self, call: Awaitable[Any]) -> Any:
+        """Make a call on the stream; the first that fails tells how the stream ended, and the probe begins at once."""
+        try:
+            return await call
+        except OutpostError as error:
+            if not self._is_ended:
+                self._is_ended = True
+                self.notes.ended.append((str(error.as_dict()["code"]), time.monotonic()))
+                if self._probing:
+                    self._probe = asyncio.create_task(self._call_once_more())
+            raise
+
+    async def _call_once_more(self) -> None:
+        """One more call on the connection whose stream just ended."""
+        try:
+            async with asyncio.timeout(PROBE_SECONDS):
+                await self._plane.fetch(ABSENT, 0)
+            code = "answered"
+        except TimeoutError:
+            code = "timeout"
+        except OutpostError as error:
+            code = str(error.as_dict()["code"])
+        self.notes.refused.append((code, time.monotonic()))
+
+    async def close(self) -> None:
+        if self._probe is not None:
+            await self._probe
+        await self._plane.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._plane, name)
+
+
+@dataclass(slots=True)
+class Options:
+    """How simulated outposts behave."""
+
+    heartbeat_seconds: float = 10.0
+    reconnect_cap_seconds: float = 60.0
+    probing: bool = False  # call once more when a stream ends
+
+
+async def _never(plane: ports.ControlPlane, known: agent.Knowledge) -> None:
+    await asyncio.Event().wait()
+
+
+class Outpost:
+    """One simulated outpost on its state folder."""
+
+    def __init__(self, folder: Path, org: str, shared: Programs, options: Options) -> None:
+        self.notes = Notes()
+        self._options = options
+        paths = StatePaths(folder)
+        self._files = paths.org(org)
+        clock, chance = SystemClock(), SystemChance()
+        self._dialer = agents.Dialer(chance)
+        cache = programs.open_cache(paths, org, paths.wrap_key.read_bytes(), chance)
+        verifier = programs.open_verifier(paths, org)
+        installer = Installer(
+            org=org,
+            cache=cache,
+            activator=Workers(),
+            verify=verifier.verify,
+            attempt=shared.attempt,
+            clock=clock,
+        )
+        parts = agent.Parts(
+            load_identity=partial(identities.load, self._files.identity),
+            save_identity=partial(identities.save, self._files.identity),
+            connect=self._connect,
+            installer=installer,
+            deliver=_never,
+            ledger=Ledger(),
+            heartbeat=self._heartbeat,
+            changed=lambda known: None,
+            clock=clock,
+            chance=chance,
+            settings=agent.Timing(options.heartbeat_seconds, options.reconnect_cap_seconds),
+            sleep=self._sleep,
+        )
+        self.agent = agent.OrgAgent(org, parts, chance.token_bytes(16).hex(), agents.VERSION)
+        verified = programs.load_verified(verifier, cache, clock.now_ms())
+        if verified is not None:
+            self.agent.adopt(verified)
+
+    def run(self) -> Awaitable[None]:
+        """The product's agent, until cancelled."""
+        return self.agent.run()
+
+    def is_linked(self) -> bool:
+        """Whether the stream is open, as the agent knows it."""
+        return self.agent.knowledge.functions.get("control_link") == agent.OK
+
+    def _connect(self, identity: identities.Identity, attempts: int) -> ObservedPlane:
+        plane = self._dialer.connect(identity, attempts)
+        return ObservedPlane(plane, self.notes, probing=self._options.probing)
+
+    async def _sleep(self, seconds: float) -> None:
+        self.notes.waits.append(seconds)
+        await asyncio.sleep(seconds)
+
+    def _heartbeat(self, known: agent.Knowledge) -> ports.Heartbeat:
+        return ports.Heartbeat(
+            now_ms=time.time_ns() // 1_000_000,
+            state="ACTIVE",
+            functions=dict(known.functions),
+            active_revision=known.revision,
+            certificate_expires_ms=known.certificate_expires_ms,
+            audit_size=known.audit_size,
+            audit_cosigned=known.audit_cosigned,
+            tiers=TIERS,
+            workers=2,
+            workers_ready=2,
+            software_version=agents.VERSION,
+        )
+
+
+async def enrolled(folder: Path, token: str) -> None:
+    """Spend a join token as ``outpost enroll`` does."""
+    await enrollment.enroll(Settings(state=folder), token, agents.VERSION)

@@ -1,0 +1,129 @@
+"""From the commit of a release to the moment when every outpost has it active and has said so.
+
+    make bench-propagation      # 1,000 outposts, then 5,000; QUICK=1: 150
+
+Every outpost fetches, verifies, tries, stores and activates for itself; one compiled program is shared by those of one
+process. Then every agent starts anew (nothing changed: no bytes of files may move), and one client key is made.
+"""
+
+import statistics
+import sys
+import time
+from typing import Any
+
+from bench.fleet import meters, report
+from bench.fleet.site import DATABASE, ORG, BenchError, Site, site
+from controlplane.services.defaults import default_policy
+from outpost.core.bundle.access import ClientKey
+
+KEYS = (
+    "outposts",
+    "p50_ms",
+    "p99_ms",
+    "server_cpu_ms_each",
+    "bytes_unchanged",
+    "bytes_one_key",
+    "large",
+    "database",
+    "stored_ms",
+)
+COUNT, LARGE = report.outposts(150, 1000), 0 if report.QUICK else 5000
+ROUNDS = 2 if report.QUICK else 3
+PATIENCE_SECONDS = 60.0
+KEY = ClientKey("", "", "one", "", (), "", "api", "internal", (), 0, 86_400, revoked=False)
+
+
+async def published(fleet: Site, number: int) -> tuple[str, float]:
+    """Publish another policy; its revision and the moment of the commit."""
+    text = default_policy(ORG).replace(b"found.", b"found, %d." % number)
+    release = await fleet.plane.publisher.publish_policy(ORG, text)
+    return release.revision, fleet.committed
+
+
+async def measured(fleet: Site, number: int) -> dict[str, Any]:
+    """One release to everybody."""
+    await fleet.notes()
+    before = fleet.reading()
+    revision, began = await published(fleet, number)
+    await fleet.until("active", len(fleet.outposts), PATIENCE_SECONDS, revision=revision)
+    stored = await fleet.until_stored(revision, PATIENCE_SECONDS) - began
+    spent = meters.spent(before, fleet.reading())
+    acked: list[float] = []
+    moved = 0
+    while len(acked) < len(fleet.outposts):  # the last ones see a little later that their words were taken
+        if time.monotonic() - began > PATIENCE_SECONDS:
+            raise BenchError(f"{len(acked)} acknowledgements of {len(fleet.outposts)} outposts")
+        for each in (await fleet.notes()).values():
+            acked += [moment - began for name, moment in each["acked"] if name == revision]
+            moved += each["offer_bytes"]
+    return {"acked": acked, "stored": stored, "spent": spent, "bytes": moved / len(acked)}
+
+
+async def unchanged(fleet: Site) -> int:
+    """Start every agent anew; bytes of files that moved, over all of them."""
+    await fleet.restart()
+    await fleet.notes()
+    await fleet.connect()
+    return sum(each["bundle_bytes"] for each in (await fleet.notes()).values())
+
+
+async def one_key(fleet: Site) -> float:
+    """Make a client key; bytes of the offer on the wire, for each outpost."""
+    await fleet.notes()
+    _, _, release = await fleet.plane.publisher.create_key(ORG, KEY)
+    await fleet.until("active", len(fleet.outposts), PATIENCE_SECONDS, revision=release.revision)
+    return _mean(await fleet.notes(), "offer_bytes")
+
+
+def _mean(notes: dict[int, dict[str, Any]], name: str) -> float:
+    return sum(each[name] for each in notes.values()) / len(notes)
+
+
+async def campaign(count: int) -> dict[str, Any]:
+    """All of it with so many outposts."""
+    async with site(count, connect_rate=1000) as fleet:
+        report.remark(f"{report.load()}; {DATABASE}; outposts on {report.where(fleet.outposts[0].folder)}")
+        await fleet.load()
+        connected = await fleet.connect()
+        await fleet.until("active", count, PATIENCE_SECONDS, revision="1.1")
+        rounds = [await measured(fleet, number) for number in range(ROUNDS)]
+        quiet = await unchanged(fleet)
+        key = await one_key(fleet)
+        await fleet.stop_agents()
+    show(count, rounds)
+    report.remark(f"all connected, verified and active from nothing after {connected:.1f} s")
+    report.remark(f"reconnect, nothing changed: {quiet} bytes of files; one client key: {key:.0f} bytes each")
+    spreads = [meters.spread(each["acked"]) for each in rounds]
+    return {
+        "outposts": count,
+        "p50_ms": meters.rounded(statistics.median(each[0] for each in spreads) * 1000),
+        "p99_ms": meters.rounded(statistics.median(each[1] for each in spreads) * 1000),
+        "server_cpu_ms_each": meters.rounded(
+            statistics.median(each["spent"]["control plane"] for each in rounds) / count * 1000, 2
+        ),
+        "bytes_unchanged": quiet,
+        "bytes_one_key": round(key),
+        "stored_ms": meters.rounded(statistics.median(each["stored"] for each in rounds) * 1000),
+    }
+
+
+def show(count: int, rounds: list[dict[str, Any]]) -> None:
+    """A line for each round."""
+    rows = []
+    for number, each in enumerate(rounds, start=1):
+        cpu = [f"{each['spent'][name] / count * 1000:.2f}" for name in ("control plane", "simulators")]
+        times = report.ms((*meters.spread(each["acked"]), each["stored"]))
+        rows.append((f"{count} outposts, release {number}", *times, *cpu, f"{each['bytes']:.0f}"))
+    head = ("", "acked p50", "p99", "max", "all stored ms", "CPU each: control plane", "outpost ms", "offer bytes")
+    report.table(head, rows)
+
+
+async def bench(result: dict[str, Any]) -> None:
+    began = time.monotonic()
+    result.update(await campaign(COUNT), database=DATABASE)
+    if LARGE and time.monotonic() - began < 240:
+        result["large"] = await campaign(LARGE)
+
+
+if __name__ == "__main__":
+    sys.exit(report.run(bench, KEYS))

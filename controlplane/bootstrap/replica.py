@@ -1,0 +1,59 @@
+"""This process among those that serve one control plane: it says that it serves, and learns who else does."""
+
+import asyncio
+from collections.abc import Callable
+
+from controlplane import telemetry
+from controlplane.bootstrap.plane import Plane
+from controlplane.domain.errors import ControlPlaneError
+from controlplane.domain.replicas import BEAT_SECONDS, LOST_MS, REPLICA_ID_BYTES, Replica
+
+Told = Callable[[tuple[str, ...]], None]
+
+
+class ReplicaBeat:
+    """Registers a replica again and again.
+
+    Args:
+        endpoint: host:port that outposts call.
+        told: called with the addresses of all live replicas whenever they are others than before. What the settings
+            name counts instead, once and for all.
+    """
+
+    def __init__(self, plane: Plane, endpoint: str, told: Told) -> None:
+        self._plane = plane
+        self._endpoint = endpoint
+        self._told = told
+        self._id = plane.chance.token_bytes(REPLICA_ID_BYTES).hex()
+        self.endpoints: tuple[str, ...] = (endpoint,)
+
+    async def start(self) -> None:
+        """Register for the first time. Raises StateError."""
+        await self._beat()
+
+    async def run(self) -> None:
+        """Go on until cancelled."""
+        while True:
+            await asyncio.sleep(BEAT_SECONDS)
+            try:
+                await self._beat()
+            except ControlPlaneError as error:
+                telemetry.log(telemetry.Event.MAINTENANCE_FAILED, kind="replica", code=error.code)
+
+    async def leave(self) -> None:
+        """Say that this replica ended; when the store cannot be told, it finds out by the silence."""
+        try:
+            await self._plane.store.replicas.remove(self._id)
+        except ControlPlaneError as error:
+            telemetry.log(telemetry.Event.MAINTENANCE_FAILED, kind="replica", code=error.code)
+
+    async def _beat(self) -> None:
+        now_ms = self._plane.clock.now_ms()
+        replicas = self._plane.store.replicas
+        await replicas.register(Replica(self._id, self._endpoint, now_ms))
+        await replicas.expire(now_ms - LOST_MS)
+        live = {replica.endpoint for replica in await replicas.live(now_ms - LOST_MS)}
+        endpoints = self._plane.settings.sync_endpoints or tuple(sorted({*live, self._endpoint}))
+        if endpoints != self.endpoints:
+            self.endpoints = endpoints
+            self._told(endpoints)

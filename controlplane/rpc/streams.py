@@ -1,0 +1,268 @@
+"""Live sync streams of this replica: who they are, what they are owed, and how they end.
+
+A stream is one coroutine that reads. Writing is nobody's task: when something is to be said to a stream (the org has a
+new set, the list of replicas changed, the server stops), it is put into line, and a bounded number of writers, which
+live only while somebody is in line, say it. A slow peer gives its writer's place back after a second. An end comes from
+outside too: the reader is woken, and raises what the stream ends with.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Collection, Iterator
+from typing import Any
+
+import grpc.aio
+
+from controlplane import telemetry
+from controlplane.domain.errors import ControlPlaneError, StateError
+from controlplane.domain.outposts import Act, IdentityRefusedError, IdentitySupersededError
+from controlplane.domain.throttle import MESSAGES, Pace
+from controlplane.services.delivery import Holding, OfferPlan
+from controlplane.services.identity import Gatekeeper, Principal
+from controlplane.services.views import OrgView
+
+WRITERS = 64  # streams that are written to at the same time: 64 offers of 64 KiB inline are 4 MiB in flight
+PLACE_SECONDS = 1.0  # a peer that reads so slowly keeps its writer, but not the writer's place
+EXPIRY_LOOK_SECONDS = 1.0  # between two looks for streams whose certificate ended
+NEVER = -1  # number of no set: whoever was offered it is offered the newest
+NO_HOLDING = Holding(b"", {}, partial=False)
+
+
+class StreamReplacedError(StateError):
+    """The same start of the outpost opened another stream: this one is half-open."""
+
+    code = "sync.replaced"
+
+
+class Stream:
+    """One sync stream. Thousands are held, so it has no task, no event and no dictionary of its own."""
+
+    __slots__ = (
+        "boot_id",
+        "context",
+        "end",
+        "held",
+        "left",
+        "offered",
+        "outbox",
+        "pace",
+        "plans",
+        "principal",
+        "task",
+        "withheld",
+        "writing",
+    )
+
+    def __init__(self, principal: Principal, context: Any, task: "asyncio.Task[Any]") -> None:
+        self.principal = principal
+        self.boot_id = ""
+        self.context = context
+        self.task = task
+        self.end: ControlPlaneError | None = None
+        self.left = False  # it ends in order
+        self.held = NO_HOLDING
+        self.offered = 0  # number of the newest set offered on this stream
+        self.plans: tuple[tuple[str, OfferPlan], ...] = ()  # nonce and plan of unanswered offers, oldest first
+        self.outbox: tuple[bytes, ...] = ()  # messages to be written before the next offer
+        self.writing = False
+        self.withheld = False  # nothing is offered, since it refused the newest set
+        self.pace = Pace(MESSAGES)
+
+    def finish(self, error: ControlPlaneError) -> None:
+        """End with an error; the first one counts."""
+        if self.end is None and not self.left:
+            self.end = error
+            self.task.cancel()
+
+    def leave(self) -> None:
+        """End in order."""
+        if self.end is None and not self.left:
+            self.left = True
+            self.task.cancel()
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether its end was decided here."""
+        return self.end is not None or self.left
+
+
+class Line:
+    """Streams that something is to be said to, and their writers.
+
+    Args:
+        write: says to a stream what it is owed; returns when all of it is written.
+        writers: how many streams are written to at the same time.
+    """
+
+    def __init__(self, write: Callable[[Stream], Awaitable[None]], writers: int = WRITERS) -> None:
+        self._write = write
+        self._free = writers
+        self._waiting: deque[Stream] = deque()
+        self._in_line: set[Stream] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def add(self, stream: Stream) -> None:
+        """Put a stream into line, once."""
+        if stream in self._in_line or stream.is_ending:
+            return
+        self._in_line.add(stream)
+        self._waiting.append(stream)
+        self._call()
+
+    def drop(self, stream: Stream) -> None:
+        """The stream ended."""
+        self._in_line.discard(stream)
+
+    async def empty(self) -> None:
+        """Wait until nobody is in line any more."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def _call(self) -> None:
+        while self._free and self._waiting:
+            stream = self._waiting.popleft()
+            if stream not in self._in_line:
+                continue  # it ended while it waited
+            self._free -= 1
+            task = asyncio.create_task(self._serve(stream))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, stream: Stream) -> None:
+        kept = [True]
+
+        def give_back() -> None:
+            if kept.pop() if kept else False:
+                self._free += 1
+                self._call()
+
+        timer = asyncio.get_running_loop().call_later(PLACE_SECONDS, give_back)
+        try:
+            if stream in self._in_line:
+                self._in_line.discard(stream)  # what comes up from now on puts it into line again
+                await self._write(stream)
+        except grpc.aio.BaseError:
+            pass  # the peer is gone: its reader sees that too, and ends the stream
+        except ControlPlaneError as error:
+            stream.finish(error)
+        except Exception as error:
+            telemetry.log(
+                telemetry.Event.RPC_FAILED, level=logging.ERROR, kind=type(error).__name__, code=ControlPlaneError.code
+            )
+            stream.finish(ControlPlaneError("the control plane failed; its log says why"))
+        finally:
+            timer.cancel()
+            give_back()
+
+
+class Streams:
+    """Live streams, at most one for each outpost; the newest wins.
+
+    Args:
+        gatekeeper: judges who may go on.
+        current: the view of an org; raises ViewStaleError.
+    """
+
+    def __init__(self, gatekeeper: Gatekeeper, current: Callable[[str], OrgView]) -> None:
+        self._gatekeeper = gatekeeper
+        self._current = current
+        self._live: dict[str, dict[str, Stream]] = {}
+        self.line: Line | None = None
+        self.stopping = False
+
+    def orgs(self) -> Collection[str]:
+        """Orgs with live streams."""
+        return self._live.keys()
+
+    def count(self) -> int:
+        """Live streams."""
+        return sum(map(len, self._live.values()))
+
+    def enter(self, stream: Stream) -> None:
+        """Take the place of an older stream of the outpost."""
+        org = self._live.setdefault(stream.principal.org, {})
+        older = org.get(stream.principal.outpost_id)
+        org[stream.principal.outpost_id] = stream
+        if older is not None:
+            older.finish(_replaced() if older.boot_id == stream.boot_id else _superseded())
+
+    def leave(self, stream: Stream) -> None:
+        """The stream ended."""
+        if self.line is not None:
+            self.line.drop(stream)
+        org = self._live.get(stream.principal.org)
+        if org is not None and org.get(stream.principal.outpost_id) is stream:
+            del org[stream.principal.outpost_id]
+            if not org:
+                del self._live[stream.principal.org]
+
+    def changed(self, org: str, outposts: frozenset[str]) -> None:
+        """Something of an org changed: end whose outpost may not go on, and offer what is new to the others."""
+        live = self._live.get(org)
+        if live is None:
+            return
+        view = self._current(org)
+        for outpost_id in outposts:
+            stream = live.get(outpost_id)
+            if stream is not None:
+                self._judge(stream, view)
+        if self.line is None:
+            return
+        for stream in live.values():
+            if stream.withheld and stream.principal.outpost_id not in view.refused:
+                stream.withheld, stream.offered = False, NEVER
+            if stream.offered and stream.offered < view.number:
+                self.line.add(stream)
+
+    def end_expired(self, now_ms: int) -> None:
+        """End the streams whose certificate's time is over."""
+        for stream in list(self._all()):
+            if stream.principal.not_after_ms <= now_ms:
+                stream.finish(
+                    IdentityRefusedError(
+                        "the certificate of this outpost expired", field="certificate", next_step="connect again"
+                    )
+                )
+
+    def tell(self, message: bytes) -> None:
+        """Write a message to every stream."""
+        for stream in self._all():
+            stream.outbox = (*stream.outbox, message)
+            if self.line is not None:
+                self.line.add(stream)
+
+    async def stop(self, goodbye: bytes, seconds: float) -> None:
+        """Say goodbye to every stream and end it in order."""
+        self.stopping = True
+        self.tell(goodbye)
+        if self.line is not None:
+            try:
+                async with asyncio.timeout(seconds):
+                    await self.line.empty()
+            except TimeoutError:
+                pass  # whoever does not read in time finds the stream closed
+        for stream in list(self._all()):
+            stream.leave()
+
+    def _judge(self, stream: Stream, view: OrgView) -> None:
+        outpost = view.outposts[stream.principal.outpost_id]
+        try:
+            self._gatekeeper.authorise(stream.principal, Act.SYNC)
+        except ControlPlaneError as error:
+            stream.finish(error)
+            return
+        if stream.boot_id in outpost.superseded_boots:
+            stream.finish(_superseded())
+
+    def _all(self) -> Iterator[Stream]:
+        for org in self._live.values():
+            yield from org.values()
+
+
+def _replaced() -> StreamReplacedError:
+    return StreamReplacedError("another stream of this start took the place of this one")
+
+
+def _superseded() -> IdentitySupersededError:
+    return IdentitySupersededError("another start of this outpost took the place of this one")

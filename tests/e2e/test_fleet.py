@@ -1,0 +1,80 @@
+"""The fleet's benches with a few outposts: nothing is lost, nobody is left behind, and the lines have their keys.
+
+Times are not judged here: a busy machine is no fault of ours.
+"""
+
+import asyncio
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.fleet import postgres
+
+ROOT = Path(__file__).parents[2]
+COUNT = 24
+SECONDS = 110.0
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(postgres.programs() is None, reason="PostgreSQL's server is not installed"),
+]
+
+
+async def ran(name: str, database: str = "postgres") -> dict[str, Any]:
+    """Run a bench to its end; its last line."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", f"bench.fleet.{name}"),
+        cwd=ROOT,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, "OUTPOSTS": str(COUNT), "DATABASE": database},
+    )
+    out, errors = await asyncio.wait_for(process.communicate(), SECONDS)
+    assert process.returncode == 0, errors.decode()[-3000:]
+    line: dict[str, Any] = json.loads(out.decode().splitlines()[-1])
+    assert "why" not in line
+    return line
+
+
+async def test_every_revoked_outpost_is_closed_and_refused_and_no_other() -> None:
+    line = await ran("revocation")
+    assert (line["streams"], line["replicas"]) == (COUNT, 2)
+    assert sum(each["revoked"] for each in line["rounds"]) == COUNT - 5  # five were revoked one at a time
+    assert line["p50_ms"] <= line["p99_ms"]
+    assert line["closed_p99_ms"] <= line["p99_ms"]
+
+
+@pytest.mark.parametrize("database", ["postgres", "sqlite"])
+async def test_every_outpost_runs_each_release_and_a_reconnect_moves_nothing(database: str) -> None:
+    line = await ran("propagation", database)
+    assert (line["outposts"], line["bytes_unchanged"]) == (COUNT, 0)
+    assert 0 < line["bytes_one_key"] <= 8192
+    assert line["p99_ms"] <= line["stored_ms"]
+
+
+async def test_idle_outposts_stay_connected() -> None:
+    line = await ran("idle")
+    assert line["outposts"] == COUNT + 20  # those that came first, so that their cost is not counted
+    assert line["cpu_pct"] is not None
+
+
+async def test_every_token_becomes_an_identity() -> None:
+    line = await ran("enroll")
+    assert line["enrolled"] == COUNT
+    assert line["certificates_per_s"] > 0
+
+
+async def test_everybody_is_back_after_a_kill_and_no_replica_takes_more_than_its_rate() -> None:
+    line = await ran("replica_kill")
+    assert (line["outposts"], line["replicas"]) == (COUNT, 3)
+    assert 0 < line["lost"] < COUNT
+    for part in (line, line["all_killed"]):
+        assert part["all_back_s"] is not None
+        assert part["most_accepted_in_1_s"] <= line["connect_rate"] + 1  # milliseconds in the log
+    assert line["all_killed"]["waits_at_the_cap"] > COUNT
+    assert line["all_killed"]["most_frequent_tenth"] < 0.5

@@ -1,0 +1,337 @@
+"""Live streams: who ends when, who is written to and how many at a time."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from controlplane.domain.errors import ControlPlaneError, StateError
+from controlplane.rpc import streams as module
+from controlplane.rpc.streams import NEVER, Line, Stream, Streams
+from controlplane.services.identity import Principal
+from tests.unit.controlplane.bed import Bed, bed
+
+PATIENCE = 10.0
+
+
+@dataclass
+class Peer:
+    """A stream with the coroutine that reads it; remembers how it ended."""
+
+    stream: Stream
+    task: "asyncio.Task[None]"
+    ended: "asyncio.Future[ControlPlaneError | str]"
+
+    @property
+    def end(self) -> str:
+        """Code, or how it ended otherwise; "live" while it did not."""
+        if not self.ended.done():
+            return "live"
+        result = self.ended.result()
+        return result if isinstance(result, str) else result.code
+
+
+@dataclass
+class Site:
+    plane: Bed
+    streams: Streams
+    peers: list[Peer] = field(default_factory=list)
+
+    async def open(self, principal: Principal, boot: str = "1" * 32, offered: int = 1) -> Peer:
+        started: asyncio.Future[Stream] = asyncio.get_running_loop().create_future()
+        ended: asyncio.Future[ControlPlaneError | str] = asyncio.get_running_loop().create_future()
+
+        async def handler() -> None:
+            task = asyncio.current_task()
+            assert task is not None
+            stream = Stream(principal, None, task)
+            stream.boot_id, stream.offered = boot, offered
+            self.streams.enter(stream)
+            started.set_result(stream)
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                ended.set_result(stream.end or ("left" if stream.left else "cancelled"))
+            finally:
+                self.streams.leave(stream)
+
+        task = asyncio.create_task(handler())
+        peer = Peer(await started, task, ended)
+        self.peers.append(peer)
+        return peer
+
+    async def turn(self) -> None:
+        for _ in range(3):
+            await asyncio.sleep(0)
+
+
+@asynccontextmanager
+async def site(folder: Path) -> AsyncIterator[Site]:
+    async with bed(folder) as plane:
+        streams = Streams(plane.gatekeeper, plane.views.held)
+        there = Site(plane, streams)
+        plane.views.listen(streams.changed, streams.orgs)
+        yield there
+        for peer in there.peers:
+            peer.task.cancel()
+        await asyncio.gather(*(peer.task for peer in there.peers), return_exceptions=True)
+        assert streams.count() == 0
+
+
+async def fleet(there: Site, count: int) -> list[Principal]:
+    return [await there.plane.principal(await there.plane.enrolled(f"prod-{number}")) for number in range(count)]
+
+
+async def test_a_revocation_ends_its_own_stream_and_no_other(tmp_path: Path) -> None:
+    async with site(tmp_path) as there:
+        one, two = [await there.open(each) for each in await fleet(there, 2)]
+        await there.plane.administration.revoke("acme", "prod-0", "stolen")
+        await there.plane.views.refresh("acme")
+        await there.turn()
+        assert (one.end, two.end) == ("outpost.revoked", "live")
+        assert there.streams.count() == 1
+
+
+async def test_the_newer_stream_of_an_outpost_stays(tmp_path: Path) -> None:
+    async with site(tmp_path) as there:
+        (principal,) = await fleet(there, 1)
+        first = await there.open(principal)
+        again = await there.open(principal)
+        other = await there.open(principal, boot="2" * 32)
+        await there.turn()
+        assert (first.end, again.end, other.end) == ("sync.replaced", "identity.superseded", "live")
+        assert there.streams.count() == 1
+
+
+async def test_a_start_that_said_hello_at_another_replica_ends_the_older_one_here(tmp_path: Path) -> None:
+    async with site(tmp_path) as there:
+        (principal,) = await fleet(there, 1)
+        await there.plane.delivery.hello(principal, "1" * 32, "1")
+        older = await there.open(principal)
+        await there.plane.views.refresh("acme")
+        await there.turn()
+        assert older.end == "live"
+        await there.plane.words.hello(principal, "2" * 32, "1")
+        await there.plane.views.refresh("acme")
+        await there.turn()
+        assert older.end == "identity.superseded"
+
+
+async def test_no_stream_outlives_its_certificate(tmp_path: Path) -> None:
+    async with site(tmp_path) as there:
+        (principal,) = await fleet(there, 1)
+        peer = await there.open(principal)
+        there.streams.end_expired(principal.not_after_ms - 1)
+        await there.turn()
+        assert peer.end == "live"
+        there.streams.end_expired(principal.not_after_ms)
+        await there.turn()
+        assert peer.end == "identity.refused"
+
+
+async def test_the_first_end_counts(tmp_path: Path) -> None:
+    async with site(tmp_path) as there:
+        (principal,) = await fleet(there, 1)
+        peer = await there.open(principal)
+        peer.stream.finish(StateError("first"))
+        peer.stream.finish(ControlPlaneError("second"))
+        peer.stream.leave()
+        await there.turn()
+        assert peer.end == "store.failed"
+
+
+async def test_a_stop_says_goodbye_to_everybody_and_ends_in_order(tmp_path: Path) -> None:
+    async with site(tmp_path) as there:
+        said: list[tuple[str, tuple[bytes, ...]]] = []
+
+        async def write(stream: Stream) -> None:
+            said.append((stream.principal.outpost_id, stream.outbox))
+
+        there.streams.line = Line(write)
+        peers = [await there.open(each) for each in await fleet(there, 5)]
+        await asyncio.wait_for(there.streams.stop(b"goodbye", 5.0), PATIENCE)
+        await there.turn()
+        assert sorted(said) == sorted((peer.stream.principal.outpost_id, (b"goodbye",)) for peer in peers)
+        assert [peer.end for peer in peers] == ["left"] * 5
+
+
+async def test_a_stop_does_not_wait_for_those_who_do_not_read(tmp_path: Path) -> None:
+    async with site(tmp_path) as there:
+
+        async def write(stream: Stream) -> None:
+            await asyncio.Event().wait()
+
+        there.streams.line = Line(write)
+        peer = await there.open((await fleet(there, 1))[0])
+        await asyncio.wait_for(there.streams.stop(b"goodbye", 0.01), PATIENCE)
+        await there.turn()
+        assert peer.end == "left"
+
+
+async def test_only_streams_that_lack_the_newest_set_are_put_into_line(tmp_path: Path) -> None:
+    async with site(tmp_path) as there:
+        written: list[str] = []
+
+        async def write(stream: Stream) -> None:
+            written.append(stream.principal.outpost_id)
+
+        there.streams.line = Line(write)
+        principals = await fleet(there, 3)
+        behind = await there.open(principals[0], offered=1)
+        await there.open(principals[1], offered=2)  # has it already
+        await there.open(principals[2], offered=0)  # its own coroutine makes its first offer
+        await there.plane.publisher.publish_routes("acme", await routes(there))
+        await there.plane.views.refresh("acme")
+        await there.turn()
+        assert written == [behind.stream.principal.outpost_id]
+
+
+async def test_a_stream_from_which_the_newest_set_is_withheld_gets_it_once_that_is_forgiven(tmp_path: Path) -> None:
+    async with site(tmp_path) as there:
+        written: list[int] = []
+
+        async def write(stream: Stream) -> None:
+            written.append(stream.offered)
+
+        there.streams.line = Line(write)
+        peer = await there.open((await fleet(there, 1))[0])
+        view = there.plane.views.held("acme")
+        view.refused[peer.stream.principal.outpost_id] = "bundle.hash"
+        peer.stream.withheld = True
+        there.streams.changed("acme", frozenset())
+        await there.turn()
+        assert written == []
+        view.refused.clear()
+        there.streams.changed("acme", frozenset())
+        await there.turn()
+        assert written == [NEVER]
+        assert not peer.stream.withheld
+
+
+async def routes(there: Site) -> Any:
+    from controlplane.services.defaults import default_provider
+
+    return [default_provider("http://127.0.0.1:10/v1", "")]
+
+
+# the line
+
+
+def plain(number: int) -> Stream:
+    return Stream(Principal("acme", f"op-{number}", "1", 0), None, asyncio.create_task(asyncio.Event().wait()))  # type: ignore[arg-type]
+
+
+@asynccontextmanager
+async def line(write: Callable[[Stream], Awaitable[None]], writers: int, count: int) -> AsyncIterator[Any]:
+    made = Line(write, writers)
+    streams = [plain(number) for number in range(count)]
+    yield made, streams
+    for each in streams:
+        each.task.cancel()
+    await asyncio.gather(*(each.task for each in streams), return_exceptions=True)
+
+
+async def test_everybody_is_written_to_once_and_so_many_at_a_time() -> None:
+    now: set[str] = set()
+    most: list[int] = []
+    written: list[str] = []
+
+    async def write(stream: Stream) -> None:
+        now.add(stream.principal.outpost_id)
+        most.append(len(now))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        now.remove(stream.principal.outpost_id)
+        written.append(stream.principal.outpost_id)
+
+    async with line(write, 4, 50) as (made, streams):
+        for each in (*streams, *streams):  # asked for twice before it was written: once is enough
+            made.add(each)
+        await asyncio.wait_for(made.empty(), PATIENCE)
+        assert sorted(written) == sorted(each.principal.outpost_id for each in streams)
+        assert max(most) == 4
+
+
+async def test_what_comes_up_while_a_stream_is_written_to_is_written_too() -> None:
+    gate = asyncio.Event()
+    written: list[int] = []
+
+    async def write(stream: Stream) -> None:
+        written.append(stream.offered)
+        await gate.wait()
+
+    async with line(write, 1, 1) as (made, (stream,)):
+        made.add(stream)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        stream.offered = 7
+        made.add(stream)
+        gate.set()
+        await asyncio.wait_for(made.empty(), PATIENCE)
+        assert written == [0, 7]
+
+
+async def test_a_slow_peer_gives_its_place_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PLACE_SECONDS", 0.01)
+    stuck = asyncio.Event()
+    written: list[str] = []
+
+    async def write(stream: Stream) -> None:
+        if stream.principal.outpost_id in ("op-0", "op-1"):
+            await stuck.wait()
+        written.append(stream.principal.outpost_id)
+
+    async with line(write, 2, 10) as (made, streams):
+        for each in streams:
+            made.add(each)
+        async with asyncio.timeout(PATIENCE):
+            while len(written) < 8:
+                await asyncio.sleep(0.001)
+        stuck.set()
+        await asyncio.wait_for(made.empty(), PATIENCE)
+        assert len(written) == 10
+        assert made._free == 2
+
+
+async def test_a_stream_that_ended_in_line_is_not_written_to() -> None:
+    written: list[str] = []
+
+    async def write(stream: Stream) -> None:
+        written.append(stream.principal.outpost_id)
+
+    async with line(write, 1, 3) as (made, streams):
+        for each in streams:
+            made.add(each)
+        made.drop(streams[1])
+        await asyncio.wait_for(made.empty(), PATIENCE)
+        assert written == ["op-0", "op-2"]
+
+
+FAILURES: dict[str, tuple[Exception, str]] = {
+    "the store fails": (StateError("full"), "store.failed"),
+    "a fault of our own": (ValueError("secret detail"), "internal"),
+}
+
+
+@pytest.mark.parametrize("what", FAILURES)
+async def test_a_writer_that_fails_ends_its_stream_and_not_the_line(what: str) -> None:
+    error, code = FAILURES[what]
+    written: list[str] = []
+
+    async def write(stream: Stream) -> None:
+        if stream.principal.outpost_id == "op-0":
+            raise error
+        written.append(stream.principal.outpost_id)
+
+    async with line(write, 1, 3) as (made, streams):
+        for each in streams:
+            made.add(each)
+        await asyncio.wait_for(made.empty(), PATIENCE)
+        assert written == ["op-1", "op-2"]
+        assert streams[0].end is not None
+        assert streams[0].end.code == code
+        assert "secret" not in streams[0].end.message
