@@ -329,6 +329,19 @@ class AppendAnswer:
     cosigned_checkpoint: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """How far an offer got here.
+
+    Attributes:
+        downloaded_ms: when every byte was there, Unix milliseconds; 0 when they never were, or nothing had to come.
+        release: version of the release that runs now, or was refused; 0 while it could not be read.
+    """
+
+    downloaded_ms: int = 0
+    release: int = 0
+
+
 class SyncSession(Protocol):
     """An open sync stream."""
 
@@ -340,11 +353,17 @@ class SyncSession(Protocol):
         """
         ...
 
-    async def ack(self, nonce: str, revision: str, activated_ms: int) -> None:
+    async def ack(self, nonce: str, revision: str, activated_ms: int, taken: Taken = Taken()) -> None:
         """The offer is active."""
         ...
 
-    async def nack(self, nonce: str, error: Mapping[str, str | bool], resource: str) -> None:
+    async def nack(
+        self,
+        nonce: str,
+        error: Mapping[str, str | bool],
+        resource: str,
+        taken: Taken = Taken(),
+    ) -> None:
         """The offer was refused."""
         ...
 

@@ -10,10 +10,11 @@ from outpost_wire.v1 import audit_pb2, enrollment_pb2, sync_pb2, types_pb2
 from certs.errors import TrustError
 from certs.join_token import split_endpoint
 from outpost import ports
-from outpost.core.bundle.delta import unpack_chunk
+from outpost.core.bundle.delta import PARTIAL_OFFERS, unpack_chunk
 from outpost.core.errors import OutpostError, PeerError
 
 PROTOCOL_VERSION = 1
+CAPABILITIES = (PARTIAL_OFFERS,)
 MAX_ENDPOINTS = 8  # sync.proto: Endpoints.sync
 ERROR_KEY = "outpost-error-bin"
 TRANSIENT_STATUS = frozenset(
@@ -132,6 +133,7 @@ def hello(value: ports.Hello) -> sync_pb2.SyncUp:
             set_sha256=value.set_sha256,
             trust_bundle_sha256=value.trust_bundle_sha256,
             refused_revision=value.refused_revision,
+            capabilities=CAPABILITIES,
         )
     )
 

@@ -24,6 +24,7 @@ from outpost.rpc.codec import ControlPlaneRefusedError, ControlPlaneUnreachableE
 from outpost.sync import agent, tuf
 from outpost.sync import identity as identities
 from outpost.sync.files import IdentityFiles
+from outpost.sync.install import Progress
 from outpost.sync.knowledge import Knowledge, Parts, Report, Strangers, Timing
 from tests.unit.core.bundle.samples import AUDIENCE, ORG, repository
 from tests.unit.sync.enrolled import NOTHING, OUTPOST, TRUST_DOMAIN, Chance, Clock, Enrolled
@@ -47,6 +48,7 @@ class Session:
     down: "asyncio.Queue[ports.ControlMessage | OutpostError | None]" = field(default_factory=asyncio.Queue)
     answers: "asyncio.Queue[tuple[Any, ...]]" = field(default_factory=asyncio.Queue)
     beats: "asyncio.Queue[ports.Heartbeat]" = field(default_factory=asyncio.Queue)
+    taken: list[ports.Taken] = field(default_factory=list)  # how far each offer got
 
     async def receive(self) -> ports.ControlMessage | None:
         message = await self.down.get()
@@ -54,10 +56,12 @@ class Session:
             raise message
         return message
 
-    async def ack(self, nonce: str, revision: str, activated_ms: int) -> None:
+    async def ack(self, nonce: str, revision: str, activated_ms: int, taken: ports.Taken) -> None:
+        self.taken.append(taken)
         await self.answers.put(("ack", nonce, revision))
 
-    async def nack(self, nonce: str, error: Mapping[str, str | bool], resource: str) -> None:
+    async def nack(self, nonce: str, error: Mapping[str, str | bool], resource: str, taken: ports.Taken) -> None:
+        self.taken.append(taken)
         await self.answers.put(("nack", nonce, error["code"], resource))
 
     async def status(self, heartbeat: ports.Heartbeat) -> None:
@@ -201,8 +205,11 @@ class Installer:
     result: VerifiedSet | Exception
     offers: list[ports.Offer] = field(default_factory=list)
 
-    async def install(self, offered: ports.Offer, active: VerifiedSet | None, fetch: object) -> VerifiedSet:
+    async def install(
+        self, offered: ports.Offer, active: VerifiedSet | None, fetch: object, progress: Progress
+    ) -> VerifiedSet:
         self.offers.append(offered)
+        progress.downloaded_ms = NOW_MS - 5
         if isinstance(self.result, Exception):
             raise self.result
         return self.result
