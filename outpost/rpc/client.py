@@ -17,7 +17,7 @@ from outpost_wire.v1 import (
     types_pb2,
 )
 
-from outpost import ports
+from outpost import issuing, ports
 from outpost.core.errors import PeerError
 from outpost.rpc import codec
 
@@ -80,8 +80,8 @@ def _typed(endpoint: str) -> Iterator[None]:
 
 
 async def enroll(
-    endpoint: str, credentials: grpc.ChannelCredentials, request: ports.EnrollmentRequest
-) -> ports.EnrollmentAnswer:
+    endpoint: str, credentials: grpc.ChannelCredentials, request: issuing.EnrollmentRequest
+) -> issuing.EnrollmentAnswer:
     """Spend a join token.
 
     Args:
@@ -108,14 +108,14 @@ class GrpcRecoveryDesk:
         self._channel = grpc.aio.secure_channel(endpoint, credentials, options=CHANNEL_OPTIONS)
         self._stub = enrollment_pb2_grpc.EnrollmentStub(self._channel)  # type: ignore[no-untyped-call]
 
-    async def challenge(self, org: str, outpost_id: str) -> ports.Challenge:
+    async def challenge(self, org: str, outpost_id: str) -> issuing.Challenge:
         """A nonce for a recovery."""
         request = enrollment_pb2.ChallengeRequest(org=org, outpost_id=outpost_id)
         with _typed(self._endpoint):
             answer = await self._stub.Challenge(request, timeout=UNARY_TIMEOUT_SECONDS)
-        return ports.Challenge(answer.nonce, answer.now_ms)
+        return issuing.Challenge(answer.nonce, answer.now_ms)
 
-    async def recover(self, request: ports.RecoveryRequest) -> ports.RenewalAnswer:
+    async def recover(self, request: issuing.RecoveryRequest) -> issuing.RenewalAnswer:
         """The next certificate for a proof of the bound key."""
         with _typed(self._endpoint):
             answer = await self._stub.Recover(codec.recovery_request(request), timeout=UNARY_TIMEOUT_SECONDS)
@@ -260,7 +260,7 @@ class GrpcControlPlane:
             finally:
                 call.cancel()  # nothing, unless there was more to come
 
-    async def renew(self, request: ports.RenewalRequest) -> ports.RenewalAnswer:
+    async def renew(self, request: issuing.RenewalRequest) -> issuing.RenewalAnswer:
         """Fresh key, fresh leaf."""
         with _typed(self._endpoint):
             answer = await self._sync.Renew(codec.renewal_request(request), timeout=UNARY_TIMEOUT_SECONDS)

@@ -22,7 +22,7 @@ from certs.shell import tls
 from certs.shell.signers import generate_tls_key
 from controlplane.domain.throttle import Rate
 from controlplane.services import enroll, recover
-from outpost import ports
+from outpost import issuing
 from outpost.rpc import client
 from tests.contract.control_planes import pem
 from tests.fuzz.wire import Answer, Pool, Target, bodies, messages, target
@@ -106,7 +106,7 @@ def recovery(there: Target, pool: Pool) -> Pool:
     }
 
 
-async def challenge(there: Target) -> ports.Challenge:
+async def challenge(there: Target) -> issuing.Challenge:
     credentials = tls.channel_credentials(pem(there.victim.answer.trust_bundle))
     desk = client.GrpcRecoveryDesk(str(there.cp.ready["enroll"]), credentials)
     try:

@@ -174,14 +174,14 @@ async def test_a_new_start_is_offered_what_the_one_before_refused(tmp_path: Path
     """It may run another version, or on a disk that was mended."""
     async with site(tmp_path) as there:
         principal = await there.principal("prod")
-        await there.desk.hello(principal, "1" * 32, "1.0")
+        await there.desk.hello(principal, Hello("1" * 32, "1.0", "192.0.2.1"))
         await there.views.refresh("acme")
         plan = await there.plan(principal, {})
         there.desk.refused(principal, plan, Answer("bundle.self_test", final=True))
         await there.word(principal)
-        await there.desk.hello(principal, "1" * 32, "1.0")
+        await there.desk.hello(principal, Hello("1" * 32, "1.0", "192.0.2.1"))
         assert (await there.plan(principal, {})).withheld == "bundle.self_test"
-        await there.desk.hello(principal, "2" * 32, "1.1")
+        await there.desk.hello(principal, Hello("2" * 32, "1.1", "192.0.2.1"))
         assert (await there.plan(principal, {})) is plan
         await there.views.refresh("acme")
         assert (await there.plan(principal, {})) is plan
