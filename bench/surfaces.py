@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from outpost.cache.marker import Marker, read_marker, write_marker
 from outpost_wire.v1 import sync_pb2
 
 from certs.signer import KeySigner
@@ -39,9 +38,12 @@ from outpost.core.bundle.loosening import require_not_looser
 from outpost.core.bundle.reading import read_documents
 from outpost.core.bundle.release import Audience, HighWater, SignedSet, VerifiedSet
 from outpost.core.errors import BundleError
+from outpost.paths import OrgPaths
 from outpost.rpc import client
 from outpost.rpc import codec as lower
 from outpost.sync import install, tuf
+from outpost.sync.files import WITHDRAWN, withdrawn_code
+from outpost.sync.obey import LockMark, is_locked, write_mark
 from tests.unit.core.bundle.samples import NOTHING, ORG, client_key, key_id, repository, role_keys
 from tests.unit.gateway.harness import shared_database
 from tests.unit.sync.enrolled import NAME, OUTPOST, Clock, Enrolled
@@ -169,23 +171,24 @@ def disk(stand: Stand) -> list[Surface]:
         finally:
             (stand.paths.state / name).write_bytes(honest[name])
 
-    return [Surface("cache", 20, honest, start), _marks(stand, folder)]
+    return [Surface("cache", 20, honest, start), _marks(folder / "marked")]
 
 
-def _marks(stand: Stand, folder: Path) -> Surface:
-    """A mark that says who withdrew the identity is a mark, whatever becomes of its bytes."""
-    write_marker(folder / "mark", Marker(OUTPOST, "operator.lock", NOW_MS))
-    data = (folder / "mark").read_bytes()
-    (folder / "mark").unlink()
+def _marks(folder: Path) -> Surface:
+    """A mark that an order was obeyed, or that the identity is withdrawn, is one whatever becomes of its bytes."""
+    paths, reading = OrgPaths(folder), {"locked.json": is_locked, WITHDRAWN: lambda paths: withdrawn_code(paths.folder)}
+    folder.mkdir()
+    write_mark(paths, LockMark(ORG, OUTPOST, "prod", "sold", NOW_MS, NOW_MS, "0" * 64))
+    withdrawn = b"outpost.revoked\n"
+    honest = {"locked.json": paths.lock_mark.read_bytes(), WITHDRAWN: withdrawn}
 
     def read(name: str, data: bytes) -> object:
+        for path in folder.iterdir():
+            path.unlink()
         (folder / name).write_bytes(data)
-        try:
-            return read_marker(folder / name) is not None
-        finally:
-            (folder / name).unlink()
+        return bool(reading[name](paths))
 
-    return Surface("marks", 2, {"mark": data}, read)
+    return Surface("marks", 2, honest, read)
 
 
 def wire(stand: Stand) -> list[Surface]:

@@ -16,8 +16,8 @@ import grpc.aio
 from outpost_wire.v1 import sync_pb2, sync_pb2_grpc
 
 from certs.keys import certificates_pem
-from certs.verify import TrustAnchors
 from controlplane.bootstrap.plane import Plane, endpoint_of
+from controlplane.rpc.callers import Callers
 from controlplane.rpc.calls import AuditService
 from controlplane.rpc.server import start_outposts
 from controlplane.rpc.sync import SyncService
@@ -187,14 +187,16 @@ class HostilePlane(sync_pb2_grpc.SyncServicer):
 async def listening(plane: Plane) -> AsyncIterator[HostilePlane]:
     """Serve in the place of a control plane that is stopped, with its certificate, on its port."""
     settings = plane.settings
-    identity = await plane.setup.server_identity(settings.trust_domain, settings.hosts)
-    roots = await plane.setup.roots()
-    anchors = TrustAnchors(settings.trust_domain, roots)
-    gatekeeper = Gatekeeper(plane.store, Views(plane.store, plane.clock), anchors, plane.clock)
+    await plane.board.refresh()
+    trust = plane.board.current
+    identity = await plane.setup.server_identity(settings.hosts, trust)
+    gatekeeper = Gatekeeper(plane.store, Views(plane.store, plane.clock), lambda: trust.anchors, plane.clock)
     hostile = HostilePlane()
-    services = cast(SyncService, hostile), AuditService(gatekeeper, await plane.ingest())
+    callers = Callers(gatekeeper, lambda: False)
+    services = cast(SyncService, hostile), AuditService(callers, await plane.ingest())
+    roots = certificates_pem((*trust.anchors.roots, *trust.anchors.intermediates))
     address = endpoint_of(settings.listen, settings.grpc_port)
-    server, _ = await start_outposts(services, lambda: identity, certificates_pem(roots), address)
+    server, _ = await start_outposts(services, lambda: identity, lambda: roots, address)
     try:
         yield hostile
     finally:
