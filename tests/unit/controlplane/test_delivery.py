@@ -259,6 +259,7 @@ async def test_an_earlier_start_does_not_pass_for_the_newest_before_the_feed_tel
         principal = await there.principal("prod")
         first, second = (Hello(f"{number:08x}" + "0" * 24, "1.0", "192.0.2.1") for number in (1, 2))
         await there.desk.hello(principal, first)
+        await there.views.refresh("acme")
         await there.desk.hello(principal, second)
         with pytest.raises(IdentitySupersededError):
             await there.desk.hello(principal, first)
