@@ -4,15 +4,19 @@ import contextlib
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import asyncpg
+
+from bench.fleet.warp import without
 
 OWNER, APP, SUPERUSER = "cp_owner", "cp_app", "postgres"
 DATABASE = "controlplane"
@@ -83,14 +87,18 @@ def running_server() -> Iterator[Postgres]:
         files = ("-D", str(folder / "data"), "-k", str(folder), "-p", str(port))
         with (folder / "log").open("ab") as log:
             process = subprocess.Popen(
-                as_server(str(place / "postgres"), *files, *settings), stdout=log, stderr=log, cwd="/"
+                as_server(str(place / "postgres"), *files, *settings),
+                stdout=log,
+                stderr=log,
+                cwd="/",
+                env=without(dict(os.environ)),
             )
         _wait(place, port)
         yield Postgres(folder, port, process.pid)
     finally:
         if process is not None:
-            process.terminate()
-            process.wait(START_SECONDS)
+            process.send_signal(signal.SIGINT)  # at once, whoever is still connected
+            process.wait()
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -100,7 +108,7 @@ def _wait(place: Path, port: int) -> None:
     while subprocess.run(question, check=False).returncode != 0:
         if time.monotonic() > deadline:
             raise TimeoutError("PostgreSQL does not answer")
-        time.sleep(0.05)
+        threading.Event().wait(0.05)  # under libfaketime time.sleep is refused
 
 
 def free_port() -> int:

@@ -138,7 +138,12 @@ class Keeper:
         if schedule.is_over(life, now) or (schedule.is_dying(life, now) and self._failures):
             await self._recover(identity)
         elif self._is_due(identity, now) and not self._report.known.withdrawn and not self.replaced.is_set():
-            await self._renew(identity)
+            asked, self._rotate_by = self._rotate_by, 0  # what is asked from here on is asked of the next certificate
+            try:
+                await self._renew(identity)
+            except BaseException:
+                self._rotate_by = self._rotate_by or asked
+                raise
 
     def _is_due(self, identity: Identity, now: int) -> bool:
         serial = identity.leaf.serial_number
@@ -196,7 +201,7 @@ class Keeper:
                 return None
             request, boot_id = await asyncio.to_thread(self._prepared, identity)
             answer = await desk.recover(self._proved(identity, request, challenge.nonce, boot_id))
-        self._recovered_at = self._now()
+        self._recovered_at, self._rotate_by = self._now(), 0
         return await self._take(identity, request, answer)
 
     def _prepared(self, identity: Identity) -> tuple[PendingRequest, str]:
@@ -226,7 +231,6 @@ class Keeper:
         renewed = accepted(identity, request, answer, self._now())
         await asyncio.to_thread(self._parts.identity.save, renewed)
         self._report.held(renewed)
-        self._rotate_by = 0
         self._report.set("certificate", OK)
         self._judge(renewed.life)
         self.replaced.set()

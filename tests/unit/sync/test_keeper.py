@@ -10,6 +10,7 @@ from certs import keys
 from certs.adoption import trust_bundle_digest
 from certs.shell.dev import create_hierarchy
 from outpost import ports
+from outpost.core.errors import OutpostError
 from outpost.sync import schedule
 from outpost.sync.identity import Identity
 from tests.unit.sync.agent_world import (
@@ -83,6 +84,29 @@ async def test_the_new_connection_stands_before_the_old_one_is_let_go(tmp_path: 
         await established(again)
         await until(lambda: plane.closed)
         assert len(world.planes) == 2
+
+
+@pytest.mark.parametrize("answers", [[None], [away()]], ids=["that comes", "that is lost"])
+async def test_who_is_asked_to_renew_while_an_answer_is_on_its_way_renews_again(
+    answers: list[OutpostError | None], tmp_path: Path
+) -> None:
+    """That answer was made before whatever made the control plane ask."""
+    world = World(tmp_path)
+    answer = world.authority.answer
+
+    def asked_meanwhile(way: str, csr_der: bytes, sequence: int) -> ports.RenewalAnswer:
+        world.authority.answer = answer  # type: ignore[method-assign]
+        world.authority.failures = list(answers)
+        try:
+            return answer(way, csr_der, sequence)
+        finally:
+            world.agent._keeper.rotate(0)
+
+    async with running(world) as plane:
+        await established(plane)
+        world.authority.answer = asked_meanwhile  # type: ignore[method-assign]
+        plane.session.down.put_nowait(ports.RotateNow())
+        await until(lambda: world.identity.enrollment.join_sequence == 3 - bool(answers[0]))
 
 
 async def test_calls_that_run_end_on_the_old_connection_and_later_ones_go_over_the_new(tmp_path: Path) -> None:
