@@ -316,6 +316,10 @@ class Outpost:
         self._address = await self.wire.start()
         return self.wire
 
+    def is_settled(self) -> bool:
+        """Whether it is linked, with the certificate that is on its disk."""
+        return self.is_linked() and not self.agent._keeper.replaced.is_set()
+
     @property
     def sequence(self) -> int:
         """Join sequence of the certificate on the disk."""

@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -108,7 +107,7 @@ def _wait(place: Path, port: int) -> None:
     while subprocess.run(question, check=False).returncode != 0:
         if time.monotonic() > deadline:
             raise TimeoutError("PostgreSQL does not answer")
-        threading.Event().wait(0.05)  # under libfaketime time.sleep is refused
+        time.sleep(0.05)
 
 
 def free_port() -> int:

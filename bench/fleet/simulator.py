@@ -100,11 +100,11 @@ class Simulator:
         return {}
 
     async def certificates(self) -> dict[str, Any]:
-        """How agents that run do: linked, certificates that are late, codes that were told, events on record."""
+        """How agents that run do: how many are linked with their newest certificate, what they told, what is on record."""
         running = [self._outposts[number] for number in self._tasks]
         late_ms = time.time() * 1000 + LEAF_MS * (1 - schedule.LATE_SHARE)
         return {
-            "linked": sum(each.is_linked() for each in running),
+            "settled": sum(each.is_settled() for each in running),
             "running": len(running),
             "late": sum(each.agent.knowledge.certificate_expires_ms < late_ms for each in running),
             "told": sum((each.told for each in running), Counter[str]()),

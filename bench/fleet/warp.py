@@ -1,4 +1,4 @@
-"""Time that leaps: every process of a bench reads the wall clock through libfaketime, from one file.
+"""Time that leaps: every process of a bench reads the wall clock through ``leap.c``, from one file.
 
 The monotonic clock stays real, so waits and timeouts last as long as they do; the wall clock, by which certificates
 and signatures are judged, leaps for all processes in the same moment. Servers that a bench only uses, such as the
@@ -6,57 +6,40 @@ database, are not part of it.
 """
 
 import os
+import shutil
+import struct
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import NoReturn
 
-LIBRARIES = (
-    "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1",
-    "/usr/lib/aarch64-linux-gnu/faketime/libfaketimeMT.so.1",
-    "/usr/lib/faketime/libfaketimeMT.so.1",
-)
-FILE = "FAKETIME_TIMESTAMP_FILE"
+SOURCE = Path(__file__).with_name("leap.c")
+FILE, LIBRARY = "LEAP_FILE", "LD_PRELOAD"
 
 
-def library() -> str | None:
-    """The library; None when it is not installed."""
-    return next((each for each in LIBRARIES if Path(each).exists()), None)
-
-
-def environment(file: Path) -> dict[str, str]:
-    """What a process needs so that its wall clock follows a file."""
-    found = library()
-    if found is None:
-        raise FileNotFoundError("libfaketime is not installed: apt-get install faketime")
-    return {
-        "LD_PRELOAD": found,
-        FILE: str(file),
-        "FAKETIME_NO_CACHE": "1",
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        "DONT_FAKE_MONOTONIC": "1",
-    }
+def compiler() -> str | None:
+    """The C compiler; None when there is none."""
+    return shutil.which("cc")
 
 
 def without(environ: dict[str, str]) -> dict[str, str]:
     """An environment in which time is real."""
-    return {name: value for name, value in environ.items() if name != "LD_PRELOAD" and "FAKE" not in name}
+    return {name: value for name, value in environ.items() if name not in (FILE, LIBRARY)}
 
 
 class Warp:
     """The file that all clocks follow."""
 
     def __init__(self, file: Path) -> None:
-        self.file = file
+        self._file = file
         self.seconds = 0
-        self.leap(0)
 
     def leap(self, seconds: int) -> None:
         """Move every clock forward, at once."""
         self.seconds += seconds
-        beside = self.file.with_suffix(".new")
-        beside.write_text(f"+{self.seconds}\n")
-        beside.replace(self.file)
+        with self._file.open("r+b") as file:
+            file.write(struct.pack("=q", self.seconds))
 
 
 def warped(module: str) -> Warp:
@@ -66,8 +49,16 @@ def warped(module: str) -> Warp:
     return Warp(Path(os.environ[FILE]))
 
 
+def forget() -> None:
+    """Remove the file and what was compiled, at the end."""
+    shutil.rmtree(Path(os.environ[FILE]).parent, ignore_errors=True)
+
+
 def _start_again(module: str) -> NoReturn:
-    handle, name = tempfile.mkstemp(prefix="warp-")
-    os.write(handle, b"+0\n")
-    os.close(handle)
-    os.execve(sys.executable, [sys.executable, "-m", module], {**os.environ, **environment(Path(name))})
+    found = compiler() or sys.exit("cc is missing: make bench-setup")
+    folder = Path(tempfile.mkdtemp(prefix="warp-"))
+    file, library = folder / "seconds", folder / "leap.so"
+    file.write_bytes(struct.pack("=q", 0))
+    subprocess.run([found, "-O2", "-shared", "-fPIC", "-o", library, SOURCE], check=True)
+    environment = {**os.environ, FILE: str(file), LIBRARY: str(library)}
+    os.execve(sys.executable, [sys.executable, "-m", module], environment)
