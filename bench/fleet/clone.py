@@ -17,17 +17,7 @@ from bench.fleet.site import DATABASE, ORG, BenchError, Site, site
 from bench.fleet.troubles import KINDS
 from controlplane.domain.outposts import Outpost, OutpostState
 
-KEYS = (
-    "events",
-    "lost_answers",
-    "cut_lines",
-    "restarts",
-    "false_locks",
-    "clones",
-    "locked",
-    "lock_p50_s",
-    "lock_max_s",
-)
+KEYS = ("events", "lost_answers", "cut_lines", "restarts", "false_locks", "clones", "locked")
 KEYS += ("lock_p50_s", "lock_max_s", "named_both", "told_both", "by_trace", "outposts", "database")
 COUNT = report.outposts(30, 100)
 CLONES = 6 if report.TINY else 12 if report.QUICK else 24
@@ -35,6 +25,8 @@ EVENTS = (3 if report.TINY else 5 if report.QUICK else 10) * COUNT
 REPLICAS = 2 if DATABASE == "postgres" else 1
 PATIENCE_SECONDS = 40.0
 LOCKED = "identity.locked"
+COPIES = 1000  # number of the copy of outpost 0
+HERE, THERE = "127.0.0.1", "127.0.0.2"  # where originals and copies are
 TRACES = {
     "copied while it runs": "copied",
     "copied while it was stopped": "both started",
@@ -88,14 +80,16 @@ async def clone(fleet: Site, number: int, kind: str, where: Path) -> float:
         await home.order("halt", number=number)
     folder = where / str(number)
     await asyncio.to_thread(shutil.copytree, original.folder, folder)
+    copy = COPIES + number
+    await other.order("load", org=ORG, folders={str(copy): str(folder)}, check_seconds=0.05)
+    await other.order("wire", numbers=[copy], source=THERE)
     began = time.monotonic()
     if kind == "renews":
-        await other.order("renew", org=ORG, folder=str(folder))
+        await other.order("renew", number=copy)
         began = time.monotonic()
         await home.order("rotate", number=number)
     else:
-        await other.order("load", org=ORG, folders={str(1000 + number): str(folder)}, check_seconds=0.05)
-        await asyncio.gather(other.order("start"), home.order("start"))
+        await asyncio.gather(*(each.order("start", only=[n]) for each, n in ((other, copy), (home, number))))
     while time.monotonic() - began < PATIENCE_SECONDS:
         if (await stored(fleet))[original.id].state is OutpostState.LOCKED:
             return time.monotonic() - began
@@ -117,7 +111,7 @@ async def clones(fleet: Site, result: dict[str, Any]) -> None:
         "locked": sum(row.state is OutpostState.LOCKED for row in rows),
         "lock_p50_s": round(seconds[len(seconds) // 2], 2),
         "lock_max_s": round(seconds[-1], 2),
-        "named_both": sum(len(row.alert_sources) == 2 for row in rows),
+        "named_both": sum(set(row.alert_sources) == {HERE, THERE} for row in rows),
         "told_both": told,
         "by_trace": dict(Counter(row.alert for row in rows)),
         "false_locks": result["false_locks"]
@@ -134,7 +128,7 @@ async def clones(fleet: Site, result: dict[str, Any]) -> None:
 
 async def until_told(fleet: Site, kinds: dict[int, str]) -> int:
     """How many originals, and copies that run, were told that the identity is locked."""
-    wanted = {str(n) for n in kinds} | {str(1000 + n) for n, kind in kinds.items() if kind != "renews"}
+    wanted = {str(n) for n in kinds} | {str(COPIES + n) for n, kind in kinds.items() if kind != "renews"}
     began = time.monotonic()
     while True:
         answers = await fleet.everyone("withdrawn")
@@ -149,7 +143,7 @@ async def bench(result: dict[str, Any]) -> None:
     async with site(COUNT + CLONES, replicas=REPLICAS) as fleet:
         report.remark(f"{report.load()}; {DATABASE}; {REPLICAS} replicas")
         await fleet.load(check_seconds=0.05, reconnect_cap_seconds=2.0)
-        await fleet.everyone("wire")
+        await fleet.everyone("wire", source=HERE)
         await fleet.connect(per_second=100)
         await honest(fleet, result)
         await clones(fleet, result)

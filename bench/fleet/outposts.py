@@ -310,9 +310,9 @@ class Outpost:
         plane = self._dialer.connect(identity, attempts)
         return ObservedPlane(plane, self.notes, self.wire, probing=self._options.probing)
 
-    async def put_on_wire(self) -> Wire:
-        """From now on all bytes pass over a wire that can be cut."""
-        self.wire = Wire(self.identity.enrollment.endpoints)
+    async def put_on_wire(self, source: str) -> Wire:
+        """From now on all bytes pass over a wire that can be cut, and come from an address."""
+        self.wire = Wire(self.identity.enrollment.endpoints, source)
         self._address = await self.wire.start()
         return self.wire
 
@@ -331,7 +331,7 @@ class Outpost:
 
     async def renew_once(self) -> None:
         """Ask for a certificate, once and without an agent: what a thief may do with a copy."""
-        plane = self._dialer.connect(self.identity, 0)
+        plane = self._connect(self.identity, 0)
         request = csr.build_request(generate_tls_key())
         try:
             await plane.renew(ports.RenewalRequest(request, self.sequence, f"{0:032x}"))

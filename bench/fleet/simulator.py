@@ -36,9 +36,11 @@ class Simulator:
             self._outposts[int(number)] = Outpost(Path(folder), org, self._programs, Options(**options))
         return {"loaded": len(self._outposts)}
 
-    async def start(self, below: int | None = None, per_second: float = 0.0) -> dict[str, Any]:
+    async def start(
+        self, below: int | None = None, per_second: float = 0.0, only: list[int] | None = None
+    ) -> dict[str, Any]:
         """Let agents run that do not yet, all or those with lower numbers; spread over time when a rate is given."""
-        for number in tuple(self._outposts):
+        for number in tuple(self._outposts) if only is None else only:
             if number not in self._tasks and (below is None or number < below):
                 self._run(number)
                 await asyncio.sleep(1 / per_second if per_second else 0)
@@ -63,10 +65,10 @@ class Simulator:
         await asyncio.gather(*(enrolled(Path(folder), token) for folder, token in tokens.items()))
         return {"enrolled": len(tokens)}
 
-    async def wire(self) -> dict[str, Any]:
-        """Put every outpost on a wire that can be cut."""
-        for outpost in self._outposts.values():
-            await outpost.put_on_wire()
+    async def wire(self, source: str, numbers: list[int] | None = None) -> dict[str, Any]:
+        """Put outposts, all or some, on wires that can be cut, and that end at an address."""
+        for number in self._outposts if numbers is None else numbers:
+            await self._outposts[number].put_on_wire(source)
         return {}
 
     async def suffer(self, numbers: list[int], events: int) -> dict[str, Any]:
@@ -94,9 +96,9 @@ class Simulator:
         self._outposts[number].rotate()
         return {}
 
-    async def renew(self, org: str, folder: str) -> dict[str, Any]:
-        """Renew once with a copied folder."""
-        await Outpost(Path(folder), org, self._programs, Options()).renew_once()
+    async def renew(self, number: int) -> dict[str, Any]:
+        """Renew once, without an agent."""
+        await self._outposts[number].renew_once()
         return {}
 
     async def certificates(self) -> dict[str, Any]:

@@ -26,8 +26,9 @@ class LostError(PeerError):
 class Wire:
     """Passes bytes on between an outpost and one of the addresses of the control plane, until it is cut."""
 
-    def __init__(self, targets: Sequence[str]) -> None:
+    def __init__(self, targets: Sequence[str], source: str) -> None:
         self._targets = tuple(targets)
+        self._source = source  # address that the control plane sees
         self._server: asyncio.Server | None = None
         self._near: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -71,7 +72,7 @@ class Wire:
         task.add_done_callback(self._tasks.discard)
         host, port = split_endpoint(random.choice(self._targets))
         try:
-            far_reader, far_writer = await asyncio.open_connection(host, port)
+            far_reader, far_writer = await asyncio.open_connection(host, port, local_addr=(self._source, 0))
         except OSError:
             writer.close()
             return
