@@ -15,6 +15,7 @@ from typing import Any
 
 from bench.fleet import troubles
 from bench.fleet.outposts import Notes, Options, Outpost, Programs, enrolled
+from outpost.core.errors import OutpostError
 from outpost.sync import schedule
 
 LEAF_MS = 24 * 3600 * 1000  # certs.profiles: life of an outpost's certificate
@@ -64,6 +65,13 @@ class Simulator:
         """Spend join tokens, each for the state folder of another outpost, all at the same time."""
         await asyncio.gather(*(enrolled(Path(folder), token) for folder, token in tokens.items()))
         return {"enrolled": len(tokens)}
+
+    async def race(self, token: str, folders: list[str]) -> dict[str, Any]:
+        """Spend one join token in many folders at the same time: who is enrolled, and how the others were refused."""
+        answers = await asyncio.gather(*(enrolled(Path(each), token) for each in folders), return_exceptions=True)
+        failed = [each for each in answers if each is not None]
+        codes = (str(each.as_dict()["code"]) if isinstance(each, OutpostError) else repr(each) for each in failed)
+        return {"enrolled": len(answers) - len(failed), "refused": Counter(codes)}
 
     async def wire(self, source: str, numbers: list[int] | None = None) -> dict[str, Any]:
         """Put outposts, all or some, on wires that can be cut, and that end at an address."""
