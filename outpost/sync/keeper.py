@@ -68,6 +68,7 @@ class Keeper:
         self._rotate_by = 0  # when it is due at the latest, because we were asked; 0 = we were not
         self._recovered_at = 0
         self._skew_ms = 0
+        self._measured_ms = 0  # our clock less the monotonic one when the skew was measured
         self._failures = 0
         self._looked = float("-inf")
         self.replaced = asyncio.Event()
@@ -102,7 +103,7 @@ class Keeper:
             if self._report.known.functions.get("clock", OK) != OK:
                 self._report.set("clock", OK)
             return
-        self._skew_ms = skew_ms
+        self._skew_ms, self._measured_ms = skew_ms, self._drift_ms()
         side = "behind" if skew_ms > 0 else "ahead of"
         note = f"this machine's clock is {abs(skew_ms) // 1000} s {side} the control plane's"
         self._report.set("clock", "clock.skew", note)
@@ -270,7 +271,14 @@ class Keeper:
 
     def _now(self) -> int:
         """Unix seconds, by the clock of whoever judges certificates."""
+        if self._skew_ms and abs(self._drift_ms() - self._measured_ms) > SKEW_LIMIT_MS:  # somebody set our clock since
+            self._skew_ms = 0
+            self._report.set("clock", OK)
         return (self._parts.clock.now_ms() + self._skew_ms) // 1000
+
+    def _drift_ms(self) -> int:
+        """Our clock less the monotonic one: changes when our clock is set."""
+        return self._parts.clock.now_ms() - int(self._parts.clock.monotonic() * 1000)
 
 
 class _Closes(Protocol):

@@ -233,6 +233,18 @@ async def test_a_clock_that_is_ahead_is_named_and_a_good_certificate_is_kept(tmp
         await until(lambda: world.known.functions["clock"] == "ok")
 
 
+async def test_what_was_measured_of_a_clock_is_forgotten_when_somebody_sets_it(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.clock.time_ms = NOW_MS + 72 * HOUR_MS
+    world.authority.ahead_ms = -72 * HOUR_MS
+    async with running(world):
+        assert world.known.functions["clock"] == "clock.skew"
+        world.authority.ahead_ms = 0
+        world.age(0.7)  # set right, and by that clock the renewal is due
+        await until(lambda: world.identity.enrollment.join_sequence == 2)
+        assert world.known.functions["clock"] == "ok"
+
+
 async def test_a_disk_that_takes_no_request_keeps_from_asking(tmp_path: Path) -> None:
     world = World(tmp_path)
     world.age(0.7)
