@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-cac
 .DEFAULT_GOAL := help
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
 setup: $(VENV)/.runtime ## virtual environment with what the product needs
 $(VENV)/.runtime: requirements/runtime.lock pyproject.toml
@@ -87,7 +87,10 @@ eval: setup-dev ## labelled texts through a running outpost; DATA=folder, QUICK=
 	@$(BIN)/python bench/eval.py "$(DATA)"
 
 .PHONY: eval bench-policy bench-kills bench-outage bench-issuance bench-revocation bench-propagation bench-idle bench-enroll bench-replica-kill
-.PHONY: bench-store
+.PHONY: bench-store bench-api-fuzz
+bench-api-fuzz: setup-dev ## 2,000 requests that schemathesis makes from the OpenAPI document, with two orgs' tokens (QUICK=1: 200)
+	@PYTHONPATH=. $(BIN)/python bench/api_fuzz.py
+
 bench-store: setup-dev ## transactions of the control plane's store on SQLite and PostgreSQL (QUICK=1)
 	@PYTHONPATH=. $(BIN)/python bench/store.py
 
@@ -102,6 +105,13 @@ bench-outage: setup-dev ## 1,000 requests while the control plane is dead, then 
 
 bench-issuance: setup-dev ## certificates and signatures per second and core, keys in files and in a PKCS#11 token (QUICK=1)
 	@PYTHONPATH=. $(BIN)/python bench/issuance.py
+
+.PHONY: bench-tamper bench-cache-kills
+bench-tamper: setup-dev ## 10,000 flipped bits of metadata, targets, cache, wire and files: 0 may come into force (QUICK=1: 500)
+	@PYTHONPATH=. $(BIN)/python -m bench.tamper
+
+bench-cache-kills: setup-dev ## 1,000 SIGKILLs of a writer of signed sets, each with a start after it (QUICK=1: 50)
+	@PYTHONPATH=. $(BIN)/python -m bench.cache_kills
 
 # The fleet simulator: thousands of real sync agents. QUICK=1: 50 s; DATABASE=sqlite: without PostgreSQL.
 bench-revocation: setup-dev ## from a revocation's commit to the end of the stream, 1,000 live streams over 2 replicas

@@ -117,7 +117,7 @@ async def run(folder: Path, cases: list[Case]) -> tuple[dict[str, Any], bytes, l
 async def set_up(running: Stack) -> tuple[str, str, str, str]:
     provider = await running.start_provider()
     await running.start_controlplane()
-    await running.controlplane("org", "create", ORG, "--provider-url", provider)
+    await running.controlplane("org", "create", ORG, "--single-person", "--provider-url", provider)
     key = await running.create_key(ORG)
     await running.enroll(ORG)
     secrets = running.outpost_state() / "secrets"

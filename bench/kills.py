@@ -105,7 +105,7 @@ async def campaign(
     async with stack(folder) as running:
         provider = await running.start_provider()
         await running.start_controlplane()
-        await running.controlplane("org", "create", ORG, "--provider-url", provider)
+        await running.controlplane("org", "create", ORG, "--single-person", "--provider-url", provider)
         key = await running.create_key(ORG)
         await running.enroll(ORG)
         secrets = running.outpost_state() / "secrets"

@@ -73,7 +73,7 @@ async def install(running: Stack) -> str:
     """Everything up; a client key."""
     provider = await running.start_provider()
     await running.start_controlplane()
-    await running.controlplane("org", "create", ORG, "--provider-url", provider)
+    await running.controlplane("org", "create", ORG, "--single-person", "--provider-url", provider)
     key = await running.create_key(ORG)
     await running.enroll(ORG)
     secrets = running.outpost_state() / "secrets"

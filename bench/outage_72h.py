@@ -99,7 +99,10 @@ async def restarted(running: Stack) -> float:
 
 async def forwarded(provider: str) -> list[str]:
     """Bodies that the provider saw."""
-    async with aiohttp.ClientSession() as session, session.get(f"{provider.removesuffix('/v1')}/_sim/requests") as reply:
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(f"{provider.removesuffix('/v1')}/_sim/requests") as reply,
+    ):
         return [json.dumps(each) for each in (await reply.json())["requests"]]
 
 

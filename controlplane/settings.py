@@ -24,7 +24,8 @@ MAX_FILE_BYTES = 64 * 1024  # ours has a few hundred
 MAX_HOSTS = 15  # of one server certificate; certs.profiles.MAX_DNS_NAMES is 16
 MAX_SYNC_ENDPOINTS = 8  # sync.proto: Endpoints.sync
 LISTS = frozenset({"hosts", "sync_endpoints"})  # written with commas in a variable
-NOT_SETTINGS = frozenset({"state"})  # CONTROLPLANE_STATE names the directory in which the file is
+# Variables of the command line: where it finds the file, and how it reaches an API; the setting ``api`` has none.
+NOT_SETTINGS = frozenset({"state", "api", "token_file", "ca_file", "session"})
 
 
 class SettingsError(ConfigurationError):
@@ -45,13 +46,19 @@ class Settings(BaseModel):
     listen: str = Field("127.0.0.1", description="address of both listeners")
     enroll_port: int = Field(8443, ge=0, le=65535, description="enrollment, server TLS; 0 = any free port")
     grpc_port: int = Field(8444, ge=0, le=65535, description="outposts, mTLS; 0 = any free port")
+    api: bool = Field(True, description="serve the admin API")
+    api_port: int = Field(8100, ge=0, le=65535, description="admin API over HTTPS; 0 = any free port")
+    api_certificate_file: str = Field("", description="PEM chain of the admin API; empty = the control plane's own")
+    api_key_file: str = Field("", description="PEM key of that chain")
     enroll_endpoint: str = Field("", description="host:port that join tokens carry; empty = first host and the port")
     sync_endpoint: str = Field("", description="host:port that outposts call; empty = first host and the port")
     sync_endpoints: tuple[str, ...] = Field(
-        (), max_length=MAX_SYNC_ENDPOINTS, description="host:port of every replica, told to outposts; empty = one only"
+        (),
+        max_length=MAX_SYNC_ENDPOINTS,
+        description="host:port of every replica, told to outposts; empty = those in the database",
     )
     connect_rate: int = Field(
-        CONNECTS_PER_SECOND, ge=1, le=100_000, description="streams that this replica takes in one second"
+        CONNECTS_PER_SECOND, ge=1, le=100_000, description="streams that this replica takes in any one second"
     )
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="least severe log line")
     status_write_seconds: int = Field(5, ge=1, le=3600, description="heartbeats of one outpost are stored this often")

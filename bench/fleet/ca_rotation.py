@@ -2,10 +2,10 @@
 
 make bench-ca-rotation      # 1,000 connected and 50 away; QUICK=1: 60 and 10
 
-The wall clock of every process leaps by some hours at a time. Outposts renew as their certificates age. The root is prepared,
-activated, the old one tainted and retired, each step as soon as the control plane takes it without force; its server
-is killed and started again after each. Those who were away come back after all of it: their certificates expired long
-ago, and the root that they believe is believed by nobody else.
+The wall clock of every process leaps by some hours at a time. Outposts renew as their certificates age. The root is
+prepared, activated, the old one tainted and retired, each step as soon as the control plane takes it without force; its
+server is killed and started again after each. Those who were away come back after all of it: their certificates expired
+long ago, and the root that they believe is believed by nobody else.
 """
 
 import asyncio
@@ -129,9 +129,7 @@ async def bench(result: dict[str, Any]) -> None:
     result |= {"connected": COUNT, "away": AWAY, "database": DATABASE}
     async with site(COUNT + AWAY, enroll_port=free_port(), status_write_seconds=1, connect_rate=CONNECT_RATE) as fleet:
         report.remark(f"{report.load()}; {DATABASE}; outposts on {report.where(fleet.outposts[0].folder)}")
-        await fleet.load(
-            check_seconds=CHECK_SECONDS, reconnect_cap_seconds=3.0, heartbeat_seconds=HEARTBEAT_SECONDS
-        )
+        await fleet.load(check_seconds=CHECK_SECONDS, reconnect_cap_seconds=3.0, heartbeat_seconds=HEARTBEAT_SECONDS)
         await fleet.connect(per_second=120)
         rotation = Rotation(fleet)
         troubles, events = await seven_days(fleet, clock, rotation)

@@ -31,7 +31,7 @@ STOP_SECONDS = 10.0
 LINE_BYTES = 64 * 1024 * 1024  # notes of thousands of outposts in one line
 POLL_SECONDS = 0.05
 SIMULATORS = 2
-PORTS = {"enroll_port": 0, "grpc_port": 0}  # any
+PORTS = {"enroll_port": 0, "grpc_port": 0, "api": False}  # any
 DATABASE = os.environ.get("DATABASE") or ("postgres" if postgres.programs() is not None else "sqlite")
 
 

@@ -28,7 +28,9 @@ class Outpost:
     async def enrolled(cls, stack: Stack, yard: Yard, mock: int) -> "Outpost":
         """Control plane, org with the default policy, provider = the mock, a client key, an enrolled outpost."""
         await stack.start_controlplane()
-        await stack.controlplane("org", "create", ORG, "--provider-url", f"http://127.0.0.1:{mock}/v1")
+        await stack.controlplane(
+            "org", "create", ORG, "--single-person", "--provider-url", f"http://127.0.0.1:{mock}/v1"
+        )
         key = await stack.create_key(ORG)
         await stack.enroll(ORG)
         secrets = stack.outpost_state() / "secrets"

@@ -120,6 +120,38 @@ def server_context(chain_file: Path, key_file: Path) -> ssl.SSLContext:
     return context
 
 
+def identity_context(identity: TLSIdentity) -> ssl.SSLContext:
+    """For an HTTP listener whose key is not in a file: TLS 1.2 or newer.
+
+    Raises:
+        ChainError: key and chain do not belong together.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    replace_identity(context, identity)
+    return context
+
+
+def replace_identity(context: ssl.SSLContext, identity: TLSIdentity) -> None:
+    """Let a listener show another key and chain from its next handshake on.
+
+    OpenSSL's Python binding reads files only; this one has no name and lies in memory.
+
+    Raises:
+        ChainError: key and chain do not belong together.
+    """
+    descriptor = os.memfd_create("identity", os.MFD_CLOEXEC)
+    try:
+        os.write(descriptor, identity.chain_pem + b"\n" + identity.key_pem)
+        context.load_cert_chain(f"/proc/self/fd/{descriptor}")
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        raise ChainError(
+            f"The listener's certificate and key cannot be used ({type(error).__name__}).", field="server"
+        ) from error
+    finally:
+        os.close(descriptor)
+
+
 def client_context(roots_pem: bytes) -> ssl.SSLContext:
     """For an HTTP client that believes only the given roots: TLS 1.2 or newer, host names checked.
 

@@ -1,8 +1,10 @@
 """The running control plane: both listeners, the watch over changes, and maintenance."""
 
 import asyncio
+import gc
 import json
 import os
+import resource
 import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,8 +17,10 @@ from certs.shell.private_files import replace_private_file
 from certs.shell.tls import TLSIdentity
 from certs.verify import TrustAnchors
 from controlplane import telemetry
+from controlplane.bootstrap.api import ROOTS_FILE, ApiRole
 from controlplane.bootstrap.plane import RUN_FILE, Plane, endpoint_of, opened, serve_lock
 from controlplane.bootstrap.replica import ReplicaBeat
+from controlplane.bootstrap.workbench import workbench
 from controlplane.domain.errors import ControlPlaneError
 from controlplane.domain.throttle import Admission
 from controlplane.rpc.callers import Callers
@@ -39,14 +43,16 @@ from controlplane.services.words import Words
 
 NONCE_INFO = b"outpost.controlplane recover nonce 1"
 TRUST_LOOK_SECONDS = 0.5  # between two looks for new generations of CAs
+GARBAGE = (20_000, 20, 50)  # new objects, and passes, between two looks of the garbage collector
 MAINTENANCE_SECONDS = 60.0  # between two looks at what must be signed or issued again
 
 
 class Server:
     """The running control plane."""
 
-    def __init__(self, plane: Plane) -> None:
+    def __init__(self, plane: Plane, api: ApiRole | None = None) -> None:
         self._plane = plane
+        self._api = api
         self._views = Views(plane.store, plane.clock)
         self._words = Words(plane.store, plane.clock)
         self._sync: SyncService | None = None
@@ -81,14 +87,26 @@ class Server:
             self._end_expired(streams),
             self._maintain(),
         )
+        ports = {"enroll_port": enroll_port, "grpc_port": sync_port, "api_port": await self._start_api()}
         self._tasks += [asyncio.create_task(each) for each in work]
-        self._write_run_file(enroll_port, sync_port)
-        telemetry.log(telemetry.Event.STARTED, enroll_port=enroll_port, sync_port=sync_port)
+        self._write_run_file(ports)
+        telemetry.log(telemetry.Event.STARTED, enroll_port=enroll_port, sync_port=sync_port, api_port=ports["api_port"])
+        return self._told(ports, sync_endpoint)
+
+    def _told(self, ports: Mapping[str, int], sync_endpoint: str) -> Mapping[str, object]:
+        """The ready line."""
+        plane, settings = self._plane, self._plane.settings
+        host, api = settings.hosts[0], {}
+        if self._api is not None:
+            api["api"] = f"https://{endpoint_of(host, ports['api_port'])}"
+        if self._api is not None and not settings.api_certificate_file:
+            api["api_ca"] = str(plane.folder / ROOTS_FILE)
         return {
+            **api,
             "event": "controlplane.ready",
-            "enroll": settings.enroll_endpoint or endpoint_of(settings.hosts[0], enroll_port),
+            "enroll": settings.enroll_endpoint or endpoint_of(host, ports["enroll_port"]),
             "grpc": sync_endpoint,
-            "listen": [endpoint_of(settings.listen, port) for port in (enroll_port, sync_port)],
+            "listen": [endpoint_of(settings.listen, ports[name]) for name in ("enroll_port", "grpc_port")],
             "pid": os.getpid(),
             "pin": self._trust().pin,
             "trust_domain": settings.trust_domain,
@@ -145,6 +163,8 @@ class Server:
         if self._sync is not None:
             await self._sync.stop(self._plane.settings.connect_rate)
         await asyncio.gather(*(listener.stop(STOP_GRACE_SECONDS) for listener in self._listeners))
+        if self._api is not None:
+            await self._api.stop()
         await self._words.close()
         for task in self._tasks:
             task.cancel()
@@ -185,7 +205,7 @@ class Server:
                 trust = self._trust()
                 if trust is self._applied:
                     continue
-                self._identity = await plane.setup.server_identity(settings.hosts, trust)
+                self._show(await plane.setup.server_identity(settings.hosts, trust))
                 self._applied = trust
             except (ControlPlaneError, TrustError) as error:
                 telemetry.log(telemetry.Event.MAINTENANCE_FAILED, level=40, kind="trust", code=error.code)
@@ -216,14 +236,28 @@ class Server:
             raise RuntimeError("the server's certificate is read before listening")
         return self._identity
 
+    def _show(self, identity: TLSIdentity) -> None:
+        """Show another server certificate from the next handshake on."""
+        self._identity = identity
+        if self._api is not None:
+            self._api.renewed(identity)
+
     def _forget(self) -> None:
         (self._plane.folder / RUN_FILE).unlink(missing_ok=True)
         os.close(self._lock)
         self._lock = -1
 
-    def _write_run_file(self, enroll_port: int, sync_port: int) -> None:
-        ports = {"enroll_port": enroll_port, "grpc_port": sync_port, "pid": os.getpid()}
-        replace_private_file(self._plane.folder / RUN_FILE, json.dumps(ports).encode())
+    async def _start_api(self) -> int:
+        """Port of the admin API, 0 without one."""
+        if self._api is None:
+            return 0
+        port = await self._api.start(self._current())
+        self._tasks += [asyncio.create_task(each) for each in (self._api.sign_heads(), self._api.rotate_keys())]
+        return port
+
+    def _write_run_file(self, ports: Mapping[str, int]) -> None:
+        written = {**ports, "pid": os.getpid()}
+        replace_private_file(self._plane.folder / RUN_FILE, json.dumps(written).encode())
 
     async def _maintain(self) -> None:
         """Sign and issue again what grows old, until cancelled."""
@@ -236,7 +270,7 @@ class Server:
                 telemetry.log(telemetry.Event.MAINTENANCE_FAILED, kind="server", message=type(error).__name__)
             else:
                 if fresh.chain_pem != self._current().chain_pem:
-                    self._identity = fresh
+                    self._show(fresh)
             await self._refresh_all()
 
     async def _refresh_all(self) -> None:
@@ -256,6 +290,21 @@ class Server:
                 telemetry.log(telemetry.Event.MAINTAINED, org=org.id, revision=published.revision)
 
 
+def allow_open_files() -> None:
+    """Each connection is an open file, and the usual limit of 1,024 is less than a fleet."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def look_less_for_garbage() -> None:
+    """Streams live for days: the collector need not look through thousands of them each time a few hundred objects
+    came, nor ever through what was there before the first.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GARBAGE)
+
+
 async def serve(folder: Path, ready: Callable[[Mapping[str, object]], None]) -> None:
     """Run until SIGTERM or SIGINT.
 
@@ -266,14 +315,18 @@ async def serve(folder: Path, ready: Callable[[Mapping[str, object]], None]) -> 
     Raises:
         SettingsError: no control plane here; so is ListenError for an address.
     """
+    allow_open_files()
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     async with opened(folder) as plane:
         telemetry.start(plane.settings.log_level)
-        server = Server(plane)
-        try:
-            ready(await server.start())
-            await server.run(stopping)
-        finally:
-            await server.stop()
+        async with workbench(plane) as bench:
+            server = Server(plane, ApiRole(plane, bench) if plane.settings.api else None)
+            try:
+                facts = await server.start()
+                look_less_for_garbage()
+                ready(facts)
+                await server.run(stopping)
+            finally:
+                await server.stop()

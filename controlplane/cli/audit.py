@@ -1,12 +1,10 @@
 """``audit verify``."""
 
-from dataclasses import asdict
-from pathlib import Path
-from typing import Any
-
 import click
 
+from controlplane.cli import client
 from controlplane.cli import output as out
+from controlplane.cli.target import Target, target_options
 
 
 @click.group()
@@ -17,26 +15,27 @@ def audit() -> None:
 @audit.command()
 @out.org_option
 @click.option("--outpost", "name", default="", help="only this one")
-@out.state_option
-@out.output_option
-def verify(org: str, name: str, state: Path, output: str) -> None:
+@target_options
+def verify(org: str, name: str, target: Target) -> None:
     """Compute every tree again from the stored entries, and hold it against every cosigned checkpoint; exit code 5
     on a fault.
+
+    Example: controlplane audit verify --org acme
     """
-
-    async def work(plane: Any) -> Any:
-        return await (await plane.ingest()).verify(org, name)
-
-    reports = out.on_plane(state, output, work)
-    if output == "json":
-        out.emit_json("controlplane.audit/1", {"org": org, "logs": [asdict(each) for each in reports]})
-    else:
-        out.emit_table(
-            ("OUTPOST", "ID", "ENTRIES", "COSIGNED", "CHECKPOINTS", "RESULT"),
-            [
-                (each.name, each.outpost_id, each.size, each.cosigned_size, each.checkpoints, each.fault or "intact")
-                for each in reports
-            ],
+    document = client.ask(target, "audit.verify", {"org": org, "outpost": name}).document
+    logs = document["logs"]
+    rows = [
+        (
+            each["name"],
+            each["outpost_id"],
+            each["size"],
+            each["cosigned_size"],
+            each["checkpoints"],
+            each["fault"] or "intact",
         )
-    if any(each.fault for each in reports):
+        for each in logs
+    ]
+    headers = ("OUTPOST", "ID", "ENTRIES", "COSIGNED", "CHECKPOINTS", "RESULT")
+    out.show(target, document, lambda: out.emit_table(headers, rows), "logs")
+    if any(each["fault"] for each in logs):
         raise SystemExit(out.REFUSED)

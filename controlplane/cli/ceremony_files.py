@@ -1,7 +1,7 @@
 """Files of ceremonies on the command line: read within bounds, written whole, never over another by accident."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,18 @@ def read_bounded(path: Path) -> bytes:
 
     with path.open("rb") as file:
         return file.read(MAX_CEREMONY_BYTES + 1)
+
+
+def read_text(path: Path) -> str:
+    """The text of a ceremony file. Raises BundleError: it is no text."""
+    data = read_bounded(path)
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        from controlplane.domain.ceremony_reading import read_ceremony
+
+        read_ceremony(data)  # says what is wrong with it, and where
+        raise
 
 
 def write_new(path: Path, data: bytes) -> None:
@@ -77,17 +89,23 @@ def assigned(options: Sequence[str], name: str) -> list[tuple[str, str]]:
 
 def show_ceremony(ceremony: Any, output: str) -> None:
     """What a file says: what changes, and who signed and must sign."""
-    if output == "json":
-        out.emit_json("controlplane.ceremony/1", ceremony_facts(ceremony))
+    show_facts(ceremony_facts(ceremony), output)
+
+
+def show_facts(facts: Mapping[str, Any], output: str) -> None:
+    """The same of a file as JSON describes it, without the file itself."""
+    if output != "table":
+        told = {name: value for name, value in facts.items() if name not in ("schema", "file")}
+        out.emit_json("controlplane.ceremony/1", told)
         return
-    click.echo(f"{ceremony.kind} of org {ceremony.org}, made {out.moment(ceremony.created_ms)}")
-    for line in ceremony.summary:
+    click.echo(f"{facts['kind']} of org {facts['org']}, made {out.moment(facts['created_ms'])}")
+    for line in facts["summary"]:
         click.echo(f"  {line}")
     rows = []
-    for part in ceremony.parts:
-        needed = " and ".join(f"{each.threshold} of {len(each.keys)}" for each in part.authorities)
-        signers = ", ".join(sorted(key_id[:12] for key_id in part.signatures)) or "-"
-        rows.append((part.role, part.version, needed, signers, max(part.missing, 0)))
+    for part in facts["parts"]:
+        needed = " and ".join(f"{each['threshold']} of {len(each['keys'])}" for each in part["authorities"])
+        signers = ", ".join(key_id[:12] for key_id in part["signed_by"]) or "-"
+        rows.append((part["role"], part["version"], needed, signers, part["missing"]))
     out.emit_table(("ROLE", "VERSION", "MUST SIGN", "SIGNED BY", "MISSING"), rows)
 
 

@@ -1,29 +1,27 @@
-"""Documents that a person wrote as JSON, in canonical form."""
+"""Documents that a person wrote as JSON."""
 
 from pathlib import Path
+from typing import Any
 
 from controlplane.domain.errors import InputError
 
 
-def canonical(file: Path, next_step: str, **defaults: object) -> bytes:
-    """The canonical form of a JSON object in a file.
+def object_in(file: Path, next_step: str) -> dict[str, Any]:
+    """The JSON object in a file.
 
     Args:
         file: what the person wrote.
         next_step: how to get a valid one.
-        defaults: fields that need not be written.
 
     Raises:
         InputError: not a JSON object.
     """
     import json
 
-    from outpost.core.bundle.canonical import encode
-
     try:
         value = json.loads(file.read_bytes())
-        if isinstance(value, dict):
-            return encode({**defaults, **value})
-    except (ValueError, TypeError):
-        pass  # the same answer as for another type
+    except ValueError:
+        value = None  # the same answer as for another type
+    if isinstance(value, dict):
+        return value
     raise InputError("the file is not a JSON object", field=file.name, next_step=next_step)

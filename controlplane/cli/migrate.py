@@ -22,6 +22,8 @@ from controlplane.cli import output as out
 def migrate(database_url_file: Path | None, state: Path, output: str, **options: Any) -> None:
     """Bring the database to this program's schema. Runs before a new version serves; doing it again changes nothing.
     Without --database-url-file it takes the SQLite files of the state directory, which serve brings up by itself.
+
+    Example: controlplane migrate --database-url-file database.url --app-role controlplane
     """
 
     async def work() -> Any:

@@ -3,12 +3,15 @@ failure.
 """
 
 import asyncio
+import functools
 import json
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import click
+
+from controlplane.cli.target import DEFAULT_STATE, Target
 
 OK = 0
 INTERNAL = 1
@@ -19,8 +22,20 @@ REFUSED = 5
 UNREACHABLE = 6
 DEGRADED = 7
 CONFIGURATION = 8
+STATUS_UNKNOWN = 404
+WAITING = 202  # status of an act that waits for a second person
+OPERATOR = "operator"  # controlplane.domain.orgs.OPERATOR, without importing it
 
-DEFAULT_STATE = ".controlplane"
+EXIT_CODES = {
+    401: NOT_AUTHORISED,
+    403: NOT_AUTHORISED,
+    404: NOT_FOUND,
+    408: UNREACHABLE,
+    429: UNREACHABLE,
+    503: UNREACHABLE,
+}
+"""By status of the API; every other refusal is 5, and 500 is a fault of ours or of the settings."""
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 Result = TypeVar("Result")
 
@@ -38,14 +53,20 @@ def state_option(command: Command) -> Command:
 
 
 def output_option(command: Command) -> Command:
-    """The option ``--output table|json``."""
-    return click.option(
+    """The options ``--output table|json`` and ``--json``."""
+
+    @functools.wraps(command)
+    def called(*args: Any, as_json: bool, output: str, **options: Any) -> Any:
+        return command(*args, output="json" if as_json else output, **options)
+
+    called = click.option("--json", "as_json", is_flag=True, help="the same as --output json")(called)
+    return click.option(  # type: ignore[return-value]
         "--output",
         type=click.Choice(["table", "json"]),
         default="table",
         show_default=True,
         help="table for people, json for programs",
-    )(command)
+    )(called)
 
 
 def org_option(command: Command) -> Command:
@@ -53,54 +74,61 @@ def org_option(command: Command) -> Command:
     return click.option("--org", required=True, help="org id")(command)
 
 
-def exit_code(error: Exception) -> int:
-    """The exit code of a failure (docs/controlplane.md)."""
-    from certs.errors import KeyStoreError, TrustError
-    from controlplane.domain import errors
-    from outpost.core.errors import Fault, OutpostError
+def space_option(command: Command) -> Command:
+    """The options ``--org ORG`` and ``--operator``, one of which is named: where users, clients and acts are."""
 
-    families: tuple[tuple[type[Exception], int], ...] = (
-        (errors.InputError, REFUSED),
-        (errors.RefusedError, NOT_AUTHORISED),
-        (errors.NotFoundError, NOT_FOUND),
-        (errors.ConflictError, REFUSED),
-        (errors.ThrottledError, UNREACHABLE),
-        (errors.StateError, UNREACHABLE),
-        (errors.ConfigurationError, CONFIGURATION),
-        (KeyStoreError, CONFIGURATION),
-        (TrustError, REFUSED),
-    )
-    for family, code in families:
-        if isinstance(error, family):
-            return code
-    if isinstance(error, OutpostError):
-        return REFUSED if error.fault in {Fault.CALLER, Fault.BUNDLE} else INTERNAL
-    return INTERNAL
+    @functools.wraps(command)
+    def called(*args: Any, org: str, operator: bool, **options: Any) -> Any:
+        if bool(org) == operator:
+            raise click.UsageError("name one of --org ORG and --operator")
+        return command(*args, org=OPERATOR if operator else org, **options)
+
+    called = click.option("--operator", is_flag=True, help="the operator's own, instead of an org's")(called)
+    return click.option("--org", default="", help="org id")(called)  # type: ignore[return-value]
 
 
-def fault(error: Exception) -> str:
-    """Whose fault a failure is, in the words of ``outpost.core.errors.Fault``."""
-    from certs.errors import KeyStoreError
-    from controlplane.domain import errors
-    from outpost.core.errors import Fault
+def exit_code_of(status: int, code: str) -> int:
+    """The exit code of a refused operation (docs/controlplane.md)."""
+    if status == 500:
+        return INTERNAL if code == "internal" else CONFIGURATION
+    return EXIT_CODES.get(status, REFUSED)
 
-    if isinstance(error, errors.StateError | KeyStoreError):
-        return Fault.STORE.value
-    return Fault.OURSELVES.value if type(error) is errors.ControlPlaneError else Fault.CALLER.value
+
+def is_typed(error: Exception) -> bool:
+    """Whether an exception is one of ours, with cause and next step."""
+    from certs.errors import TrustError
+    from controlplane.domain.errors import ControlPlaneError
+    from outpost.core.errors import OutpostError
+
+    return isinstance(error, ControlPlaneError | TrustError | OutpostError)
 
 
 def fail(error: Any, output: str) -> NoReturn:
     """Print cause and next step on standard error, and end with the matching code."""
-    fields = {"fault": fault(error), **error.as_dict()}
-    if output == "json":
-        click.echo(json.dumps({"schema": "outpost.error/1", "error": fields}, sort_keys=True), err=True)
-    else:
+    from controlplane.web.problem import fault_of, status_of
+
+    code = exit_code_of(int(status_of(type(error))), error.code)
+    fail_with({"fault": fault_of(error), **error.as_dict()}, code, output)
+
+
+def fail_with(fields: dict[str, Any], code: int, output: str) -> NoReturn:
+    """Print what is known of a failure, and end."""
+    if output == "table":
         click.echo(f"error {fields['code']}: {fields['message']}", err=True)
         if fields["field"]:
             click.echo(f"  where: {fields['field']}", err=True)
         if fields["next"]:
             click.echo(f"  → {fields['next']}", err=True)
-    raise SystemExit(exit_code(error))
+    else:
+        click.echo(json.dumps({"schema": "outpost.error/1", "error": fields}, sort_keys=True), err=True)
+    raise SystemExit(code)
+
+
+def fail_os(error: OSError, output: str) -> NoReturn:
+    """What the operating system refused, as a typed failure."""
+    from controlplane.cli.failures import path_refused
+
+    fail(path_refused(error), output)
 
 
 def fast_loop() -> asyncio.AbstractEventLoop:
@@ -119,31 +147,57 @@ def perform(
     loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
 ) -> Result:
     """Run a coroutine; typed errors become one message and an exit code, never a traceback."""
-    from certs.errors import TrustError
-    from controlplane.domain.errors import ControlPlaneError
-    from outpost.core.errors import OutpostError
-
     try:
         with asyncio.Runner(loop_factory=loop_factory) as runner:
             return runner.run(work())
-    except (ControlPlaneError, TrustError, OutpostError) as error:
-        fail(error, output)
     except OSError as error:
-        from controlplane.cli.failures import path_refused
+        fail_os(error, output)
+    except Exception as error:
+        if not is_typed(error):
+            raise
+        fail(error, output)
 
-        fail(path_refused(error), output)
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask before something that cannot be undone; only where somebody can answer."""
+    import sys
+
+    if not yes and sys.stdin.isatty():
+        click.confirm(question, abort=True, err=True)
 
 
-def on_plane(state: Path, output: str, work: Callable[[Any], Coroutine[Any, Any, Result]]) -> Result:
-    """Run ``work(plane)`` on the control plane of a state directory."""
+def show(target: Target, document: Mapping[str, Any], people: Callable[[], None], items: str = "") -> None:
+    """The answer of a command, in the form that was asked for.
 
-    async def opened() -> Result:
-        from controlplane.bootstrap.plane import opened as open_plane
+    Args:
+        target: says which.
+        document: JSON of the operation.
+        people: prints it as a table or as lines.
+        items: field whose entries are lines of their own in ndjson.
+    """
+    if target.output == "json":
+        click.echo(json.dumps(document, indent=2, sort_keys=True))
+    elif target.output == "ndjson":
+        for row in document[items] if items else [document]:
+            click.echo(json.dumps(row, sort_keys=True))
+    else:
+        people()
 
-        async with open_plane(state) as plane:
-            return await work(plane)
 
-    return perform(opened, output)
+def waits(target: Target, answer: Any, org: str) -> bool:
+    """Tell of an act that waits for a second person.
+
+    Returns:
+        False when the act was done.
+    """
+    if answer.status != WAITING:
+        return False
+    document = answer.document
+    show(target, document, lambda: click.echo(f"waiting for a second person: approval {document['id']}"))
+    where = "--operator" if org == OPERATOR else f"--org {org}"
+    note("nothing has happened yet: this takes two persons, and you are the first")
+    note(f"next, as another person: controlplane approval approve {document['id']} {where}")
+    return True
 
 
 def emit_json(schema: str, document: dict[str, Any]) -> None:
@@ -157,6 +211,12 @@ def emit_table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> None
     widths = [max(len(row[column]) for row in [list(headers), *cells]) for column in range(len(headers))]
     for row in [list(headers), *cells]:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def emit_lines(facts: Mapping[str, Any]) -> None:
+    """One name with its text a line, on standard output."""
+    for label, text in lines_of({name: value for name, value in facts.items() if name != "schema"}):
+        click.echo(f"{label:<32}{text}")
 
 
 def note(text: str) -> None:

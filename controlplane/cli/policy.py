@@ -6,8 +6,11 @@ from typing import Any
 
 import click
 
+from controlplane.cli import client
 from controlplane.cli import output as out
+from controlplane.cli.documents import object_in
 from controlplane.cli.publishing import published
+from controlplane.cli.target import Target, target_options
 
 DOCUMENT = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -21,7 +24,10 @@ def policy() -> None:
 @click.argument("file", type=DOCUMENT)
 @out.output_option
 def lint(file: Path, output: str) -> None:
-    """Read, compile and lint a policy; exit code 5 when it has a certain mistake."""
+    """Read, compile and lint a policy; exit code 5 when it has a certain mistake. Needs no control plane.
+
+    Example: controlplane policy lint policy.yaml
+    """
 
     async def work() -> Any:
         from controlplane.services.configuration import judge_policy
@@ -47,21 +53,24 @@ def lint(file: Path, output: str) -> None:
 @click.option(
     "--wait", is_flag=True, help="until every connected outpost has it active, at most 30 s; 7 when one has not"
 )
-@out.state_option
-@out.output_option
-def publish(file: Path, org: str, state: Path, output: str, *, wait: bool) -> None:
-    """Lint, sign and roll out a policy; connected outposts get it offered within a second."""
+@target_options
+def publish(file: Path, org: str, target: Target, *, wait: bool) -> None:
+    """Lint, sign and roll out a policy; connected outposts get it offered within a second. In an org with the
+    two-person rule it waits until another person approves it.
+
+    Example: controlplane policy publish policy.yaml --org acme --wait
+    """
     from controlplane.cli import waiting
 
-    async def work(plane: Any) -> Any:
+    async def work(api: client.Api) -> Any:
         if wait:
-            await plane.require_running()
-        result = await plane.publisher.publish_policy(org, file.read_bytes())
-        wanted = wait and not result.waiting
-        return result, await waiting.wait_active(plane, org, result.number) if wanted else None
+            await waiting.require_running(api, target)
+        answer = await api.ask("policy.publish", {"org": org}, {"document": _text(file)})
+        waits = wait and answer.status != out.WAITING and not answer.document["waiting"]
+        return answer, await waiting.wait_active(api, org, answer.document["set"]) if waits else None
 
-    result, waited = out.on_plane(state, output, work)
-    published(result, org, output)
+    answer, waited = client.run(target, work)
+    published(answer, org, target)
     if waited is not None:
         waiting.tell(waited)
 
@@ -72,49 +81,57 @@ def publish(file: Path, org: str, state: Path, output: str, *, wait: bool) -> No
 @click.option("--seal-after", metavar="SECONDS", help="age of a configuration at which outposts seal; or never")
 @click.option("--on-revoked", type=click.Choice(["enforce", "seal"]), help="what an outpost does once it was revoked")
 @click.option("--max-body-bytes", type=click.IntRange(1), help="largest chat body")
-@out.state_option
-@out.output_option
-def terms(org: str, caps: Path | None, state: Path, output: str, **options: Any) -> None:
-    """Sign and roll out other terms of the release; what is not named stays as it is."""
+@target_options
+def terms(org: str, caps: Path | None, target: Target, **options: Any) -> None:
+    """Sign and roll out other terms of the release; what is not named stays as it is. In an org with the two-person
+    rule it waits until another person approves it.
 
-    async def work(plane: Any) -> Any:
-        return await plane.publisher.publish_terms(org, _terms(options), _caps(caps, org))
+    Example: controlplane policy terms --org acme --seal-after never --on-revoked seal
+    """
+    changed = _terms(options)
 
-    published(out.on_plane(state, output, work), org, output)
+    async def work(api: client.Api) -> Any:
+        named = changed if caps is None else {**changed, "caps": object_in(caps, "see the schema: docs/bundles.md")}
+        return await api.ask("policy.terms", {"org": org}, named)
+
+    published(client.run(target, work), org, target)
 
 
 def _terms(options: dict[str, Any]) -> dict[str, object]:
     found = {name: options[name] for name in ("on_revoked", "max_body_bytes") if options[name] is not None}
     seal_after = options["seal_after"]
     if seal_after is not None:
-        found["seal_after_seconds"] = int(seal_after) if seal_after.isdecimal() else None
+        found["seal_after_seconds"] = int(seal_after) if seal_after.isdecimal() else seal_after
     if seal_after is not None and not seal_after.isdecimal() and seal_after != "never":
         raise click.BadParameter("is a number of seconds, or never", param_hint="--seal-after")
     return found
 
 
-def _caps(file: Path | None, org: str) -> Any:
-    if file is None:
-        return None
-    from controlplane.cli.documents import canonical
-    from outpost.core.bundle.caps import parse_caps
-
-    return parse_caps(canonical(file, "see the schema: docs/bundles.md"), org, file.name)
-
-
 @policy.command()
 @out.org_option
-@out.state_option
-@out.output_option
-def show(org: str, state: Path, output: str) -> None:
-    """Print the policy in force, as it was signed."""
-    import json
+@target_options
+def show(org: str, target: Target) -> None:
+    """Print the policy in force, as it was signed.
 
-    async def work(plane: Any) -> Any:
-        return await plane.publisher.policy(org)
+    Example: controlplane policy show --org acme
+    """
+    document = client.ask(target, "policy.show", {"org": org}).document
 
-    text = out.on_plane(state, output, work).decode()
-    if output == "json":
-        out.emit_json("controlplane.policy/1", {"org": org, "policy": json.loads(text)})
-    else:
-        click.echo(text)
+    def text() -> None:
+        from outpost.core.bundle.canonical import encode
+
+        click.echo(encode(document["policy"]).decode())
+
+    out.show(target, document, text)
+
+
+def _text(file: Path) -> str:
+    """The text of a policy document. Raises BundleError: it is no text."""
+    raw = file.read_bytes()
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        from outpost.core.policy.document import parse_document
+
+        parse_document(raw)  # says what is wrong with it, and where
+        raise

@@ -6,8 +6,10 @@ from typing import Any
 import click
 
 from controlplane.cli import ceremony_files as files
+from controlplane.cli import client
 from controlplane.cli import output as out
 from controlplane.cli.publishing import published
+from controlplane.cli.target import Target, target_options
 
 
 @click.group()
@@ -17,41 +19,44 @@ def release() -> None:
 
 @release.command()
 @out.org_option
-@click.option("--out", "target", type=files.NEW_FILE, required=True, help="file to be signed")
-@out.state_option
-@out.output_option
-def export(org: str, target: Path, state: Path, output: str) -> None:
-    """Write the draft that waits into a file, for those who hold the policy keys."""
+@click.option("--out", "file", type=files.NEW_FILE, required=True, help="file to be signed")
+@target_options
+def export(org: str, file: Path, target: Target) -> None:
+    """Write the draft that waits into a file, for those who hold the policy keys.
 
-    async def work(plane: Any) -> Any:
-        from controlplane.domain.ceremony import read_ceremony
+    Example: controlplane release export --org acme --out release.json
+    """
 
-        data = plane.ceremonies.draft(org)
-        ceremony = read_ceremony(data, org)
-        files.write_new(target, data)
-        return ceremony
+    async def work(api: client.Api) -> Any:
+        made = (await api.ask("releases.export", {"org": org})).document
+        files.write_new(file, made["file"].encode())
+        return made
 
-    files.show_ceremony(out.on_plane(state, output, work), output)
-    out.note(f"next: controlplane root sign {target} --key KEY; then controlplane release import {target} --org {org}")
+    files.show_facts(client.run(target, work), target.output)
+    out.note(f"next: controlplane root sign {file} --key KEY; then controlplane release import {file} --org {org}")
 
 
 @release.command("import")
 @click.argument("file", type=files.FILE)
 @out.org_option
 @click.option("--wait", is_flag=True, help="until every connected outpost has it active, at most 30 s")
-@out.state_option
-@out.output_option
-def import_(file: Path, org: str, state: Path, output: str, *, wait: bool) -> None:
-    """Publish a release that its key holders have signed."""
+@target_options
+def import_(file: Path, org: str, target: Target, *, wait: bool) -> None:
+    """Publish a release that its key holders have signed. In an org with the two-person rule it waits until another
+    person approves it.
+
+    Example: controlplane release import release.json --org acme
+    """
     from controlplane.cli import waiting
 
-    async def work(plane: Any) -> Any:
+    async def work(api: client.Api) -> Any:
         if wait:
-            plane.require_running()
-        result = await plane.ceremonies.import_release(org, files.read_bounded(file))
-        return result, await waiting.wait_active(plane, org, result.number) if wait else None
+            await waiting.require_running(api, target)
+        answer = await api.ask("releases.import", {"org": org}, {"file": files.read_text(file)})
+        waits = wait and answer.status != out.WAITING
+        return answer, await waiting.wait_active(api, org, answer.document["set"]) if waits else None
 
-    result, waited = out.on_plane(state, output, work)
-    published(result, org, output)
+    answer, waited = client.run(target, work)
+    published(answer, org, target)
     if waited is not None:
         waiting.tell(waited)

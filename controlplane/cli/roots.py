@@ -6,8 +6,10 @@ from typing import Any
 import click
 
 from controlplane.cli import ceremony_files as files
+from controlplane.cli import client
 from controlplane.cli import output as out
-from controlplane.cli.publishing import published
+from controlplane.cli.publishing import published, tell
+from controlplane.cli.target import Target, target_options
 
 passphrase_option = click.option(
     "--passphrase-file", type=files.FILE, help="file of mode 0600 with the passphrase of the key in its first line"
@@ -29,7 +31,10 @@ def root_key() -> None:
 @passphrase_option
 @out.output_option
 def create_key(file: Path, passphrase_file: Path | None, output: str) -> None:
-    """Make an Ed25519 key for root, targets or policy: FILE (mode 0600) and FILE.pub. Works without a control plane."""
+    """Make an Ed25519 key for root, targets or policy: FILE (mode 0600) and FILE.pub. Works without a control plane.
+
+    Example: controlplane root key create policy-1.key
+    """
 
     async def work() -> Any:
         from certs.shell.offline_keys import create_offline_key, public_key_pem
@@ -52,40 +57,38 @@ def create_key(file: Path, passphrase_file: Path | None, output: str) -> None:
 @click.argument("file", type=files.FILE, required=False)
 @click.option("--org", help="org id, to show who signs what there now")
 @click.option("--root-out", type=files.NEW_FILE, help="write the newest root here, for `outpost enroll --tuf-root`")
-@out.state_option
-@out.output_option
-def show(file: Path | None, org: str | None, root_out: Path | None, state: Path, output: str) -> None:
-    """Show a file of a ceremony, or with --org who signs what, until when, and which keys are here."""
+@target_options
+def show(file: Path | None, org: str | None, root_out: Path | None, target: Target) -> None:
+    """Show a file of a ceremony, or with --org who signs what, until when, and which keys are here.
+
+    Example: controlplane root show --org acme
+    """
     if file is not None:
-        files.show_ceremony(out.perform(lambda: _read(file), output), output)
+        files.show_ceremony(out.perform(lambda: _read(file), target.output), target.output)
         return
     if org is None:
         raise click.UsageError("name a FILE or --org ORG")
-    name = org
+    space = {"org": org}
 
-    async def work(plane: Any) -> Any:
+    async def work(api: client.Api) -> Any:
         if root_out is not None:
-            files.write_new(root_out, await plane.ceremonies.root(name))
-        return await plane.ceremonies.outlook(name)
+            files.write_new(root_out, (await api.ask("roots.newest", space)).document["file"].encode())
+        return (await api.ask("roots.show", space)).document
 
-    _show_roles(name, out.on_plane(state, output, work), output)
+    document = client.run(target, work)
+    out.show(target, document, lambda: _show_roles(document["roles"]), "roles")
 
 
-def _show_roles(org: str, roles: Any, output: str) -> None:
-    if output == "json":
-        from dataclasses import asdict
-
-        out.emit_json("controlplane.roles/1", {"org": org, "roles": [asdict(each) for each in roles]})
-        return
+def _show_roles(roles: Any) -> None:
     rows = []
     for each in roles:
-        keys = " ".join(f"{key_id[:12]}{'' if here else ' (elsewhere)'}" for key_id, here in each.keys.items())
-        needed = f"{each.threshold} of {len(each.keys)}"
-        rows.append((each.role, each.version, out.moment(each.expires_ms), needed, keys))
+        keys = " ".join(f"{key_id[:12]}{'' if here else ' (elsewhere)'}" for key_id, here in each["keys"].items())
+        needed = f"{each['threshold']} of {len(each['keys'])}"
+        rows.append((each["role"], each["version"], out.moment(each["expires_ms"]), needed, keys))
     out.emit_table(("ROLE", "VERSION", "EXPIRES", "MUST SIGN", "KEYS"), rows)
     for each in roles:
-        if each.warning:
-            out.note(each.warning)
+        if each["warning"]:
+            out.note(each["warning"])
 
 
 @root.command()
@@ -93,48 +96,49 @@ def _show_roles(org: str, roles: Any, output: str) -> None:
 @click.option("--key", "keys", multiple=True, metavar="ROLE=FILE.pub", help="a key that the role shall have")
 @click.option("--threshold", "thresholds", multiple=True, metavar="ROLE=N", help="how many of its keys must sign")
 @click.option("--renew", multiple=True, metavar="ROLE", help="sign again as it is: its time runs out")
-@click.option("--out", "target", type=files.NEW_FILE, required=True, help="file to be signed")
-@out.state_option
-@out.output_option
-def propose(org: str, target: Path, state: Path, output: str, **options: Any) -> None:
+@click.option("--out", "file", type=files.NEW_FILE, required=True, help="file to be signed")
+@target_options
+def propose(org: str, file: Path, target: Target, **options: Any) -> None:
     """Prepare other keys or thresholds. A role that is named gets exactly the keys that are named for it.
 
-    What the control plane can sign it signs; the others sign the file: controlplane root sign FILE --key KEY
+    What the control plane can sign it signs, in an org with the two-person rule when the file is applied; the others
+    sign the file: controlplane root sign FILE --key KEY
+
+    Example: controlplane root propose --org acme --key policy=policy-1.key.pub --out keys.json
     """
 
-    async def work(plane: Any) -> Any:
-        ceremony = await plane.ceremonies.propose(org, _proposal(options))
-        files.write_new(target, ceremony.to_bytes())
-        return ceremony
+    async def work(api: client.Api) -> Any:
+        made = (await api.ask("roots.propose", {"org": org}, _proposal(options))).document
+        files.write_new(file, made["file"].encode())
+        return made
 
-    ceremony = out.on_plane(state, output, work)
-    files.show_ceremony(ceremony, output)
-    _next_step(ceremony, target, org)
+    made = client.run(target, work)
+    files.show_facts(made, target.output)
+    _next_step(made, file, org)
 
 
-def _proposal(options: dict[str, Any]) -> Any:
+def _proposal(options: dict[str, Any]) -> dict[str, Any]:
     from certs.shell.offline_keys import read_public_key
-    from controlplane.services.ceremonies import KeyProposal
 
-    keys: dict[str, tuple[bytes, ...]] = {}
+    keys: dict[str, list[str]] = {}
     for role, name in files.assigned(options["keys"], "--key"):
         raw = read_public_key(files.read_bounded(Path(name)), name).public_bytes_raw()
-        keys[role] = (*keys.get(role, ()), raw)
+        keys.setdefault(role, []).append(raw.hex())
     thresholds = {}
     for role, number in files.assigned(options["thresholds"], "--threshold"):
         if not number.isdecimal():
             raise files.AssignmentError("--threshold is ROLE=N", field="--threshold", next_step="such as policy=2")
         thresholds[role] = int(number)
-    renewed = frozenset(role for role, _ in files.assigned([f"{role}=1" for role in options["renew"]], "--renew"))
-    return KeyProposal(keys, thresholds, renewed)
+    renewed = [role for role, _ in files.assigned([f"{role}=1" for role in options["renew"]], "--renew")]
+    return {"keys": keys, "thresholds": thresholds, "renewed": renewed}
 
 
-def _next_step(ceremony: Any, target: Path, org: str) -> None:
-    if any(part.missing > 0 for part in ceremony.parts):
-        out.note(f"next: controlplane root sign {target} --key KEY")
+def _next_step(made: Any, file: Path, org: str) -> None:
+    if not made["complete"]:
+        out.note(f"next: controlplane root sign {file} --key KEY")
     else:
-        verb = "root apply" if ceremony.kind == "keys" else "release import"
-        out.note(f"next: controlplane {verb} {target} --org {org}")
+        verb = "root apply" if made["kind"] == "keys" else "release import"
+        out.note(f"next: controlplane {verb} {file} --org {org}")
 
 
 @root.command()
@@ -147,6 +151,8 @@ def sign(file: Path, key_file: Path, passphrase_file: Path | None, output: str, 
     """Sign a file with a key that is here, after showing what it changes. Works without a control plane.
 
     FILE comes from root propose, release export or root extension; the signature is written into it.
+
+    Example: controlplane root sign keys.json --key policy-1.key
     """
 
     async def work() -> Any:
@@ -164,48 +170,56 @@ def sign(file: Path, key_file: Path, passphrase_file: Path | None, output: str, 
 @root.command()
 @click.argument("file", type=files.FILE)
 @out.org_option
-@out.state_option
-@out.output_option
-def apply(file: Path, org: str, state: Path, output: str) -> None:
-    """Publish the keys that a signed file proposes; connected outposts follow within a second."""
+@target_options
+def apply(file: Path, org: str, target: Target) -> None:
+    """Publish the keys that a signed file proposes; connected outposts follow within a second. In an org with the
+    two-person rule it waits until another person approves it.
 
-    async def work(plane: Any) -> Any:
-        return await plane.ceremonies.apply(org, files.read_bounded(file))
+    Example: controlplane root apply keys.json --org acme
+    """
 
-    published(out.on_plane(state, output, work), org, output)
+    async def work(api: client.Api) -> Any:
+        return await api.ask("roots.apply", {"org": org}, {"file": files.read_text(file)})
+
+    published(client.run(target, work), org, target)
 
 
 @root.command()
 @click.argument("role")
 @out.org_option
-@click.option("--out", "target", type=files.NEW_FILE, help="file to be signed, when keys are needed that are elsewhere")
-@out.state_option
-@out.output_option
-def rotate(role: str, org: str, target: Path | None, state: Path, output: str) -> None:
-    """Give a role fresh keys in the place of those that are here; at once when all who must sign are here."""
+@click.option("--out", "file", type=files.NEW_FILE, help="file to be signed, when keys are needed that are elsewhere")
+@target_options
+def rotate(role: str, org: str, file: Path | None, target: Target) -> None:
+    """Give a role fresh keys in the place of those that are here; at once when all who must sign are here.
 
-    async def work(plane: Any) -> Any:
+    Example: controlplane root rotate targets --org acme
+    """
+
+    async def work(api: client.Api) -> Any:
         files.assigned([f"{role}=1"], "ROLE")
-        found = await plane.ceremonies.rotate(org, role, write=target is not None)
-        if target is not None and hasattr(found, "parts"):
-            files.write_new(target, found.to_bytes())
-        return found
+        made = (await api.ask("roots.rotate", {"org": org, "role": role}, {"file": file is not None})).document
+        if file is not None and made["ceremony"]:
+            files.write_new(file, made["ceremony"]["file"].encode())
+        return made
 
-    found = out.on_plane(state, output, work)
-    if hasattr(found, "parts"):
-        files.show_ceremony(found, output)
-        _next_step(found, target or Path("FILE"), org)
+    made = client.run(target, work)
+    if made["ceremony"]:
+        files.show_facts(made["ceremony"], target.output)
+        _next_step(made["ceremony"], file or Path("FILE"), org)
     else:
-        published(found, org, output)
+        tell({"schema": "controlplane.publication/1", **made["publication"]}, org, target)
 
 
 @root.command()
 @click.argument("file", type=files.NEW_FILE)
 @out.org_option
 @click.option("--days", type=click.IntRange(1, 31), default=7, show_default=True, help="from now")
-def extension(file: Path, org: str, days: int) -> None:
+@out.output_option
+def extension(file: Path, org: str, days: int, output: str) -> None:
     """Write an extension for outposts that an outage would seal, to be signed by policy keys. Works without a control
     plane.
+
+    Example: controlplane root extension extension.json --org acme --days 7
     """
 
     async def work() -> None:
@@ -213,7 +227,10 @@ def extension(file: Path, org: str, days: int) -> None:
 
         files.write_new(file, signing.new_extension(org, days))
 
-    out.perform(work)
+    out.perform(work, output)
+    if output == "json":
+        out.emit_json("controlplane.extension/1", {"org": org, "days": days, "file": str(file)})
+        return
     click.echo(f"outposts of org {org} go on for {days} days once it is signed and brought to them")
     out.note(
         f"next: controlplane root sign {file} --key POLICY_KEY; then at each outpost: outpost bundle extend {file}"
@@ -221,7 +238,7 @@ def extension(file: Path, org: str, days: int) -> None:
 
 
 async def _read(file: Path) -> Any:
-    from controlplane.domain.ceremony import read_ceremony, require_summary
+    from controlplane.domain.ceremony_reading import read_ceremony, require_summary
     from controlplane.domain.summary import summarise
 
     ceremony = read_ceremony(files.read_bounded(file))

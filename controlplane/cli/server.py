@@ -23,6 +23,12 @@ FILES = ("database_url_file", "kek_file")  # named from where the command runs, 
 @click.option("--enroll-port", type=click.IntRange(0, 65535), help="enrollment  [default: 8443; 0: any free]")
 @click.option("--grpc-port", type=click.IntRange(0, 65535), help="outposts, mTLS  [default: 8444; 0: any free]")
 @click.option(
+    "--api-port",
+    type=click.IntRange(0, 65535),
+    help="admin API  [default: 8100; any free when the other two are; 0: any free]",
+)
+@click.option("--operator-user", default="", help="name of the operator's first owner; prints his sign-in code")
+@click.option(
     "--root-key-out", type=click.Path(path_type=Path), help="write the root CA's key here and keep it offline"
 )
 @click.option("--database-url-file", help="file with the URL of a PostgreSQL database  [default: SQLite in the state]")
@@ -31,21 +37,29 @@ FILES = ("database_url_file", "kek_file")  # named from where the command runs, 
 )
 @click.option("--kek-file", help="key-encryption key; made when it is not there  [default: kek in the state]")
 def init(state: Path, output: str, root_key_out: Path | None, owner_url_file: Path | None, **options: Any) -> None:
-    """Make a control plane: root CA, two issuing CAs, server certificate, keys, databases."""
+    """Make a control plane: root CA, two issuing CAs, server certificate, keys, databases.
+
+    Example: controlplane init --host cp.example --operator-user alice
+    """
     from controlplane import settings
     from controlplane.bootstrap import plane
 
+    operator_user = options.pop("operator_user")
     given = {name: value for name, value in options.items() if value not in (None, ())}
     given |= {name: str(Path(given[name]).absolute()) for name in FILES if name in given}
+    if given.get("enroll_port") == given.get("grpc_port") == 0:
+        given.setdefault("api_port", 0)
     given.setdefault("listen", settings.listen_for(given.get("hosts", ())))
 
     async def work() -> Any:
-        return await plane.initialise(state, settings.checked(given), root_key_out, owner_url_file)
+        foundation = await plane.initialise(state, settings.checked(given), root_key_out, owner_url_file)
+        return foundation, await _first_operator(state, operator_user) if operator_user else None
 
-    foundation = out.perform(work, output)
+    foundation, invited = out.perform(work, output)
     kept = str(root_key_out or "in the database, sealed")
     if output == "json":
-        out.emit_json("controlplane.init/1", {"state": str(state), "pin": foundation.pin, "root_key": kept})
+        facts = {"state": str(state), "pin": foundation.pin, "root_key": kept}
+        out.emit_json("controlplane.init/1", facts | ({"operator": invited} if invited else {}))
         return
     click.echo(f"control plane made in {state}")
     click.echo(f"  listens on   {given['listen']} once it serves")
@@ -53,14 +67,33 @@ def init(state: Path, output: str, root_key_out: Path | None, owner_url_file: Pa
     click.echo(f"  root CA key  {kept}")
     if root_key_out is None:
         out.note("The root key signs new issuing CAs only. To keep it offline from the start: init --root-key-out FILE")
+    if invited:
+        from controlplane.cli.orgs import invitation
+
+        invitation(invited, out.OPERATOR)
     out.note(f"next: controlplane serve --state {state}")
+
+
+async def _first_operator(state: Path, name: str) -> dict[str, Any]:
+    """Invite the operator's first owner."""
+    from controlplane.bootstrap.local import local_api
+
+    async with local_api(state) as api:
+        answer = await api.call("users.create", {"org": out.OPERATOR}, {"name": name, "role": "owner"})
+    if answer.status >= 400:  # the control plane stands; only this user does not
+        out.note(f"the user {name} was not made: {answer.document['detail']}")
+        out.note(f"try again: controlplane user create NAME --operator --role owner --state {state}")
+        return {}
+    return {key: value for key, value in answer.document.items() if key != "schema"}
 
 
 @click.command()
 @out.state_option
 def serve(state: Path) -> None:
-    """Run until SIGTERM. Prints one JSON line on standard output when both listeners accept connections: where it
-    listens, and what outposts are told (enroll, grpc).
+    """Run until SIGTERM. Prints one JSON line on standard output when its listeners accept connections: where it
+    listens, what outposts are told (enroll, grpc), and where the admin API is (api).
+
+    Example: controlplane serve --state .controlplane
     """
     import json
 
@@ -78,7 +111,10 @@ def serve(state: Path) -> None:
 @click.command()
 @out.output_option
 def version(output: str) -> None:
-    """Print the version."""
+    """Print the version.
+
+    Example: controlplane version
+    """
     from importlib.metadata import version as installed
 
     if output == "json":

@@ -8,6 +8,7 @@ from certs.issue import IssuanceIntent
 from controlplane.domain.changes import Change, Changed
 from controlplane.domain.orgs import Org
 from controlplane.domain.replicas import Replica
+from controlplane.ports.admin import Acts, AdminRules, Approvals, Clients, Replies, TokenKeyRows, Users
 from controlplane.ports.authorities import AuthorityRows, Ingresses
 from controlplane.ports.fleet import Certificates, ClientKeys, Outposts, QuotaRows, Tokens
 from controlplane.ports.logs import AuditEntries
@@ -84,6 +85,41 @@ class OrgTransaction(Protocol):
     @property
     def quotas(self) -> QuotaRows:
         """How much the org may use."""
+        ...
+
+    @property
+    def users(self) -> Users:
+        """Persons who administer."""
+        ...
+
+    @property
+    def clients(self) -> Clients:
+        """Machine clients."""
+        ...
+
+    @property
+    def approvals(self) -> Approvals:
+        """Acts that wait for a second person."""
+        ...
+
+    @property
+    def acts(self) -> Acts:
+        """The act log."""
+        ...
+
+    @property
+    def replies(self) -> Replies:
+        """Kept answers."""
+        ...
+
+    @property
+    def rules(self) -> AdminRules:
+        """How the org wants to be administered."""
+        ...
+
+    @property
+    def token_keys(self) -> TokenKeyRows:
+        """Keys of access tokens; in the operator's space only."""
         ...
 
 

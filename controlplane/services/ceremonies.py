@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from controlplane.domain import releases
-from controlplane.domain.ceremony import KEYS, RELEASE, Ceremony, read_ceremony, require_summary
+from controlplane.domain.ceremony import KEYS, RELEASE, Ceremony
+from controlplane.domain.ceremony_reading import read_ceremony, require_summary
 from controlplane.domain.errors import InputError, NotFoundError
 from controlplane.domain.outlook import RoleOutlook, outlook
 from controlplane.domain.summary import summarise
@@ -140,14 +141,19 @@ class Ceremonies:
             CeremonyStaleError: the configuration changed meanwhile.
             BundleError: the file cannot be read, or is for another org.
         """
-        ceremony = read_ceremony(data, org)
-        require_summary(ceremony, summarise(ceremony))
-        if ceremony.kind != KEYS:
-            raise ProposalError("this file is a release", field="file", next_step="controlplane release import FILE")
         async with self._store.for_org(org).write() as transaction:
-            number, current = await current_set(transaction)
-            repository = await repository_of(transaction)
-            return await self._keep(transaction, repository.adopt(current, ceremony, {}, self._clock.now_ms()), number)
+            number, signed = await self._adopted_keys(transaction, data)
+            return await self._keep(transaction, signed, number)
+
+    async def check_keys(self, org: str, data: bytes) -> None:
+        """Refuse what ``apply`` would refuse now; nothing is done."""
+        async with self._store.for_org(org).read() as transaction:
+            await self._adopted_keys(transaction, data)
+
+    async def check_release(self, org: str, data: bytes) -> None:
+        """Refuse what ``import_release`` would refuse now; nothing is done."""
+        async with self._store.for_org(org).read() as transaction:
+            await self._adopted_release(transaction, data)
 
     def draft(self, org: str) -> bytes:
         """The release that waits for signatures.
@@ -171,20 +177,34 @@ class Ceremonies:
             SignatureError: it is not signed by all who must.
             CeremonyStaleError: the configuration changed meanwhile.
         """
-        ceremony = read_ceremony(data, org)
+        async with self._store.for_org(org).write() as transaction:
+            number, signed = await self._adopted_release(transaction, data)
+            published = await self._keep(transaction, signed, number)
+        self._drafts.drop(org)
+        return published
+
+    async def _adopted_keys(self, transaction: OrgTransaction, data: bytes) -> tuple[int, SignedSet]:
+        """Number of the set in force, and the one that follows it by a file that changes keys."""
+        ceremony = read_ceremony(data, transaction.org)
+        require_summary(ceremony, summarise(ceremony))
+        if ceremony.kind != KEYS:
+            raise ProposalError("this file is a release", field="file", next_step="controlplane release import FILE")
+        number, current = await current_set(transaction)
+        repository = await repository_of(transaction)
+        return number, repository.adopt(current, ceremony, {}, self._clock.now_ms())
+
+    async def _adopted_release(self, transaction: OrgTransaction, data: bytes) -> tuple[int, SignedSet]:
+        """Number of the set in force, and the one that follows it by a signed release."""
+        ceremony = read_ceremony(data, transaction.org)
         require_summary(ceremony, summarise(ceremony))
         if ceremony.kind != RELEASE:
             raise ProposalError("this file changes keys", field="file", next_step="controlplane root apply FILE")
         version = max(map(names.release_version, ceremony.documents), default=0)
-        async with self._store.for_org(org).write() as transaction:
-            number, current = await current_set(transaction)
-            content = read_documents(current.targets, org)
-            repository = await repository_of(transaction)
-            chosen = releases.at_once(content, version)
-            signed = repository.adopt(current, ceremony, chosen, self._clock.now_ms())
-            published = await self._keep(transaction, signed, number)
-        self._drafts.drop(org)
-        return published
+        number, current = await current_set(transaction)
+        content = read_documents(current.targets, transaction.org)
+        repository = await repository_of(transaction)
+        chosen = releases.at_once(content, version)
+        return number, repository.adopt(current, ceremony, chosen, self._clock.now_ms())
 
     async def _keep(self, transaction: OrgTransaction, signed: SignedSet, number: int) -> Published:
         org = read_org(signed)

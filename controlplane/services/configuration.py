@@ -46,8 +46,9 @@ REFRESH_SHARE = 2  # a timestamp is signed again when less than half of its vali
 
 Change = Callable[[OrgTransaction, SignedSet, SetContent], Awaitable[Changes]]
 """From what is in force to what changes; an empty change signs nothing."""
+First = Callable[[OrgTransaction], Awaitable[None]]
 
-__all__ = ["ConfigurationMissingError", "Published", "Publisher", "judge_policy"]
+__all__ = ["ConfigurationMissingError", "Published", "Publisher", "acceptable_policy", "judge_policy"]
 
 
 class PolicyLintError(InputError):
@@ -81,6 +82,25 @@ def judge_policy(text: bytes) -> tuple[PolicyDocument, tuple[LintFinding, ...]]:
     return document, lint(document, ENTITY_TYPES, compile_document(document))
 
 
+def acceptable_policy(org: str, text: bytes) -> tuple[PolicyDocument, tuple[LintFinding, ...]]:
+    """A policy document that may be published for an org, with the linter's remarks.
+
+    Raises:
+        BundleError: it cannot be read or compiled.
+        PolicyLintError: certain mistakes.
+        PolicyAudienceError: it is for another org.
+    """
+    document, findings = judge_policy(text)
+    errors = [finding for finding in findings if finding.level is LintLevel.ERROR]
+    if errors:
+        raise PolicyLintError(errors)
+    if document.org != org:
+        raise PolicyAudienceError(
+            f"the policy is for another org than {org}", field="org", next_step=f"set org: {org} in the document"
+        )
+    return document, findings
+
+
 class Publisher:
     """Signs and stores the configuration of every org."""
 
@@ -90,8 +110,17 @@ class Publisher:
         self._chance = chance
         self._drafts = drafts
 
-    async def create(self, org: str, providers: Sequence[Provider]) -> Published:
-        """Make an org: its keys, its repository and the default release. Raises OrgExistsError."""
+    async def create(self, org: str, providers: Sequence[Provider], first: First | None = None) -> Published:
+        """Make an org: its keys, its repository and the default release.
+
+        Args:
+            org: id of a customer's org.
+            providers: in order of preference.
+            first: what else belongs to its beginning; done in the transaction that stores the first set, once.
+
+        Raises:
+            OrgExistsError: it exists; so is OrgReservedError for the operator's own.
+        """
         now_ms = self._clock.now_ms()
         space = await self._store.add_org(checked_customer_id(org), now_ms)
         async with space.write() as transaction:
@@ -104,6 +133,8 @@ class Publisher:
                 repository = await repository_of(transaction)
                 signed = repository.create(default_documents(org, providers), now_ms)
                 await keep_set(transaction, org, signed, 1, now_ms)
+                if first is not None:
+                    await first(transaction)
             number, current = await current_set(transaction)
         await self._store.make_ready(org)
         return Published(number, revision_of(org, current), changed=True)
@@ -117,15 +148,9 @@ class Publisher:
             PolicyAudienceError: it is for another org.
             OrgUnknownError: no such org.
         """
-        self._store.for_org(org)  # an unknown org is the first mistake to be told
-        document, findings = judge_policy(text)
-        errors = [finding for finding in findings if finding.level is LintLevel.ERROR]
-        if errors:
-            raise PolicyLintError(errors)
-        if document.org != org:
-            raise PolicyAudienceError(
-                f"the policy is for another org than {org}", field="org", next_step=f"set org: {org} in the document"
-            )
+        async with self._store.for_org(org).read():
+            pass  # an unknown org is the first mistake to be told
+        document, findings = acceptable_policy(org, text)
         published = await self._release(org, lambda content: Draft({names.PACKS: canonical_bytes(document)}))
         return replace(published, findings=findings)
 

@@ -11,18 +11,24 @@ from certs.issue import IssuanceIntent
 from controlplane.domain.orgs import OPERATOR, Org, OrgNameError, checked_id
 from controlplane.ports.store import Heard
 from controlplane.store import registry
+from controlplane.store.acts import ActTable
+from controlplane.store.approvals import ApprovalTable
 from controlplane.store.audit import AuditTable
 from controlplane.store.authorities import AuthorityTable, IngressTable
 from controlplane.store.changes import ChangeTable
+from controlplane.store.clients import ClientTable
 from controlplane.store.identities import CertificateTable, TokenTable
 from controlplane.store.keys import KeyTable
 from controlplane.store.outposts import OutpostTable
 from controlplane.store.quotas import QuotaTable
 from controlplane.store.releases import ReleaseTable
 from controlplane.store.replicas import ReplicaTable
+from controlplane.store.replies import ReplyTable, RuleTable
 from controlplane.store.role_keys import RoleKeyTable
 from controlplane.store.sealing import Keyring
 from controlplane.store.session import Engine, Session
+from controlplane.store.token_keys import TokenKeyTable
+from controlplane.store.users import UserTable
 from controlplane.store.vault import Opener, VaultTable
 
 
@@ -40,6 +46,13 @@ class Transaction:
         self.role_keys = RoleKeyTable(session, keyring)
         self.audit = AuditTable(session)
         self.quotas = QuotaTable(session, self.changes)
+        self.users = UserTable(session)
+        self.clients = ClientTable(session)
+        self.approvals = ApprovalTable(session)
+        self.acts = ActTable(session)
+        self.replies = ReplyTable(session)
+        self.rules = RuleTable(session)
+        self.token_keys = TokenKeyTable(session)
 
 
 class DatabaseOrgSpace:

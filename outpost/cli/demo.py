@@ -136,7 +136,7 @@ async def _set_up(running: Stack, show: _Printer) -> _Outpost:
     await running.start_controlplane()
     ready = running.programs["controlplane"].ready
     show.line("control plane", f"enrollment {ready['enroll']}, outposts {ready['grpc']}, embedded database")
-    await running.controlplane("org", "create", ORG, "--provider-url", provider)
+    await running.controlplane("org", "create", ORG, "--single-person", "--provider-url", provider)
     key = await running.create_key(ORG)
     show.line("org", f"{ORG}: signed configuration and one client key, kept as a hash")
     await running.enroll(ORG)

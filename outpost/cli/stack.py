@@ -123,7 +123,8 @@ class Stack:
     async def start_controlplane(self) -> Program:
         """`controlplane init` when needed, then `serve` on the same ports as before."""
         if not (self.controlplane_state / "registry.db").exists():
-            await self.controlplane("init", "--enroll-port", str(free_port()), "--grpc-port", str(free_port()))
+            ports = {name: str(free_port()) for name in ("--enroll-port", "--grpc-port", "--api-port")}
+            await self.controlplane("init", *(word for pair in ports.items() for word in pair))
         return await self.start("controlplane", "controlplane", "serve", "--state", str(self.controlplane_state))
 
     def outpost_state(self, name: str = "outpost") -> Path:

@@ -120,7 +120,7 @@ async def enroll(engine: Engine, installation: Stack, state: Path) -> str:
     """Control plane and provider here, identity for the container; returns a client key."""
     provider = await installation.start_provider()
     await installation.start_controlplane()
-    await installation.controlplane("org", "create", ORG, "--provider-url", provider)
+    await installation.controlplane("org", "create", ORG, "--single-person", "--provider-url", provider)
     token = state / "join.token"
     await installation.controlplane("outpost", "register", "container", "--org", ORG, "--token-file", str(token))
     os.chown(token, UID, UID)

@@ -16,6 +16,7 @@ from controlplane.domain.offers import SignedRelease
 from controlplane.domain.quotas import Quotas
 from controlplane.domain.records import Delivery, DeliveryState, Heartbeat, LogHead
 from controlplane.store.store import DatabaseStore, Transaction
+from tests.contract import attempts_admin
 from tests.contract.stores import a_certificate, a_client_key, a_release, a_token, an_active_outpost, an_outpost
 
 MARK = "VICTIMS-CONTENT"
@@ -23,8 +24,13 @@ MARKED = MARK.encode().ljust(32, b".")
 OUTPOSTS = 12
 FIRST_RELEASE = 101
 QUOTA = 7_777_777
-TABLES = ("changes", "outposts", "tokens", "certificates", "keys", "releases", "role_keys", "audit", "quotas")
-ALONE = frozenset({"tokens.add", "certificates.intend", "audit.save_head", "audit.append", "audit.add_tile"})
+TABLES = (
+    *("changes", "outposts", "tokens", "certificates", "keys", "releases", "role_keys", "audit", "quotas"),
+    *attempts_admin.TABLES,
+)
+ALONE = attempts_admin.ALONE | {
+    *("tokens.add", "certificates.intend", "audit.save_head", "audit.append", "audit.add_tile")
+}
 """May contradict rows, and then end their transaction: each has one of its own."""
 
 
@@ -69,6 +75,7 @@ async def fill(store: DatabaseStore, org: str) -> Victim:
         )
         signer = await t.role_keys.create("policy", 1)
         await t.quotas.put(Quotas(QUOTA, QUOTA, QUOTA, QUOTA))
+        await attempts_admin.fill(t)
     files = tuple(sha256(body).digest() for _, contents in releases for body in contents.values())
     return Victim(
         outposts=tuple(each.id for each in everyone),
@@ -117,6 +124,10 @@ async def _create_role(t: Transaction, v: Victim, r: random.Random) -> object:
     return MARK if key_id((await t.role_keys.create("policy", 1)).public_key()) in v.role_keys else None
 
 
+def _admin(attempt: attempts_admin.Attempt) -> Attempt:
+    return lambda t, v, r: attempt(t, r)
+
+
 async def _seen(count: Awaitable[int]) -> object:
     """A number above zero is a number of the victim's."""
     return MARK if await count else None
@@ -162,6 +173,7 @@ ATTEMPTS: dict[str, Attempt] = {
     "releases.part": lambda t, v, r: t.releases.part(r.choice(v.files), 0, 1000),
     "releases.keep_deliveries": lambda t, v, r: t.releases.keep_deliveries([_delivery(each) for each in v.outposts]),
     "releases.deliveries": lambda t, v, r: t.releases.deliveries(),
+    "releases.forgive": lambda t, v, r: t.releases.forgive(r.choice(v.outposts)),
     "releases.refusals": lambda t, v, r: t.releases.refusals(FIRST_RELEASE),
     "role_keys.create": _create_role,
     "role_keys.all": _roles,
@@ -178,6 +190,7 @@ ATTEMPTS: dict[str, Attempt] = {
     "audit.refusals": lambda t, v, r: t.audit.refusals(r.choice(v.outposts)),
     "quotas.get": lambda t, v, r: t.quotas.get(),
     "quotas.put": lambda t, v, r: t.quotas.put(Quotas(r.randint(1, 9), 2, 3, 4)),
+    **{name: _admin(attempt) for name, attempt in attempts_admin.ATTEMPTS.items()},
 }
 
 
@@ -185,7 +198,7 @@ def leaked(name: str, answer: object) -> bool:
     """Whether an answer holds something of the victim."""
     if name == "releases.size_of":
         return answer is not None
-    return MARK in repr(answer) or str(QUOTA) in repr(answer)
+    return MARK in repr(answer) or str(QUOTA) in repr(answer) or attempts_admin.leaked(name, answer)
 
 
 def methods() -> set[str]:

@@ -21,18 +21,22 @@ from certs.issue import IssuanceIntent
 from certs.profiles import CertificateKind
 from certs.shell.dev import create_hierarchy
 from certs.shell.signers import generate_signing_key, generate_tls_key
+from controlplane.domain.acts import ActFilter, ActRow
 from controlplane.domain.authorities import Authority, AuthorityKind, AuthorityState
 from controlplane.domain.changes import PRUNE_EVERY, Change, ChangeKind
 from controlplane.domain.ingress import IngressCertificate
 from controlplane.domain.quotas import Quotas
 from controlplane.domain.records import Delivery, DeliveryState, Heartbeat, LogHead
 from controlplane.domain.replicas import Replica
+from controlplane.domain.replies import Reply
+from controlplane.domain.signing_keys import SigningKey
 from controlplane.domain.vault import VaultEntry
 from controlplane.store import statements
 from controlplane.store.migrations.listing import HEAD
 from controlplane.store.session import Engine, PerEngine, Row, Session, Value
 from controlplane.store.sqlite import SqliteEngine
 from controlplane.store.store import DatabaseStore
+from tests.contract.attempts_admin import a_client, a_user, an_act, an_approval
 from tests.contract.stores import (
     ORG,
     Place,
@@ -198,6 +202,7 @@ async def org_scenario(store: DatabaseStore) -> None:
         await t.releases.add(release, contents)
         await t.outposts.keep_statuses([Heartbeat(outpost.id, {"state": "ACTIVE"}, 5)])
         await t.releases.keep_deliveries([Delivery(outpost.id, 1, "1.1", DeliveryState.ACTIVE, 6)])
+        await t.releases.forgive(outpost.id)
         await t.audit.save_head(LogHead(outpost.id, "origin", 1, (b"f" * 32,), 1, b"note"))
         await t.audit.append(outpost.id, 0, [b"entry"], [b"l" * 32])
         await t.audit.add_tile(outpost.id, 0, b"r" * 32)
@@ -246,6 +251,45 @@ async def scenario_0002(store: DatabaseStore) -> None:
     await store.replicas.remove("a")
 
 
+async def scenario_0005(store: DatabaseStore) -> None:
+    """What revision 0005 added."""
+    user, client, approval = a_user(1, "u"), a_client(1, "c"), an_approval("a")
+    reply, key = Reply("user-1", "key", "d", 5, 201, b"answer"), SigningKey(1, b"k" * 32, 5)
+    async with store.for_org(ORG).write() as t:
+        await t.users.add(user)
+        await t.users.save(user)
+        await t.users.named(user.name)
+        await t.users.find(user.id)
+        await t.users.all()
+        await t.clients.add(client)
+        await t.clients.save(client)
+        await t.clients.get(client.id)
+        await t.clients.find(client.name)
+        await t.clients.all()
+        await t.approvals.add(approval)
+        await t.approvals.save(approval)
+        await t.approvals.get(approval.id)
+        await t.approvals.pending_on(approval.subject)
+        await t.approvals.pending_count(5)
+        await t.approvals.newest("", 5)
+        await t.acts.append(an_act(), ActRow(0, b"entry"), b"l" * 32, (b"f" * 32,))
+        await t.acts.sign(1, b"note", 5)
+        await t.acts.head()
+        await t.acts.entries(0, 1)
+        await t.acts.leaves(0, 1)
+        await t.acts.newest(ActFilter(), 5, 5)
+        await t.acts.checkpoints()
+        await t.acts.checkpoint(1)
+        await t.replies.keep(reply)
+        await t.replies.find("user-1", "key", 0)
+        await t.replies.prune(1)
+        await t.replies.drop("user-1", "key")
+        await t.rules.set_two_person(on=False)
+        await t.rules.two_person()
+        await t.token_keys.add(key)
+        await t.token_keys.all()
+
+
 async def scenario_0004(store: DatabaseStore) -> None:
     """What revision 0004 added."""
     root = Authority(AuthorityKind.ROOT, 1, AuthorityState.ACTIVE, 1, "ca/root/1", b"der", b"", 1, 2)
@@ -263,7 +307,7 @@ async def scenario_0004(store: DatabaseStore) -> None:
         await t.certificates.alive(5)
 
 
-SCENARIOS = (registry_scenario, org_scenario, scenario_0002, scenario_0004)
+SCENARIOS = (registry_scenario, org_scenario, scenario_0002, scenario_0004, scenario_0005)
 
 
 async def record(scenarios: Sequence[Scenario] = SCENARIOS) -> list[Record]:

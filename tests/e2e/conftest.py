@@ -120,7 +120,7 @@ async def install(running: Stack, *orgs: str) -> dict[str, Site]:
     sites = {}
     for org in orgs:
         models = ("--model", LISTED_MODEL, "--model", "*")
-        await running.controlplane("org", "create", org, "--provider-url", provider, *models)
+        await running.controlplane("org", "create", org, "--single-person", "--provider-url", provider, *models)
         key = await running.create_key(org)
         await running.enroll(org)
         sites[org] = Site(running, "", key, provider.removesuffix("/v1"))

@@ -56,7 +56,7 @@ async def ok(state: Path, *arguments: str) -> Result:
 
 async def made(state: Path) -> None:
     await ok(state, "init", "--enroll-port", "18443", "--grpc-port", "18444", "--host", "cp.example")
-    await ok(state, "org", "create", "acme", "--provider-url", "http://127.0.0.1:9/v1")
+    await ok(state, "org", "create", "acme", "--single-person", "--provider-url", "http://127.0.0.1:9/v1")
 
 
 async def test_an_operators_first_hour(tmp_path: Path) -> None:
@@ -203,13 +203,13 @@ async def test_the_root_key_can_be_kept_elsewhere_from_the_start(tmp_path: Path)
     private_key_from_pem(root.read_bytes())
     assert stat.S_IMODE(root.stat().st_mode) == 0o600
     assert not (state / "ca" / "root.key").exists()
-    await ok(state, "org", "create", "acme", "--provider-url", "http://127.0.0.1:9/v1")
+    await ok(state, "org", "create", "acme", "--single-person", "--provider-url", "http://127.0.0.1:9/v1")
 
 
 async def test_serve_says_when_it_is_ready_and_stops_on_a_signal(tmp_path: Path) -> None:
     state = tmp_path / "state"
     await ok(state, "init", "--enroll-port", "0", "--grpc-port", "0")
-    await ok(state, "org", "create", "acme", "--provider-url", "http://127.0.0.1:9/v1")
+    await ok(state, "org", "create", "acme", "--single-person", "--provider-url", "http://127.0.0.1:9/v1")
     refused = await run(state, "outpost", "register", "prod", "--org", "acme")
     assert (refused.status, "serve.not_running" in refused.err) == (8, True)
     process, ready = await served(state)
@@ -265,13 +265,23 @@ async def test_one_server_serves_a_state_and_a_killed_one_leaves_nothing_that_li
     assert process.returncode == 0
 
 
-@pytest.mark.parametrize("arguments", [("--help",), ("outpost", "--help"), ("key", "create", "--help")])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--help",),
+        ("outpost", "--help"),
+        ("key", "create", "--help"),
+        ("approval", "approve", "--help"),
+        ("login", "--help"),
+        ("acts", "--help"),
+    ],
+)
 async def test_help_imports_nothing_heavy(arguments: tuple[str, ...]) -> None:
     code = (
         "import sys; from controlplane.cli.main import cli\n"
         f"try: cli({list(arguments)!r})\n"
         "except SystemExit as end: assert not end.code\n"
-        "heavy = {'grpc', 'pydantic', 'cryptography', 'tuf', 'hyperscan'} & set(sys.modules)\n"
+        "heavy = {'grpc', 'pydantic', 'cryptography', 'tuf', 'hyperscan', 'httpx', 'aiohttp'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )
     process = await asyncio.create_subprocess_exec(

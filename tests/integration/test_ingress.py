@@ -1,4 +1,4 @@
-"""Behind a real nginx that ends the outposts' TLS: its word counts because it proved who it is, and nobody else's does."""
+"""Behind a real nginx that ends the outposts' TLS: its word counts because it proved who it is, and no other's does."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -5,9 +5,16 @@ from controlplane.store.migrations.steps import (
     s0002_replicas_and_quotas,
     s0003_delivery_times,
     s0004_identities,
+    s0005_admin,
 )
 
-STEPS = (s0001_base.STEP, s0002_replicas_and_quotas.STEP, s0003_delivery_times.STEP, s0004_identities.STEP)
+STEPS = (
+    s0001_base.STEP,
+    s0002_replicas_and_quotas.STEP,
+    s0003_delivery_times.STEP,
+    s0004_identities.STEP,
+    s0005_admin.STEP,
+)
 HEAD = STEPS[-1].revision
 BASE = "base"
 """Word for the state before the first step."""

@@ -3,15 +3,18 @@
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from controlplane.cli.client import Api
+from controlplane.cli.outposts import member_row
 from controlplane.cli.output import lines_of
-from controlplane.cli.status import member, member_row
 from controlplane.cli.waiting import CONNECTED_MS, ENROLLED_MS, lack, wait_active
 from controlplane.domain.condition import SILENT_MS, Condition, condition, silent_after_ms
 from controlplane.domain.outposts import Outpost, OutpostState
 from controlplane.domain.records import Delivery, DeliveryState, Heartbeat
+from controlplane.web.api.operations.outposts import OutpostRow, facts, member
 from tests.unit.controlplane.bed import START_MS, Bed, bed
 
 NOW = START_MS
@@ -86,12 +89,17 @@ CASES: dict[str, tuple[Outpost, dict[str, object], Delivery | None, tuple[str, s
 }
 
 
+def row(found: Condition) -> dict[str, Any]:
+    """As the API lists it."""
+    return OutpostRow(**(facts(found.outpost) | member(found))).model_dump(mode="json")
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_what_is_told_of_an_outpost(name: str) -> None:
     outpost, status, word, expected = CASES[name]
     found = condition(outpost, status, word, NOW)
     assert (found.state, found.revision, found.attention) == expected
-    shown = member(found)
+    shown = row(found)
     assert (shown["reported_state"], shown["active_revision"], tuple(shown["attention"])) == expected
     assert all(member_row(shown))
 
@@ -117,7 +125,7 @@ LACKS: dict[str, tuple[Condition, str]] = {
 @pytest.mark.parametrize("name", LACKS)
 def test_what_an_outpost_lacks_of_a_set(name: str) -> None:
     found, expected = LACKS[name]
-    assert lack(found, 5) == expected
+    assert lack(row(found), 5) == expected
 
 
 async def heard(plane: Bed, outpost_id: str, status: dict[str, object]) -> None:
@@ -134,8 +142,13 @@ async def test_only_connected_outposts_are_waited_for(tmp_path: Path) -> None:
         await heard(plane, ids["gone"], WELL)
         plane.clock.ms += max(ENROLLED_MS, CONNECTED_MS) + 1
         await heard(plane, ids["here"], WELL)
-        space = SimpleNamespace(clock=plane.clock, administration=plane.administration)
-        waited = await wait_active(space, "acme", 1)
+
+        async def call(name: str, params: object, body: object = None) -> SimpleNamespace:
+            rows = [row(each) for each in await plane.administration.outposts("acme")]
+            document = {"outposts": rows, "now_ms": plane.clock.ms, "next_cursor": ""}
+            return SimpleNamespace(status=200, document=document)
+
+        waited = await wait_active(Api(SimpleNamespace(call=call)), "acme", 1)  # type: ignore[arg-type]
         assert (waited.missing, sorted(waited.absent)) == ((), ["gone", "never"])
         states = {each.outpost.name: each.attention for each in await plane.administration.outposts("acme")}
         assert states == {"here": (), "gone": ("not seen for 5 min",), "never": ("never seen",)}

@@ -9,8 +9,7 @@ import pytest
 from certs import keys
 from certs.adoption import trust_bundle_digest
 from certs.shell.dev import create_hierarchy
-from outpost import ports
-from outpost.core.errors import OutpostError
+from outpost import issuing, ports
 from outpost.sync import schedule
 from outpost.sync.identity import Identity
 from tests.unit.sync.agent_world import (
@@ -84,29 +83,6 @@ async def test_the_new_connection_stands_before_the_old_one_is_let_go(tmp_path: 
         await established(again)
         await until(lambda: plane.closed)
         assert len(world.planes) == 2
-
-
-@pytest.mark.parametrize("answers", [[None], [away()]], ids=["that comes", "that is lost"])
-async def test_who_is_asked_to_renew_while_an_answer_is_on_its_way_renews_again(
-    answers: list[OutpostError | None], tmp_path: Path
-) -> None:
-    """That answer was made before whatever made the control plane ask."""
-    world = World(tmp_path)
-    answer = world.authority.answer
-
-    def asked_meanwhile(way: str, csr_der: bytes, sequence: int) -> ports.RenewalAnswer:
-        world.authority.answer = answer  # type: ignore[method-assign]
-        world.authority.failures = list(answers)
-        try:
-            return answer(way, csr_der, sequence)
-        finally:
-            world.agent._keeper.rotate(0)
-
-    async with running(world) as plane:
-        await established(plane)
-        world.authority.answer = asked_meanwhile  # type: ignore[method-assign]
-        plane.session.down.put_nowait(ports.RotateNow())
-        await until(lambda: world.identity.enrollment.join_sequence == 3 - bool(answers[0]))
 
 
 async def test_calls_that_run_end_on_the_old_connection_and_later_ones_go_over_the_new(tmp_path: Path) -> None:
@@ -219,33 +195,6 @@ async def test_a_certificate_that_is_dying_is_recovered_when_it_cannot_be_renewe
         assert [way for way, _, _ in world.authority.asked] == ["recover"]
 
 
-async def test_a_clock_that_is_ahead_is_named_and_a_good_certificate_is_kept(tmp_path: Path) -> None:
-    world = World(tmp_path)
-    world.clock.time_ms = NOW_MS + 72 * HOUR_MS
-    world.authority.ahead_ms = -72 * HOUR_MS
-    async with running(world) as plane:
-        assert world.authority.asked == []
-        assert world.known.functions["clock"] == "clock.skew"
-        assert "259200 s ahead of" in world.known.notes["clock"]
-        assert world.known.functions["certificate"] == "ok"
-        world.clock.time_ms = NOW_MS
-        plane.session.down.put_nowait(ports.Offer("n", "1.1", (), NOW_MS))
-        await until(lambda: world.known.functions["clock"] == "ok")
-
-
-async def test_what_was_measured_of_a_clock_is_forgotten_when_somebody_sets_it(tmp_path: Path) -> None:
-    world = World(tmp_path)
-    world.clock.time_ms = NOW_MS + 72 * HOUR_MS
-    world.authority.ahead_ms = -72 * HOUR_MS
-    async with running(world):
-        assert world.known.functions["clock"] == "clock.skew"
-        wrong_ms, world.authority.ahead_ms = world.clock.time_ms, 0
-        world.age(0.7)  # set right, and by that clock the renewal is due
-        world.clock.set_ms = world.clock.time_ms - wrong_ms
-        await until(lambda: world.identity.enrollment.join_sequence == 2)
-        assert world.known.functions["clock"] == "ok"
-
-
 async def test_a_disk_that_takes_no_request_keeps_from_asking(tmp_path: Path) -> None:
     world = World(tmp_path)
     world.age(0.7)
@@ -279,20 +228,20 @@ async def test_a_record_that_the_log_does_not_take_is_put_there_later(tmp_path: 
 
 
 OTHER = create_hierarchy(NOW_MS // 1000, TRUST_DOMAIN)
-ANSWERS: dict[str, Callable[[ports.RenewalAnswer], ports.RenewalAnswer]] = {
-    "the certificate is for another key": lambda good: ports.RenewalAnswer(
+ANSWERS: dict[str, Callable[[issuing.RenewalAnswer], issuing.RenewalAnswer]] = {
+    "the certificate is for another key": lambda good: issuing.RenewalAnswer(
         MADE.leaf.chain_der, good.trust_bundle, good.join_sequence
     ),
-    "the chain is empty": lambda good: ports.RenewalAnswer((), good.trust_bundle, good.join_sequence),
-    "the trust bundle is empty": lambda good: ports.RenewalAnswer(good.chain, (), good.join_sequence),
-    "the trust bundle has another root": lambda good: ports.RenewalAnswer(
+    "the chain is empty": lambda good: issuing.RenewalAnswer((), good.trust_bundle, good.join_sequence),
+    "the trust bundle is empty": lambda good: issuing.RenewalAnswer(good.chain, (), good.join_sequence),
+    "the trust bundle has another root": lambda good: issuing.RenewalAnswer(
         good.chain, (keys.certificate_der(OTHER.root.certificate),), good.join_sequence
     ),
-    "the trust bundle has an issuing CA": lambda good: ports.RenewalAnswer(
+    "the trust bundle has an issuing CA": lambda good: issuing.RenewalAnswer(
         good.chain, (*good.trust_bundle, good.chain[1]), good.join_sequence
     ),
-    "the sequence jumps": lambda good: ports.RenewalAnswer(good.chain, good.trust_bundle, good.join_sequence + 1),
-    "the bytes are no certificates": lambda good: ports.RenewalAnswer((b"x",), good.trust_bundle, good.join_sequence),
+    "the sequence jumps": lambda good: issuing.RenewalAnswer(good.chain, good.trust_bundle, good.join_sequence + 1),
+    "the bytes are no certificates": lambda good: issuing.RenewalAnswer((b"x",), good.trust_bundle, good.join_sequence),
 }
 
 

@@ -1,0 +1,125 @@
+"""Users of an org, as those who administer see them: invited, given another role, reset, disabled."""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+
+from controlplane.domain import users
+from controlplane.domain.errors import ConflictError
+from controlplane.domain.rbac import Principal, Role, decides, may_manage, require_owner_left
+from controlplane.domain.users import User, UserState
+from controlplane.ports.store import OrgTransaction, Store
+from controlplane.ports.world import Chance, Clock
+
+MAX_USERS = 10_000  # of one org
+
+
+class UserLimitError(ConflictError):
+    """The org has as many users as it may have."""
+
+    code = "user.limit"
+
+
+@dataclass(frozen=True, slots=True)
+class Invited:
+    """A user with a sign-in code that is shown once."""
+
+    user: User
+    code: str = field(repr=False)
+
+
+class Persons:
+    """The use case."""
+
+    def __init__(self, store: Store, clock: Clock, chance: Chance) -> None:
+        self._store = store
+        self._clock = clock
+        self._chance = chance
+
+    async def create(self, org: str, name: str, role: Role, actor: Principal) -> Invited:
+        """Invite a user.
+
+        Raises:
+            GrantForbiddenError: a role that can do more than the actor's.
+            UserNameError: the name; so are UserExistsError and UserLimitError.
+        """
+        may_manage(actor.role, role, org)
+        async with self._store.for_org(org).write() as transaction:
+            return await self.invite(transaction, name, role)
+
+    async def invite(self, transaction: OrgTransaction, name: str, role: Role) -> Invited:
+        """Invite within a transaction: the first owners of a new org. Raises as ``create``, but for the grant."""
+        now_ms = self._clock.now_ms()
+        code = users.code_text(self._chance.token_bytes(users.CODE_BYTES))
+        new = users.invite(name, role, self._chance.token_bytes(users.ID_BYTES), now_ms)
+        user = users.with_code(new, users.code_digest(code), now_ms)
+        if len(await transaction.users.all()) >= MAX_USERS:
+            raise UserLimitError(f"an org has at most {MAX_USERS} users", field="user", next_step="disable one")
+        await transaction.users.add(user)
+        return Invited(user, code)
+
+    async def all(self, org: str) -> tuple[User, ...]:
+        """All users, disabled ones too, in order of creation."""
+        async with self._store.for_org(org).read() as transaction:
+            return await transaction.users.all()
+
+    async def show(self, org: str, name_or_id: str) -> User:
+        """One user. Raises UserUnknownError."""
+        async with self._store.for_org(org).read() as transaction:
+            return await transaction.users.find(name_or_id)
+
+    async def disable(self, org: str, name_or_id: str, actor: Principal) -> User:
+        """End a user's access: no token of his works any more.
+
+        Raises:
+            GrantForbiddenError: a user who can do more than the actor.
+            LastOwnerError: nobody else would be an owner.
+        """
+        async with self._store.for_org(org).write() as transaction:
+            user = await self._managed(transaction, name_or_id, actor)
+            _keep_an_owner(await transaction.users.all(), user)
+            ended = users.disabled(user)
+            await transaction.users.save(ended)
+        return ended
+
+    async def reset(self, org: str, name_or_id: str, actor: Principal) -> Invited:
+        """Take password and authenticator away and make a sign-in code. Raises as ``disable``, and UserStateError."""
+        code = users.code_text(self._chance.token_bytes(users.CODE_BYTES))
+        async with self._store.for_org(org).write() as transaction:
+            user = await self._managed(transaction, name_or_id, actor)
+            fresh = users.reset(user, users.code_digest(code), self._clock.now_ms())
+            await transaction.users.save(fresh)
+        return Invited(fresh, code)
+
+    async def set_role(self, org: str, name_or_id: str, role: Role, actor: Principal) -> User:
+        """Give another role; tokens of the old one are void. Raises as ``disable``."""
+        may_manage(actor.role, role, org)
+        async with self._store.for_org(org).write() as transaction:
+            user = await self._managed(transaction, name_or_id, actor)
+            if role is not Role.OWNER:
+                _keep_an_owner(await transaction.users.all(), user)
+            changed = users.with_role(user, role)
+            await transaction.users.save(changed)
+        return changed
+
+    async def _managed(self, transaction: OrgTransaction, name_or_id: str, actor: Principal) -> User:
+        user = await transaction.users.find(name_or_id)
+        may_manage(actor.role, user.role, transaction.org)
+        return user
+
+
+def _keep_an_owner(everyone: Iterable[User], leaving: User) -> None:
+    """Owners who can sign in count; while there is none yet, those who were invited."""
+    owners = [each for each in everyone if each.role is Role.OWNER and each.state is not UserState.DISABLED]
+    active = [each for each in owners if each.state is UserState.ACTIVE]
+    require_owner_left([each.id for each in active or owners], leaving.id)
+
+
+def others_who_decide(everyone: Iterable[User], authors: Collection[str], about: str) -> int:
+    """Persons who can sign in and approve, without the authors of an act and the user that it is about."""
+    return sum(
+        decides(each.role)
+        and each.state is UserState.ACTIVE
+        and each.id not in authors
+        and about not in (each.id, each.name)
+        for each in everyone
+    )

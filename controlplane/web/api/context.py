@@ -1,0 +1,138 @@
+"""What a handler gets: who asks, for which org, and the services, bound to the transaction of its act."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from certs.signer import Signer
+from controlplane.domain.acts import Act, Outcome
+from controlplane.domain.approvals import Approval
+from controlplane.domain.rbac import Principal
+from controlplane.ports.admin import Seal
+from controlplane.ports.drafts import Drafts
+from controlplane.ports.store import OrgTransaction, Store
+from controlplane.ports.world import Chance, Clock
+from controlplane.services.acts import ActLog
+from controlplane.services.administer import Administration, Door
+from controlplane.services.ceremonies import Ceremonies
+from controlplane.services.configuration import Publisher
+from controlplane.services.ingest import Ingest
+from controlplane.services.machines import Machines
+from controlplane.services.persons import Persons
+from controlplane.services.sign_in import SignIn
+from controlplane.services.tokens import Tokens
+
+Executed = tuple[int, Mapping[str, object]]
+Remedy = Callable[[OrgTransaction, Exception], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Workbench:
+    """What operations work with; one for a process.
+
+    Attributes:
+        drafts: releases that wait for signatures of keys that are elsewhere.
+        witness: key that cosigns heads of outposts' logs.
+        door: where outposts enroll.
+        silent_ms: an outpost not seen for longer is silent.
+        is_served: whether a server runs on this control plane.
+        describe: the API as OpenAPI.
+    """
+
+    store: Store
+    clock: Clock
+    chance: Chance
+    seal: Seal = field(repr=False)
+    acts: ActLog
+    tokens: Tokens
+    sign_in: SignIn
+    trust_domain: str
+    drafts: Drafts
+    witness: Signer
+    door: Callable[[], Awaitable[Door]]
+    silent_ms: int
+    is_served: Callable[[], Awaitable[bool]]
+    describe: Callable[[], dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a call comes from.
+
+    Attributes:
+        source: address, or ``local``.
+        request_id: of this call.
+    """
+
+    source: str
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """One call of one operation, authenticated and authorised.
+
+    Attributes:
+        org: of the path; the operator's for operator operations.
+        store: in an act, every transaction of it is the act's.
+        transaction: of the act; None outside of acts.
+        prepared: what the operation looked up before the transaction.
+        now_ms: Unix milliseconds.
+        write_act: makes the record of this call; handlers of OWN operations append it themselves.
+        execute: does a stored act within this one; only approvals use it.
+        recheck: holds If-Match against what a context sees now; SPANNING operations do it in their own transaction.
+        after_failure: what is to be kept although the act failed; done in the transaction that records the failure.
+    """
+
+    bench: Workbench
+    principal: Principal
+    origin: Origin
+    org: str
+    store: Store
+    transaction: OrgTransaction | None
+    now_ms: int
+    write_act: Callable[[Principal, Outcome], Act]
+    prepared: Any
+    execute: Callable[["Context", Approval, Principal, Remedy], Awaitable[Executed]]
+    recheck: Callable[["Context"], Awaitable[None]]
+    after_failure: list[Remedy] = field(default_factory=list)
+
+    @property
+    def open(self) -> OrgTransaction:
+        """The act's transaction, where there is one."""
+        if self.transaction is None:
+            raise RuntimeError("this operation has no transaction of its own")
+        return self.transaction
+
+    @property
+    def administration(self) -> Administration:
+        """Outposts."""
+        return Administration(self.store, self.bench.clock, self.bench.chance)
+
+    @property
+    def publisher(self) -> Publisher:
+        """Signed configuration."""
+        return Publisher(self.store, self.bench.clock, self.bench.chance, self.bench.drafts)
+
+    @property
+    def ceremonies(self) -> Ceremonies:
+        """Keys and releases that take signatures made elsewhere."""
+        return Ceremonies(self.store, self.bench.drafts, self.bench.clock)
+
+    @property
+    def persons(self) -> Persons:
+        """Users."""
+        return Persons(self.store, self.bench.clock, self.bench.chance)
+
+    @property
+    def machines(self) -> Machines:
+        """Machine clients."""
+        return Machines(self.store, self.bench.clock, self.bench.chance)
+
+    @property
+    def ingest(self) -> Ingest:
+        """The witness."""
+        return Ingest(self.store, self.bench.trust_domain, self.bench.witness, self.bench.clock)
+
+
+Handler = Callable[[Context, Any, Any], Awaitable[Any]]

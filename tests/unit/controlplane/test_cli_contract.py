@@ -1,0 +1,66 @@
+"""The contract of the command line (docs/controlplane.md), held for every command that there is."""
+
+from collections.abc import Iterator
+
+import click
+import pytest
+
+from controlplane.cli import output as out
+from controlplane.cli.main import cli
+
+DESTRUCTIVE = {"revoke", "disable", "reset-password"}
+WITHOUT_CHOICE = {"serve", "completion"}  # one line, and a script: there is nothing to choose
+SECRET_WORDS = ("password", "secret", "totp", "token", "code")
+
+
+def commands(group: click.Group, prefix: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        if isinstance(command, click.Group):
+            yield from commands(command, (*prefix, name))
+        else:
+            yield (*prefix, name), command
+
+
+ALL = dict(commands(cli))
+
+
+def options(command: click.Command) -> dict[str, click.Option]:
+    return {name: each for each in command.params if isinstance(each, click.Option) for name in each.opts}
+
+
+@pytest.mark.parametrize("words", ALL, ids=" ".join)
+def test_every_help_has_an_example_that_is_a_command(words: tuple[str, ...]) -> None:
+    text = ALL[words].help or ""
+    assert f"Example: controlplane {' '.join(words)}" in text
+
+
+@pytest.mark.parametrize("words", ALL, ids=" ".join)
+def test_every_command_answers_programs(words: tuple[str, ...]) -> None:
+    assert words[-1] in WITHOUT_CHOICE or {"--output", "--json"} <= set(options(ALL[words]))
+
+
+@pytest.mark.parametrize("words", [words for words in ALL if words[-1] in DESTRUCTIVE], ids=" ".join)
+def test_what_cannot_be_undone_asks_unless_told(words: tuple[str, ...]) -> None:
+    assert "--yes" in options(ALL[words])
+
+
+@pytest.mark.parametrize("words", ALL, ids=" ".join)
+def test_no_secret_is_an_argument(words: tuple[str, ...]) -> None:
+    for name, option in options(ALL[words]).items():
+        if any(word in name for word in SECRET_WORDS) and not option.is_flag:
+            assert name.endswith("-file") or name in ("--provider-key-secret", "--key-secret"), name
+
+
+STATUSES = {401: 3, 403: 3, 404: 4, 400: 5, 409: 5, 412: 5, 413: 5, 415: 5, 422: 5, 428: 5, 429: 6, 503: 6, 408: 6}
+
+
+@pytest.mark.parametrize(("status", "code"), STATUSES.items())
+def test_a_refusal_ends_with_the_documented_code(status: int, code: int) -> None:
+    assert out.exit_code_of(status, "x.y") == code
+
+
+def test_our_own_faults_are_1_and_settings_8() -> None:
+    assert (out.exit_code_of(500, "internal"), out.exit_code_of(500, "settings.invalid")) == (1, 8)
