@@ -23,7 +23,7 @@ from outpost_wire.v1 import sync_pb2
 from bench.fleet.wires import Wire
 from certs import csr
 from certs.shell.signers import generate_tls_key
-from outpost import ports
+from outpost import issuing, ports
 from outpost.bootstrap import agents, enrollment, programs
 from outpost.core.bundle.release import VerifiedSet
 from outpost.core.detect.pattern import Scanner, compile_rules
@@ -181,7 +181,7 @@ class ObservedPlane:
         self._strike("hello")
         return ObservedSession(session, self)
 
-    async def renew(self, request: ports.RenewalRequest) -> ports.RenewalAnswer:
+    async def renew(self, request: issuing.RenewalRequest) -> issuing.RenewalAnswer:
         answer = await self._plane.renew(request)
         self._strike("renewal")
         return answer
@@ -334,7 +334,7 @@ class Outpost:
         plane = self._connect(self.identity, 0)
         request = csr.build_request(generate_tls_key())
         try:
-            await plane.renew(ports.RenewalRequest(request, self.sequence, f"{0:032x}"))
+            await plane.renew(issuing.RenewalRequest(request, self.sequence, f"{0:032x}"))
         finally:
             await plane.close()
 
