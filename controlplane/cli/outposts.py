@@ -92,9 +92,7 @@ def _show_token(made: dict[str, Any], token_file: Path | None, target: Target) -
     if token_file is None:
         click.echo(made["token"])
     if made["again"]:
-        out.note(
-            f"{made['name']} was registered before and never enrolled: this token replaces the earlier one, which is void"
-        )
+        out.note(f"{made['name']} is registered and never enrolled: this token voids the earlier one")
     out.note(f"outpost {made['name']} is {made['outpost']} in org {made['org']}")
     out.note(f"  endpoint  {made['endpoint']}")
     out.note(f"  CA pin    {made['pin']}")

@@ -45,7 +45,7 @@ FILES = (
 @click.option("--sync-endpoint", help="host:port that outposts call  [default: first host and the port]")
 @click.option("--ingress", is_flag=True, default=None, help="an ingress that proves itself may pass certificates on")
 @click.option("--pkcs11-module", help="PKCS#11 library that holds the CA keys  [default: sealed in the database]")
-@click.option("--pkcs11-token", help="label of the token")
+@click.option("--pkcs11-label", "pkcs11_token", help="label of the token")
 @click.option("--pkcs11-pin-file", help="file of mode 0600 with the PIN of the token's user")
 def init(state: Path, output: str, root_key_out: Path | None, owner_url_file: Path | None, **options: Any) -> None:
     """Make a control plane: root CA, two issuing CAs, server certificate, keys, databases.
