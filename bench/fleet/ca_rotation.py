@@ -26,12 +26,12 @@ KEYS += ("back_s", "late", "locked", "kills", "steps", "database")
 COUNT = report.outposts(60, 1000)
 AWAY = 4 if report.TINY else 10 if report.QUICK else 50
 HOURS = 7 * 24
-LEAP_HOURS = 6 if report.QUICK else 2
+LEAP_HOURS = 6 if report.QUICK else 3
 LEAVE_HOUR, FIRST_STEP_HOUR, GAP_HOURS = 6, 24, 12
-LEAP_SECONDS = report.seconds(0.3, 0.4, 0.8)  # real ones, at least
-CHECK_SECONDS = report.seconds(0.1, 0.2, 0.5)  # between two looks of an agent at its certificate
+LEAP_SECONDS = report.seconds(0.3, 0.4, 1.5)  # real ones, at least
+CHECK_SECONDS = report.seconds(1.0, 2.0, 20.0)  # between two looks of an agent at its certificate
 PATIENCE_SECONDS = 60.0  # real ones, until everybody has caught up with a leap
-HEARTBEAT_SECONDS = report.seconds(0.5, 1.0, 3.0)  # in them outposts say which roots they believe
+HEARTBEAT_SECONDS = report.seconds(0.5, 1.0, 5.0)  # in them outposts say which roots they believe
 UPTAKE_SECONDS = 3 * HEARTBEAT_SECONDS + 5.0
 CONNECT_RATE = 1000  # in a second: hours pass in one, so waiting for one's turn would take days
 NETWORK = ("controlplane.unreachable", "controlplane.closed", "controlplane.connecting", "sync.replaced", "throttled")
@@ -116,6 +116,7 @@ async def seven_days(fleet: Site, clock: Warp, rotation: Rotation) -> tuple[Coun
             await fleet.everyone("stop_some", numbers=gone)
         await rotation.advance(hour)
         clock.leap(LEAP_HOURS * 3600)
+        await fleet.everyone("look")
         await fleet.plane.publisher.refresh(ORG)  # as the server does each minute; the offers tell the time, too
         await asyncio.sleep(max(0.0, LEAP_SECONDS - (time.monotonic() - began)))
         found = await caught_up(fleet)

@@ -329,6 +329,10 @@ class Outpost:
         """Renew now, as when the control plane asks for it."""
         self.agent._keeper.rotate(0)
 
+    def look(self) -> None:
+        """Look at the certificate now."""
+        self.agent._keeper._poked.set()
+
     async def renew_once(self) -> None:
         """Ask for a certificate, once and without an agent: what a thief may do with a copy."""
         plane = self._connect(self.identity, 0)
