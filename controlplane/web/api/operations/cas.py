@@ -5,7 +5,7 @@ from typing import Literal
 
 from certs.keys import certificate_from_der, certificates_pem
 from controlplane.domain.authorities import Authority, AuthorityKind, AuthorityUnknownError
-from controlplane.domain.errors import ConfigurationError, ConflictError
+from controlplane.domain.errors import ConflictError
 from controlplane.domain.rbac import PrincipalKind, Verb
 from controlplane.services.authorities import RootKeyAwayError
 from controlplane.services.trust import certificate_of
@@ -167,7 +167,7 @@ OPERATIONS = (
         result=CaChanges,
         handler=prepare,
         schema="controlplane.ca_changes/1",
-        families=(ConflictError, ConfigurationError, AuthorityUnknownError),
+        families=(ConflictError, AuthorityUnknownError),
         target="ca/{kind}",
         secret=True,
     ),
@@ -232,7 +232,7 @@ OPERATIONS = (
         result=Lists,
         handler=lists,
         schema="controlplane.revocation_lists/1",
-        families=(ConflictError, ConfigurationError, AuthorityUnknownError),
+        families=(ConflictError, AuthorityUnknownError),
         target="ca/lists",
     ),
 )
