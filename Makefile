@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-cac
 .DEFAULT_GOAL := help
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
 setup: $(VENV)/.runtime ## virtual environment with what the product needs
 $(VENV)/.runtime: requirements/runtime.lock pyproject.toml
@@ -128,3 +128,16 @@ bench-enroll: setup-dev ## certificates and whole enrollments in a second
 
 bench-replica-kill: setup-dev ## one of three replicas dies under 1,000 outposts, then all of them
 	@PYTHONPATH=. $(BIN)/python -m bench.fleet.replica_kill
+
+.PHONY: bench-clone bench-token-race bench-ca-rotation bench-outage-72h
+bench-clone: setup-dev ## clones of outposts are locked; 1,000 lost answers, cut lines and restarts lock nobody
+	@PYTHONPATH=. $(BIN)/python -m bench.fleet.clone
+
+bench-token-race: setup-dev ## 200 machines spend one join token at once, 50 times: one certificate each time
+	@PYTHONPATH=. $(BIN)/python -m bench.fleet.token_race
+
+bench-ca-rotation: setup-dev ## the root CA is replaced in 7 simulated days under 1,000 outposts, 50 of them away (needs cc)
+	@PYTHONPATH=. $(BIN)/python -m bench.fleet.ca_rotation
+
+bench-outage-72h: setup-dev ## 72 simulated hours without the control plane; the certificate ends in them (needs cc)
+	@PYTHONPATH=. $(BIN)/python -m bench.outage_72h

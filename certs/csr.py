@@ -20,6 +20,7 @@ from certs import keys
 from certs.errors import CertificateRequestError
 
 MAX_REQUEST_BYTES = 4096  # enrollment.proto; ours have about 220
+MAX_REQUEST_PEM_BYTES = 8192  # the same in base64, with lines and a text before it
 
 _NEXT_STEP = "Enroll with the outpost command, which makes the request itself."
 
@@ -72,6 +73,26 @@ def build_request(private_key: ec.EllipticCurvePrivateKey) -> bytes:
     keys.require_tls_key(private_key.public_key())
     builder = x509.CertificateSigningRequestBuilder(subject_name=x509.Name([]))
     return builder.sign(private_key, hashes.SHA256()).public_bytes(Encoding.DER)
+
+
+def request_from_pem(pem: bytes) -> bytes:
+    """The DER of a request in PEM, as other tools write it; it is not judged yet.
+
+    Raises:
+        CertificateRequestError: no PEM, or longer than a request may be.
+    """
+    if len(pem) > MAX_REQUEST_PEM_BYTES:
+        raise RequestTooLargeError(
+            f"A certificate request in PEM has at most {MAX_REQUEST_PEM_BYTES} bytes.",
+            field="csr",
+            next_step=_NEXT_STEP,
+        )
+    try:
+        return x509.load_pem_x509_csr(pem).public_bytes(Encoding.DER)
+    except keys.PARSER_FAULTS as error:
+        raise CertificateRequestError(
+            f"The text is not a readable request in PEM ({type(error).__name__}).", field="csr", next_step=_NEXT_STEP
+        ) from None
 
 
 def read_request(der: bytes) -> VerifiedRequest:

@@ -42,13 +42,17 @@ class _Told:
 
     trust_domain: str
     endpoints: tuple[str, ...]
+    enroll_endpoint: str
     witness_name: str
     witness_key: str
     tuf_root: bytes
 
 
-async def enroll_many(plane: Plane, org: str, folder: Path, count: int, endpoints: tuple[str, ...]) -> list[Enrolled]:
-    """Make ``count`` enrolled outposts with their folders."""
+async def enroll_many(
+    plane: Plane, whose: tuple[str, str], folder: Path, count: int, endpoints: tuple[str, ...]
+) -> list[Enrolled]:
+    """Make ``count`` enrolled outposts with their folders, for an org at an address of enrollment."""
+    org, enroll_endpoint = whose
     settings = plane.settings
     trust = await plane.trust()
     issuer = OutpostIssuer(settings.trust_domain, lambda: trust, plane.chance)
@@ -56,6 +60,7 @@ async def enroll_many(plane: Plane, org: str, folder: Path, count: int, endpoint
     told = _Told(
         trust_domain=settings.trust_domain,
         endpoints=endpoints,
+        enroll_endpoint=enroll_endpoint,
         witness_name=witness.name,
         witness_key=witness.public_key.hex(),
         tuf_root=await _root(plane, org),
@@ -115,6 +120,7 @@ def _write(folder: Path, org: str, outpost: Outpost, told: _Told, leaf: tuple[by
         join_sequence=outpost.join_sequence,
         enrolled_ms=int(time.time() * 1000),
         leaf_alone=True,
+        enroll_endpoint=told.enroll_endpoint,
     )
     key_pem, chain = leaf
     pems = [

@@ -7,18 +7,23 @@ processes share.
 
 import asyncio
 import hashlib
+import json
 import os
 import random
 import time
+from collections import Counter
 from collections.abc import Awaitable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 from outpost_wire.v1 import sync_pb2
 
-from outpost import ports
+from bench.fleet.wires import Wire
+from certs import csr
+from certs.shell.signers import generate_tls_key
+from outpost import issuing, ports
 from outpost.bootstrap import agents, enrollment, programs
 from outpost.core.bundle.release import VerifiedSet
 from outpost.core.detect.pattern import Scanner, compile_rules
@@ -92,13 +97,15 @@ class Workers:
 
 
 class Ledger:
-    """Records are counted."""
+    """Records are counted, by event."""
 
     def __init__(self) -> None:
         self.count = 0
+        self.events: Counter[str] = Counter()
 
     async def append(self, org: str, records: Sequence[bytes]) -> Sequence[int]:
         self.count += len(records)
+        self.events.update(str(json.loads(record)["event"]) for record in records)
         return range(self.count - len(records), self.count)
 
 
@@ -149,8 +156,9 @@ class ObservedSession:
 class ObservedPlane:
     """``ports.ControlPlane`` of the product, with notes."""
 
-    def __init__(self, plane: GrpcControlPlane, notes: Notes, *, probing: bool) -> None:
+    def __init__(self, plane: GrpcControlPlane, notes: Notes, wire: Wire | None, *, probing: bool) -> None:
         self._plane = plane
+        self._wire = wire
         self.notes = notes
         self._probing = probing
         self._probe: asyncio.Task[None] | None = None
@@ -169,7 +177,18 @@ class ObservedPlane:
         return message
 
     async def open(self, hello: ports.Hello) -> ObservedSession:
-        return ObservedSession(await self._plane.open(hello), self)
+        session = await self._plane.open(hello)
+        self._strike("hello")
+        return ObservedSession(session, self)
+
+    async def renew(self, request: issuing.RenewalRequest) -> issuing.RenewalAnswer:
+        answer = await self._plane.renew(request)
+        self._strike("renewal")
+        return answer
+
+    def _strike(self, kind: str) -> None:
+        if self._wire is not None:
+            self._wire.strike(kind)
 
     async def fetch(self, sha256: bytes, size: int) -> bytes:
         body = await self._plane.fetch(sha256, size)
@@ -228,6 +247,12 @@ class Outpost:
 
     def __init__(self, folder: Path, org: str, shared: Programs, options: Options) -> None:
         self.notes = Notes()
+        self.ledger = Ledger()
+        self.told: Counter[str] = Counter()  # codes of functions that did not work, each time that one began
+        self.wire: Wire | None = None  # between it and the control plane, where lines are cut
+        self._address = ""
+        self._functions: dict[str, str] = {}
+        self._folder, self._org, self._shared = folder, org, shared
         self._options = options
         paths = StatePaths(folder)
         self._files = paths.org(org)
@@ -250,9 +275,9 @@ class Outpost:
             strangers=Strangers(agents.recovery_desk, agents.presented_chain),
             installer=installer,
             deliver=_never,
-            ledger=Ledger(),
+            ledger=self.ledger,
             heartbeat=self._heartbeat,
-            changed=lambda known: None,
+            changed=self._changed,
             clock=clock,
             chance=chance,
             settings=Timing(options.heartbeat_seconds, options.reconnect_cap_seconds, options.check_seconds),
@@ -264,6 +289,12 @@ class Outpost:
         if verified is not None:
             self.agent.adopt(verified)
 
+    def again(self) -> "Outpost":
+        """The same machine after a restart, on the same wire."""
+        made = Outpost(self._folder, self._org, self._shared, self._options)
+        made.wire, made._address = self.wire, self._address
+        return made
+
     def run(self) -> Awaitable[None]:
         """The product's agent, until cancelled."""
         return self.agent.run()
@@ -273,8 +304,54 @@ class Outpost:
         return self.agent.knowledge.functions.get("control_link") == OK
 
     def _connect(self, identity: identities.Identity, attempts: int) -> ObservedPlane:
+        if self.wire is not None:
+            told = replace(identity.enrollment, sync_endpoint=self._address, sync_endpoints=())
+            identity = replace(identity, enrollment=told)
         plane = self._dialer.connect(identity, attempts)
-        return ObservedPlane(plane, self.notes, probing=self._options.probing)
+        return ObservedPlane(plane, self.notes, self.wire, probing=self._options.probing)
+
+    async def put_on_wire(self, source: str) -> Wire:
+        """From now on all bytes pass over a wire that can be cut, and come from an address."""
+        self.wire = Wire(self.identity.enrollment.endpoints, source)
+        self._address = await self.wire.start()
+        return self.wire
+
+    def is_settled(self) -> bool:
+        """Whether it is linked, with the certificate that is on its disk."""
+        return self.is_linked() and not self.agent._keeper.replaced.is_set()
+
+    @property
+    def sequence(self) -> int:
+        """Join sequence of the certificate on the disk."""
+        return self.identity.enrollment.join_sequence
+
+    def rotate(self) -> None:
+        """Renew now, as when the control plane asks for it."""
+        self.agent._keeper.rotate(0)
+
+    def look(self) -> None:
+        """Look at the certificate now."""
+        self.agent._keeper._poked.set()
+
+    async def renew_once(self) -> None:
+        """Ask for a certificate, once and without an agent: what a thief may do with a copy."""
+        plane = self._connect(self.identity, 0)
+        request = csr.build_request(generate_tls_key())
+        try:
+            await plane.renew(issuing.RenewalRequest(request, self.sequence, f"{0:032x}"))
+        finally:
+            await plane.close()
+
+    @property
+    def identity(self) -> identities.Identity:
+        """As it is on the disk now."""
+        return identities.load(self._files.identity)
+
+    def _changed(self, known: Knowledge) -> None:
+        for function, code in known.functions.items():
+            if code not in (OK, self._functions.get(function)):
+                self.told[f"{function} {code}"] += 1
+        self._functions = dict(known.functions)
 
     async def _sleep(self, seconds: float) -> None:
         self.notes.waits.append(seconds)

@@ -4,6 +4,7 @@ import contextlib
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -13,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import asyncpg
+
+from bench.fleet.warp import without
 
 OWNER, APP, SUPERUSER = "cp_owner", "cp_app", "postgres"
 DATABASE = "controlplane"
@@ -83,14 +86,18 @@ def running_server() -> Iterator[Postgres]:
         files = ("-D", str(folder / "data"), "-k", str(folder), "-p", str(port))
         with (folder / "log").open("ab") as log:
             process = subprocess.Popen(
-                as_server(str(place / "postgres"), *files, *settings), stdout=log, stderr=log, cwd="/"
+                as_server(str(place / "postgres"), *files, *settings),
+                stdout=log,
+                stderr=log,
+                cwd="/",
+                env=without(dict(os.environ)),
             )
         _wait(place, port)
         yield Postgres(folder, port, process.pid)
     finally:
         if process is not None:
-            process.terminate()
-            process.wait(START_SECONDS)
+            process.send_signal(signal.SIGINT)  # at once, whoever is still connected
+            process.wait()
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -31,6 +31,7 @@ STOP_SECONDS = 10.0
 LINE_BYTES = 64 * 1024 * 1024  # notes of thousands of outposts in one line
 POLL_SECONDS = 0.05
 SIMULATORS = 2
+PORTS = {"enroll_port": 0, "grpc_port": 0, "api": False}  # any
 DATABASE = os.environ.get("DATABASE") or ("postgres" if postgres.programs() is not None else "sqlite")
 
 
@@ -65,6 +66,9 @@ class Process:
         except (TimeoutError, json.JSONDecodeError):
             await _end(process)
             raise BenchError(f"{command[-3:]} did not start; its last words are in {log}") from None
+        except asyncio.CancelledError:
+            process.kill()
+            raise
 
     @property
     def pid(self) -> int:
@@ -270,7 +274,8 @@ async def site(count: int, *, replicas: int = 1, **settings: Any) -> AsyncIterat
             found.ports.append(postgres.free_port())
             found.replicas.append(await _serve(folder, state, number, found.ports[number]))
         endpoints = tuple(str(each.ready["grpc"]) for each in found.replicas)
-        found.outposts += await enroll_many(plane, ORG, memory, count, endpoints)
+        enroll_endpoint = str(found.replicas[0].ready["enroll"])
+        found.outposts += await enroll_many(plane, (ORG, enroll_endpoint), memory, count, endpoints)
         for number in range(SIMULATORS):
             log = folder / f"simulator-{number}.log"
             found.simulators.append(await Process.start(log, sys.executable, "-m", "bench.fleet.simulator"))
@@ -285,13 +290,13 @@ async def _initialise(
     if database is None:
         if replicas > 1:
             raise BenchError("several replicas need DATABASE=postgres")
-        await initialise(states[0], Settings(enroll_port=0, grpc_port=0, api=False, **settings), None)
+        await initialise(states[0], Settings(**{**PORTS, **settings}), None)
         return states
     await database.create_database()
     urls = folder / "app.url", folder / "owner.url"
     for path, role in zip(urls, (postgres.APP, postgres.OWNER), strict=True):
         create_private_file(path, database.url(role).encode())
-    made = Settings(enroll_port=0, grpc_port=0, api=False, database_url_file=str(urls[0]), **settings)
+    made = Settings(**{**PORTS, **settings}, database_url_file=str(urls[0]))
     await initialise(states[0], made, None, urls[1])
     for state in states[1:]:
         state.mkdir(mode=0o700)

@@ -12,6 +12,9 @@ from pathlib import Path
 
 import orjson
 
+from certs.keys import private_key_from_pem
+from certs.shell.private_files import read_private_file
+from certs.signer import KeySigner
 from controlplane.bootstrap.plane import Plane, opened
 from controlplane.bootstrap.workbench import REQUEST_ID_BYTES, workbench
 from controlplane.domain.rbac import Principal, PrincipalKind, Role
@@ -74,9 +77,18 @@ class LocalApi:
 
 
 @contextlib.asynccontextmanager
-async def local_api(folder: Path) -> AsyncIterator[LocalApi]:
-    """Operations on a state directory; what was done is signed for at the end. Raises SettingsError, StateError."""
-    async with opened(folder) as plane, workbench(plane) as bench:
+async def local_api(folder: Path, root_key_file: Path | None = None) -> AsyncIterator[LocalApi]:
+    """Operations on a state directory; what was done is signed for at the end.
+
+    Args:
+        folder: the state directory.
+        root_key_file: private key of the root CA, when it is kept elsewhere.
+
+    Raises:
+        SettingsError, StateError: as ``opened``; KeyMaterialError, PrivateFileError: the root's key.
+    """
+    root_key = KeySigner(private_key_from_pem(read_private_file(root_key_file))) if root_key_file else None
+    async with opened(folder) as plane, workbench(plane, root_key) as bench:
         try:
             yield LocalApi(plane, bench, local_principal())
         finally:

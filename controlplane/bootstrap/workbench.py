@@ -34,8 +34,8 @@ async def acts_signer(vault: Vault) -> Signer:
 
 
 @contextlib.asynccontextmanager
-async def workbench(plane: Plane) -> AsyncIterator[Workbench]:
-    """What operations work with, on an open control plane."""
+async def workbench(plane: Plane, root_key: Signer | None = None) -> AsyncIterator[Workbench]:
+    """What operations work with, on an open control plane; with the root CA's key, when it was brought here."""
     trust_domain = plane.settings.trust_domain
     passwords, seal = Argon2Passwords(), KekSeal(plane.keyring)
     instruments = Instruments(plane.store, passwords, seal, plane.clock, plane.chance, trust_domain)
@@ -55,6 +55,9 @@ async def workbench(plane: Plane) -> AsyncIterator[Workbench]:
             silent_ms=plane.silent_ms,
             is_served=plane.is_served,
             describe=_describe,
+            authorities=plane.authorities,
+            ingresses=plane.ingresses,
+            root_key=root_key,
         )
     finally:
         passwords.close()

@@ -4,7 +4,10 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NoReturn, Protocol, TypeVar
+
+import click
 
 from controlplane.cli import output as out
 from controlplane.cli.target import Target
@@ -87,11 +90,13 @@ class Api:
         return {**document, items: rows}
 
 
-def run(target: Target, work: Callable[[Api], Coroutine[Any, Any, Result]]) -> Result:
+def run(
+    target: Target, work: Callable[[Api], Coroutine[Any, Any, Result]], root_key_file: Path | None = None
+) -> Result:
     """Do ``work(api)``; whatever fails becomes one message and an exit code, never a traceback."""
 
     async def opened() -> Result:
-        async with _opened(target) as caller:
+        async with _opened(target, root_key_file) as caller:
             return await work(Api(caller))
 
     try:
@@ -117,8 +122,10 @@ def listed(target: Target, name: str, items: str, params: Document | None = None
 
 
 @asynccontextmanager
-async def _opened(target: Target) -> AsyncIterator[Caller]:
+async def _opened(target: Target, root_key_file: Path | None) -> AsyncIterator[Caller]:
     if target.api:
+        if root_key_file is not None:
+            raise click.UsageError("--root-key is read where the state directory is: leave out --api")
         from controlplane.cli.remote import remote_api
 
         async with remote_api(target) as remote:
@@ -126,7 +133,7 @@ async def _opened(target: Target) -> AsyncIterator[Caller]:
     else:
         from controlplane.bootstrap.local import local_api
 
-        async with local_api(target.state) as local:
+        async with local_api(target.state, root_key_file) as local:
             yield local
 
 

@@ -1,4 +1,4 @@
-"""``outpost register|list|show|revoke``."""
+"""``outpost register|reenroll|list|show|lock|lock-all|revoke``."""
 
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ class Duration(click.ParamType[int]):
 
 @click.group()
 def outpost() -> None:
-    """Register, list, show and revoke outposts."""
+    """Register, list, show, lock and revoke outposts."""
 
 
 @outpost.command()
@@ -55,6 +55,32 @@ def register(name: str, org: str, token_file: Path | None, target: Target, **opt
     with reserved(token_file, target.output) as keep:
         made = dict(client.ask(target, "outposts.register", {"org": org}, {"name": name, **terms}).document)
         keep(made["token"] + "\n")
+    _show_token(made, token_file, target)
+
+
+@outpost.command()
+@click.argument("name")
+@out.org_option
+@click.option("--ttl", type=Duration(), default="15m", show_default=True, help="life of the join token")
+@click.option("--source", default="", help="only callers from this network may use the token, such as 192.0.2.0/24")
+@click.option(
+    "--token-file", type=click.Path(path_type=Path), help="write the token here, mode 0600, instead of showing it"
+)
+@target_options_beside_token
+def reenroll(name: str, org: str, token_file: Path | None, target: Target, **options: Any) -> None:
+    """Make a join token that gives an outpost, locked or not, a fresh identity over its own audit log. Until it is
+    spent nothing changes; then every certificate of before is void.
+
+    Example: controlplane outpost reenroll prod-eu --org acme --token-file prod-eu.token
+    """
+    terms = {"ttl_ms": options["ttl"], "source": options["source"]}
+    with reserved(token_file, target.output) as keep:
+        made = dict(client.ask(target, "outposts.reenroll", {"org": org, "outpost": name}, terms).document)
+        keep(made["token"] + "\n")
+    _show_token(made, token_file, target)
+
+
+def _show_token(made: dict[str, Any], token_file: Path | None, target: Target) -> None:
     paste = f"outpost enroll --token-file {token_file or 'FILE'}"
     made["paste"] = paste
     if token_file:
@@ -66,8 +92,8 @@ def register(name: str, org: str, token_file: Path | None, target: Target, **opt
     if token_file is None:
         click.echo(made["token"])
     if made["again"]:
-        out.note(f"{name} was registered before and never enrolled: this token replaces the earlier one, which is void")
-    out.note(f"outpost {name} is registered as {made['outpost']} in org {org}; state pending")
+        out.note(f"{made['name']} is registered and never enrolled: this token voids the earlier one")
+    out.note(f"outpost {made['name']} is {made['outpost']} in org {made['org']}")
     out.note(f"  endpoint  {made['endpoint']}")
     out.note(f"  CA pin    {made['pin']}")
     out.note(f"  expires   {expires}; the token works once and is shown once")
@@ -122,6 +148,43 @@ def revoke(name: str, org: str, target: Target, **options: Any) -> None:
     if not out.waits(target, answer, org):
         revoked = answer.document
         out.show(target, revoked, lambda: click.echo(f"outpost {revoked['name']} ({revoked['id']}) is revoked"))
+
+
+@outpost.command()
+@click.argument("name")
+@out.org_option
+@click.option("--reason", default="operator.lock", show_default=True, help="a code that the outpost shows")
+@click.option("--yes", is_flag=True, help="do not ask")
+@target_options
+def lock(name: str, org: str, target: Target, **options: Any) -> None:
+    """Lock an outpost and order it to wipe its keys, configuration and vault; its audit log stays. It is refused from
+    now on, whether or not it hears the order; `outpost reenroll` leads back.
+
+    Example: controlplane outpost lock prod-eu --org acme --reason machine.stolen --yes
+    """
+    out.confirm(f"Lock {name} of org {org}, and order it to wipe?", yes=options["yes"])
+    answer = client.ask(target, "outposts.lock", {"org": org, "outpost": name}, {"reason": options["reason"]})
+    if not out.waits(target, answer, org):
+        locked = answer.document
+        out.show(target, locked, lambda: click.echo(f"outpost {locked['name']} ({locked['id']}) is {locked['state']}"))
+
+
+@outpost.command("lock-all")
+@out.org_option
+@click.option("--reason", default="operator.lock", show_default=True, help="a code that outposts show")
+@click.option("--yes", is_flag=True, help="do not ask")
+@target_options
+def lock_all(org: str, target: Target, **options: Any) -> None:
+    """Lock every outpost of an org and order all of them to wipe. In an org with the two-person rule another person
+    approves it first.
+
+    Example: controlplane outpost lock-all --org acme --reason site.stolen --yes
+    """
+    out.confirm(f"Lock every outpost of org {org}, and order them to wipe?", yes=options["yes"])
+    answer = client.ask(target, "outposts.lock_all", {"org": org}, {"reason": options["reason"]})
+    if not out.waits(target, answer, org):
+        names = answer.document["locked"]
+        out.show(target, answer.document, lambda: click.echo(f"{len(names)} outposts are locked"))
 
 
 def member_row(each: dict[str, Any]) -> tuple[str, ...]:

@@ -7,7 +7,12 @@ import click
 
 from controlplane.cli import output as out
 
-FILES = ("database_url_file", "kek_file")  # named from where the command runs, kept as whole paths
+FILES = (
+    "database_url_file",
+    "kek_file",
+    "pkcs11_module",
+    "pkcs11_pin_file",
+)  # named from where the command runs, kept as whole paths
 
 
 @click.command()
@@ -36,6 +41,12 @@ FILES = ("database_url_file", "kek_file")  # named from where the command runs, 
     "--owner-url-file", type=click.Path(path_type=Path), help="the same as its owner: makes the schema before anything"
 )
 @click.option("--kek-file", help="key-encryption key; made when it is not there  [default: kek in the state]")
+@click.option("--enroll-endpoint", help="host:port that join tokens carry  [default: first host and the port]")
+@click.option("--sync-endpoint", help="host:port that outposts call  [default: first host and the port]")
+@click.option("--ingress", is_flag=True, default=None, help="an ingress that proves itself may pass certificates on")
+@click.option("--pkcs11-module", help="PKCS#11 library that holds the CA keys  [default: sealed in the database]")
+@click.option("--pkcs11-label", "pkcs11_token", help="label of the token")
+@click.option("--pkcs11-pin-file", help="file of mode 0600 with the PIN of the token's user")
 def init(state: Path, output: str, root_key_out: Path | None, owner_url_file: Path | None, **options: Any) -> None:
     """Make a control plane: root CA, two issuing CAs, server certificate, keys, databases.
 

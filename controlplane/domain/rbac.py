@@ -7,10 +7,10 @@ Rules beside the table:
 
 - nobody grants, manages or resets a role that has a verb which his own has not;
 - the last owner of an org can be neither disabled nor given another role;
-- in an org with the two-person rule, what ``TWO_PERSONS`` names is done by two: whatever loosens, and whatever could
-  make one person look like two. Giving somebody a role that decides on approvals, or resetting such a user, hands out
-  a sign-in code with which the giver could approve his own acts; so that takes two as well, as soon as there is another
-  who could be the second.
+- in an org with the two-person rule, what ``TWO_PERSONS`` names is done by two: whatever loosens, whatever could make
+  one person look like two, and what stops a whole fleet. Giving somebody a role that decides on approvals, or
+  resetting such a user, hands out a sign-in code with which the giver could approve his own acts; so that takes two as
+  well, as soon as there is another who could be the second.
 """
 
 from collections.abc import Iterable, Mapping
@@ -81,6 +81,8 @@ class Verb(StrEnum):
     OUTPOSTS_READ = "outposts.read"
     OUTPOSTS_REGISTER = "outposts.register"
     OUTPOSTS_REVOKE = "outposts.revoke"
+    OUTPOSTS_LOCK = "outposts.lock"
+    OUTPOSTS_LOCK_ALL = "outposts.lock_all"
     POLICY_READ = "policy.read"
     POLICY_LINT = "policy.lint"
     POLICY_PUBLISH = "policy.publish"
@@ -105,6 +107,11 @@ class Verb(StrEnum):
     APPROVALS_READ = "approvals.read"
     APPROVALS_DECIDE = "approvals.decide"
     TOKENS_ROTATE = "tokens.rotate"
+    CAS_READ = "cas.read"
+    CAS_MANAGE = "cas.manage"
+    CAS_LISTS = "cas.lists"
+    INGRESSES_READ = "ingresses.read"
+    INGRESSES_MANAGE = "ingresses.manage"
 
 
 _OWNER, _SECURITY, _AUDITOR, _OPERATOR, _READER = Role
@@ -124,6 +131,8 @@ TABLE: Final[Mapping[Verb, frozenset[Role]]] = {
     Verb.OUTPOSTS_READ: _EVERYONE,
     Verb.OUTPOSTS_REGISTER: _RUNNING,
     Verb.OUTPOSTS_REVOKE: _RUNNING,
+    Verb.OUTPOSTS_LOCK: _RUNNING,
+    Verb.OUTPOSTS_LOCK_ALL: _TRUSTED,
     Verb.POLICY_READ: _EVERYONE,
     Verb.POLICY_LINT: _EVERYONE,
     Verb.POLICY_PUBLISH: _TRUSTED,
@@ -148,6 +157,11 @@ TABLE: Final[Mapping[Verb, frozenset[Role]]] = {
     Verb.APPROVALS_READ: frozenset({_OWNER, _SECURITY, _AUDITOR, _OPERATOR}),
     Verb.APPROVALS_DECIDE: _TRUSTED,
     Verb.TOKENS_ROTATE: _TRUSTED,
+    Verb.CAS_READ: _EVERYONE,
+    Verb.CAS_MANAGE: _TRUSTED,
+    Verb.CAS_LISTS: _RUNNING,
+    Verb.INGRESSES_READ: _EVERYONE,
+    Verb.INGRESSES_MANAGE: _TRUSTED,
 }
 """Role × verb. Adding an operation of a new kind adds one verb and one row."""
 
@@ -157,6 +171,7 @@ TWO_PERSONS: Final = frozenset(
         Verb.ROUTES_PUBLISH,
         Verb.ROOTS_APPLY,
         Verb.ORGS_LOOSEN,
+        Verb.OUTPOSTS_LOCK_ALL,
         Verb.USERS_GRANT_OWNER,
         Verb.USERS_GRANT_DECIDER,
     }
@@ -166,7 +181,18 @@ TWO_PERSONS: Final = frozenset(
 IF_THERE_IS_ANOTHER: Final = frozenset({Verb.USERS_GRANT_DECIDER})
 """Of those, what one person does alone while nobody else of the org could approve it: how an org gets its second."""
 
-OPERATOR_VERBS: Final = frozenset({Verb.ORGS_CREATE, Verb.ORGS_LIMIT, Verb.TOKENS_ROTATE})
+OPERATOR_VERBS: Final = frozenset(
+    {
+        Verb.ORGS_CREATE,
+        Verb.ORGS_LIMIT,
+        Verb.TOKENS_ROTATE,
+        Verb.CAS_READ,
+        Verb.CAS_MANAGE,
+        Verb.CAS_LISTS,
+        Verb.INGRESSES_READ,
+        Verb.INGRESSES_MANAGE,
+    }
+)
 """Verbs that mean something in the operator's own space only; in a customer's org nobody has them."""
 
 

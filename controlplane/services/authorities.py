@@ -22,7 +22,7 @@ from controlplane.domain.authorities import (
     AuthorityOrderError,
     AuthorityState,
 )
-from controlplane.domain.errors import ConfigurationError
+from controlplane.domain.errors import ConfigurationError, ConflictError
 from controlplane.domain.outposts import OutpostState
 from controlplane.domain.vault import KeyLabel, VaultEntry
 from controlplane.ports.authorities import KeyMaker
@@ -34,7 +34,7 @@ from controlplane.services.trust import TrustBoard, certificate_of, entry_name, 
 _KINDS = {AuthorityKind.OUTPOSTS: CertificateKind.OUTPOST_CA, AuthorityKind.SERVERS: CertificateKind.SERVER_CA}
 
 
-class RootKeyAwayError(ConfigurationError):
+class RootKeyAwayError(ConflictError):
     """A step needs the key of a root that is kept elsewhere."""
 
     code = "authority.root_key"

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from certs import csr, join_token, keys
+from certs.adoption import read_trust_bundle
 from certs.shell.private_files import read_private_file, replace_private_file
 from certs.verify import root_by_pin
 from outpost import issuing, ports
@@ -174,7 +175,7 @@ def _accept(
 ) -> identities.Identity:
     if answer.org != token.org or answer.name != token.name:
         raise EnrollmentAnswerError("the answer is for another org or name than the join token")
-    bundle = [keys.certificate_from_der(der, field="trust_bundle") for der in answer.trust_bundle]
+    bundle = read_trust_bundle(answer.trust_bundle)
     pins = {keys.key_id(keys.require_tls_key(root.public_key())) for root in bundle}
     if token.pin not in pins:
         raise EnrollmentAnswerError("the trust bundle does not hold the pinned root CA")

@@ -68,6 +68,7 @@ class Keeper:
         self._rotate_by = 0  # when it is due at the latest, because we were asked; 0 = we were not
         self._recovered_at = 0
         self._skew_ms = 0
+        self._measured_ms = 0  # our clock less the monotonic one when the skew was measured
         self._failures = 0
         self._looked = float("-inf")
         self.replaced = asyncio.Event()
@@ -102,7 +103,7 @@ class Keeper:
             if self._report.known.functions.get("clock", OK) != OK:
                 self._report.set("clock", OK)
             return
-        self._skew_ms = skew_ms
+        self._skew_ms, self._measured_ms = skew_ms, self._drift_ms()
         side = "behind" if skew_ms > 0 else "ahead of"
         note = f"this machine's clock is {abs(skew_ms) // 1000} s {side} the control plane's"
         self._report.set("clock", "clock.skew", note)
@@ -138,7 +139,12 @@ class Keeper:
         if schedule.is_over(life, now) or (schedule.is_dying(life, now) and self._failures):
             await self._recover(identity)
         elif self._is_due(identity, now) and not self._report.known.withdrawn and not self.replaced.is_set():
-            await self._renew(identity)
+            asked, self._rotate_by = self._rotate_by, 0  # what is asked from here on is asked of the next certificate
+            try:
+                await self._renew(identity)
+            except BaseException:
+                self._rotate_by = self._rotate_by or asked
+                raise
 
     def _is_due(self, identity: Identity, now: int) -> bool:
         serial = identity.leaf.serial_number
@@ -196,7 +202,7 @@ class Keeper:
                 return None
             request, boot_id = await asyncio.to_thread(self._prepared, identity)
             answer = await desk.recover(self._proved(identity, request, challenge.nonce, boot_id))
-        self._recovered_at = self._now()
+        self._recovered_at, self._rotate_by = self._now(), 0
         return await self._take(identity, request, answer)
 
     def _prepared(self, identity: Identity) -> tuple[PendingRequest, str]:
@@ -228,7 +234,6 @@ class Keeper:
         renewed = accepted(identity, request, answer, self._now())
         await asyncio.to_thread(self._parts.identity.save, renewed)
         self._report.held(renewed)
-        self._rotate_by = 0
         self._report.set("certificate", OK)
         self._judge(renewed.life)
         self.replaced.set()
@@ -268,7 +273,14 @@ class Keeper:
 
     def _now(self) -> int:
         """Unix seconds, by the clock of whoever judges certificates."""
+        if self._skew_ms and abs(self._drift_ms() - self._measured_ms) > SKEW_LIMIT_MS:  # somebody set our clock since
+            self._skew_ms = 0
+            self._report.set("clock", OK)
         return (self._parts.clock.now_ms() + self._skew_ms) // 1000
+
+    def _drift_ms(self) -> int:
+        """Our clock less the monotonic one: changes when our clock is set."""
+        return self._parts.clock.now_ms() - int(self._parts.clock.monotonic() * 1000)
 
 
 class _Closes(Protocol):

@@ -9,13 +9,15 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from certs.join_token import secret_digest
+from certs.join_token import parse, secret_digest
 from certs.keys import PrivateKey
+from controlplane.domain.rbac import Role
 from controlplane.store.sealing import Keyring, role_place, vault_place
 from controlplane.store.session import Engine, blob, integer
 from outpost.core.bundle.access import ClientKey
 from tests.contract.stores import Place
 from tests.fakes.postgres_server import SUPERUSER, binaries
+from tests.unit.controlplane.admin_bed import PASSWORD, admin_bed
 from tests.unit.controlplane.bed import Bed, bed
 
 ORGS = ("acme", "globex")
@@ -105,3 +107,32 @@ def dumped(place: Place) -> bytes:
     assert folder is not None
     command = [str(Path(folder) / "pg_dump"), "--dbname", place.server.url(place.database, SUPERUSER)]
     return subprocess.run(command, check=True, capture_output=True).stdout
+
+
+async def test_a_dump_yields_nothing_that_signs_anybody_in(place: Place) -> None:
+    engine = await place.engine()
+    async with admin_bed(place.folder, "acme", engine=engine) as admin:
+        person = await admin.person("acme", "alice")
+        invited = await admin.ok("users.create", {"org": "acme"}, {"name": "bob", "role": "read_only"}, local="root")
+        client, secret, access = await admin.machine("acme", "robot", Role.OPERATOR)
+        key = {"idempotency_key": "k" * 16}
+        joined = await admin.ok("outposts.register", {"org": "acme"}, {"name": "eu"}, token=person.token, **key)
+        again = await admin.ok("outposts.register", {"org": "acme"}, {"name": "eu"}, token=person.token, **key)
+        assert again["token"] == joined["token"]  # it is kept for a day, closed
+        secrets = {
+            "a password": PASSWORD,
+            "what an authenticator holds": person.secret,
+            "a sign-in code": invited["code"],
+            "a machine client's secret": secret,
+            "its random part": secret.rpartition("_")[2],
+            "an access token": access,
+            "a person's access token": person.token,
+            "a join token in a kept answer": joined["token"],
+            "the secret in it": parse(joined["token"]).secret,
+        }
+    copies = await asyncio.to_thread(dumped, place)
+    assert client.encode() in copies
+    raw = {what: value if isinstance(value, bytes) else value.encode() for what, value in secrets.items()}
+    raw["bytes of what an authenticator holds"] = base64.b32decode(person.secret)
+    assert {what for what, value in raw.items() for form in written(value) if form in copies} == set()
+    assert all(len(value) >= 8 for value in raw.values())

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from bench.fleet import postgres
+from bench.fleet import postgres, warp
 
 ROOT = Path(__file__).parents[2]
 COUNT = 24
@@ -24,7 +24,7 @@ pytestmark = [
 ]
 
 
-async def ran(name: str, database: str = "postgres") -> dict[str, Any]:
+async def ran(name: str, database: str = "postgres", tasks: int = COUNT) -> dict[str, Any]:
     """Run a bench to its end; its last line."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -32,7 +32,7 @@ async def ran(name: str, database: str = "postgres") -> dict[str, Any]:
         cwd=ROOT,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, "OUTPOSTS": str(COUNT), "DATABASE": database},
+        env={**os.environ, "OUTPOSTS": str(tasks), "DATABASE": database},
     )
     out, errors = await asyncio.wait_for(process.communicate(), SECONDS)
     assert process.returncode == 0, errors.decode()[-3000:]
@@ -78,3 +78,43 @@ async def test_everybody_is_back_after_a_kill_and_no_replica_takes_more_than_its
         assert part["most_accepted_in_1_s"] <= line["connect_rate"] + 1  # milliseconds in the log
     assert line["all_killed"]["waits_at_the_cap"] > COUNT
     assert line["all_killed"]["most_frequent_tenth"] < 0.5
+
+
+async def test_clones_are_locked_and_honest_outposts_are_not() -> None:
+    line = await ran("clone")
+    assert line["lost_answers"] + line["cut_lines"] > COUNT
+    assert line["false_locks"] == 0
+    assert line["clones"] == line["locked"] == line["named_both"] == 6
+    assert line["told_both"] == 10  # one kind of copy runs no agent
+    assert set(line["by_trace"]) == {"identity.earlier_start", "identity.copied_start", "identity.second_key"}
+
+
+async def test_of_two_hundred_on_two_replicas_one_gets_the_outpost() -> None:
+    line = await ran("token_race", tasks=200)
+    assert line["rounds_with_one"] == line["rounds"] == line["certificates"] == line["identities"]
+    assert line["refused"] == {"token.used": 199 * line["rounds"]}
+
+
+@pytest.mark.skipif(warp.compiler() is None, reason="there is no C compiler")
+async def test_a_root_is_replaced_under_outposts_that_are_there_and_some_that_are_away() -> None:
+    line = await ran("ca_rotation")
+    assert (line["trust_failures"], line["manual_steps"], line["late"], line["locked"]) == (0, 0, 0, 0)
+    assert line["simulated_days"] == 7
+    assert line["recovered"] == line["adopted"] == line["away"] == 4
+    assert list(line["steps"]) == ["prepare", "activate", "taint", "retire"]
+
+
+@pytest.mark.skipif(warp.compiler() is None, reason="there is no C compiler")
+async def test_three_days_without_a_control_plane_are_survived_without_a_hand() -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "bench.outage_72h"),
+        cwd=ROOT,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, "QUICK": "1"},
+    )
+    out, errors = await asyncio.wait_for(process.communicate(), SECONDS)
+    line = json.loads((out.decode().splitlines() or ["{}"])[-1])
+    assert process.returncode == 0, f"{line} {errors.decode()[-2000:]}"
+    assert line["recovered"] == 1
+    assert 24 <= line["expired_after_h"] < 72

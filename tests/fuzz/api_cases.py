@@ -119,6 +119,8 @@ async def things(bed: Any, org: str) -> dict[str, list[str]]:
         "approval": [waiting.document["id"]],
         "provider": ["default"],
         "role": ["policy", "timestamp"],
+        "kind": ["root", "outposts", "servers"],
+        "ingress": ["edge"],
         "sequence": ["0", "5"],
     }
 

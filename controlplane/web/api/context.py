@@ -14,9 +14,12 @@ from controlplane.ports.store import OrgTransaction, Store
 from controlplane.ports.world import Chance, Clock
 from controlplane.services.acts import ActLog
 from controlplane.services.administer import Administration, Door
+from controlplane.services.authorities import Authorities
 from controlplane.services.ceremonies import Ceremonies
 from controlplane.services.configuration import Publisher
 from controlplane.services.ingest import Ingest
+from controlplane.services.ingresses import IngressDesk
+from controlplane.services.locks import Locks
 from controlplane.services.machines import Machines
 from controlplane.services.persons import Persons
 from controlplane.services.sign_in import SignIn
@@ -37,6 +40,9 @@ class Workbench:
         silent_ms: an outpost not seen for longer is silent.
         is_served: whether a server runs on this control plane.
         describe: the API as OpenAPI.
+        authorities: the CAs.
+        ingresses: certificates of ingresses.
+        root_key: of the root CA, when it is kept elsewhere and was brought here for this command.
     """
 
     store: Store
@@ -53,6 +59,9 @@ class Workbench:
     silent_ms: int
     is_served: Callable[[], Awaitable[bool]]
     describe: Callable[[], dict[str, Any]]
+    authorities: Authorities
+    ingresses: IngressDesk
+    root_key: Signer | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +137,11 @@ class Context:
     def machines(self) -> Machines:
         """Machine clients."""
         return Machines(self.store, self.bench.clock, self.bench.chance)
+
+    @property
+    def locks(self) -> Locks:
+        """Orders to wipe."""
+        return Locks(self.store, self.bench.clock)
 
     @property
     def ingest(self) -> Ingest:

@@ -21,7 +21,9 @@ from controlplane.domain.rbac import Principal, PrincipalKind, Role
 from controlplane.ports.store import Store
 from controlplane.services.acts import ActLog
 from controlplane.services.administer import Door
+from controlplane.services.authorities import Authorities
 from controlplane.services.certification import Certifier
+from controlplane.services.ingresses import IngressDesk
 from controlplane.services.persons import Persons
 from controlplane.services.setup import Setup
 from controlplane.services.sign_in import Instruments, SignIn
@@ -183,7 +185,8 @@ async def admin_bed(
     keyring.create()
     engine = engine or SqliteEngine(folder)
     store = DatabaseStore(engine, keyring)
-    setup = Setup(store, clock, Certifier(store, clock, chance, TRUST_DOMAIN), VaultKeys())
+    certifier, maker = Certifier(store, clock, chance, TRUST_DOMAIN), VaultKeys()
+    setup = Setup(store, clock, certifier, maker)
     await setup.create(("127.0.0.1",), root_stays=True)
     board = TrustBoard(store, clock, TRUST_DOMAIN)
     await board.refresh()
@@ -217,6 +220,8 @@ async def admin_bed(
         silent_ms=30_000,
         is_served=is_served,
         describe=document,
+        authorities=Authorities(store, board, certifier, maker),
+        ingresses=IngressDesk(store, board, certifier),
     )
     dispatcher = Dispatcher(bench, rates or no_limit())
     made = AdminBed(clock, engine, store, keyring, bench, dispatcher, passwords, pauses, setup, board)

@@ -25,6 +25,8 @@ VALUES: dict[str, object] = {
     "approval": "ap-000000000000",
     "sequence": 0,
     "role": "policy",
+    "kind": "servers",
+    "ingress": "edge",
 }
 BODIES: dict[str, dict[str, object]] = {
     "orgs.create": {"org": "x"},
@@ -48,6 +50,8 @@ BODIES: dict[str, dict[str, object]] = {
     "users.enroll_totp": {"password": "x", "totp": "1"},
     "users.confirm_totp": {"totp": "1"},
     "clients.create": {"name": "new", "role": "read_only"},
+    "ingresses.issue": {"name": "edge", "csr": "x"},
+    "ingresses.issue_server": {"hosts": ["edge.example"], "csr": "x"},
     "approvals.approve": {"digest": "0" * 64},
 }
 ACCESS = {"access.role", "access.scope", "access.operator_only", "access.unauthenticated"}

@@ -34,12 +34,13 @@ class Clock:
     """``ports.Clock`` that moves when told."""
 
     time_ms: int
+    set_ms: int = 0  # by how much somebody set it forward
 
     def now_ms(self) -> int:
         return self.time_ms
 
     def monotonic(self) -> float:
-        return self.time_ms / 1000
+        return (self.time_ms - self.set_ms) / 1000
 
 
 @dataclass

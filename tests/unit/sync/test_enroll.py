@@ -187,6 +187,10 @@ def other_root(answer: issuing.EnrollmentAnswer) -> issuing.EnrollmentAnswer:
     return replace(answer, trust_bundle=(keys.certificate_der(OTHER_TRUST.root.certificate),))
 
 
+def and_an_issuing_ca(answer: issuing.EnrollmentAnswer) -> issuing.EnrollmentAnswer:
+    return replace(answer, trust_bundle=(*answer.trust_bundle, keys.certificate_der(TRUST.outposts.certificate)))
+
+
 def another_s_certificate(answer: issuing.EnrollmentAnswer) -> issuing.EnrollmentAnswer:
     return replace(answer, chain=TRUST.outpost(ORG, OUTPOST, NOW).chain_der)
 
@@ -195,7 +199,8 @@ REFUSED: dict[str, tuple[ControlPlane, str]] = {
     "the answer is for another org": (ControlPlane(lambda a: replace(a, org="globex")), "enrollment.answer"),
     "the answer is for another name": (ControlPlane(lambda a: replace(a, name="other")), "enrollment.answer"),
     "the trust bundle lacks the pinned root": (ControlPlane(other_root), "enrollment.answer"),
-    "the trust bundle is empty": (ControlPlane(lambda a: replace(a, trust_bundle=())), "enrollment.answer"),
+    "the trust bundle is empty": (ControlPlane(lambda a: replace(a, trust_bundle=())), "chain.malformed"),
+    "the trust bundle holds an issuing CA, too": (ControlPlane(and_an_issuing_ca), "chain.profile"),
     "the certificate is for another key": (ControlPlane(another_s_certificate), "identity.unreadable"),
     "the certificate names another outpost": (ControlPlane(outpost="op-" + "f" * 16), "identity.unreadable"),
     "the certificate names another org": (ControlPlane(org="globex"), "identity.unreadable"),

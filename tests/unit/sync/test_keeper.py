@@ -195,20 +195,6 @@ async def test_a_certificate_that_is_dying_is_recovered_when_it_cannot_be_renewe
         assert [way for way, _, _ in world.authority.asked] == ["recover"]
 
 
-async def test_a_clock_that_is_ahead_is_named_and_a_good_certificate_is_kept(tmp_path: Path) -> None:
-    world = World(tmp_path)
-    world.clock.time_ms = NOW_MS + 72 * HOUR_MS
-    world.authority.ahead_ms = -72 * HOUR_MS
-    async with running(world) as plane:
-        assert world.authority.asked == []
-        assert world.known.functions["clock"] == "clock.skew"
-        assert "259200 s ahead of" in world.known.notes["clock"]
-        assert world.known.functions["certificate"] == "ok"
-        world.clock.time_ms = NOW_MS
-        plane.session.down.put_nowait(ports.Offer("n", "1.1", (), NOW_MS))
-        await until(lambda: world.known.functions["clock"] == "ok")
-
-
 async def test_a_disk_that_takes_no_request_keeps_from_asking(tmp_path: Path) -> None:
     world = World(tmp_path)
     world.age(0.7)
