@@ -13,7 +13,7 @@ async def export(context: Context, params: OrgParams, body: NoBody) -> CeremonyF
     """The draft that waits."""
     async with context.store.for_org(context.org).read():
         pass  # an unknown org is the first mistake to be told
-    data = context.ceremonies.draft(context.org)
+    data = await context.ceremonies.draft(context.org)
     return ceremony_facts(read_ceremony(data, context.org), data)
 
 
