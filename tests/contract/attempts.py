@@ -29,9 +29,11 @@ TABLES = (
     *attempts_admin.TABLES,
     *attempts_plans.TABLES,
 )
-ALONE = attempts_admin.ALONE | attempts_plans.ALONE | {
-    *("tokens.add", "certificates.intend", "audit.save_head", "audit.append", "audit.add_tile")
-}
+ALONE = (
+    attempts_admin.ALONE
+    | attempts_plans.ALONE
+    | {*("tokens.add", "certificates.intend", "audit.save_head", "audit.append", "audit.add_tile")}
+)
 """May contradict rows, and then end their transaction: each has one of its own."""
 
 

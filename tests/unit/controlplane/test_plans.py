@@ -22,7 +22,7 @@ def at(state: PlanState, **fields: object) -> Plan:
 
 
 ACTS = {
-    "lint": lambda plan: plans.linted(plan),
+    "lint": plans.linted,
     "approve": lambda plan: plans.approved(plan, BOB, two_persons=True),
     "sign": lambda plan: plans.signed(plan, 8, 7),
     "begin": lambda plan: plans.rolling(plan, 5, 20, 2_000),
