@@ -71,7 +71,7 @@ class Programs:
         digest = hashlib.sha256()
         for path in sorted(verified.documents):
             digest.update(path.encode() + b"\0" + hashlib.sha256(verified.documents[path]).digest())
-        key = digest.digest()
+        key = digest.digest() + verified.chosen.version.to_bytes(8, "big")  # of a set's two releases, the one that runs
         with self._lock:
             if key not in self._made:
                 self._made[key] = build(verified, self._scanner)

@@ -141,6 +141,11 @@ class Planner:
             await self._check(transaction, draft)
         return plan
 
+    async def check_rollback(self, org: str, version: int) -> None:
+        """Refuse what ``rollback`` would refuse now; nothing is done."""
+        async with self._store.for_org(org).read() as transaction:
+            await self._check(transaction, await _repeated(transaction, version))
+
     async def withdraw(self, org: str, number: int, reason: str, by: str) -> Plan:
         """End a plan that does not roll. Raises PlanUnknownError, PlanStateError."""
         now_ms = self._clock.now_ms()

@@ -21,15 +21,19 @@ them, it is undecided. A type that newly would be replaced is taken to stand whe
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 
+from outpost.core.bundle.content import ReleaseContent
+from outpost.core.bundle.documents import Provider
+from outpost.core.bundle.kill import KillList
 from outpost.core.decision import Action, Decision, Direction, Features
 from outpost.core.detect.rules import RULES
 from outpost.core.errors import DeniedError
 from outpost.core.inspection import PolicyUnredactableError, is_denial, judge, unredactable, unroutable
-from outpost.core.policy.compile import Program, reference
-from outpost.core.policy.document import PolicyDocument
+from outpost.core.policy.compile import Program, compile_document, reference
+from outpost.core.policy.document import PolicyDocument, parse_document
 from outpost.core.policy.evaluate import MAX_MATCHED
-from outpost.core.program import OrgProgram
+from outpost.core.program import OrgProgram, find_route
 
 UNDECIDED = "UNDECIDED"
 """In the place of an action: it depends on what is not remembered."""
@@ -138,15 +142,23 @@ class ShadowTotals:
 
 def trial_of(program: OrgProgram) -> Trial:
     """A program as it is judged in the shadow."""
-
-    def route(model: str) -> str | None:
-        try:
-            provider = program.route(model)
-        except DeniedError:
-            return None
-        return provider.name if provider is not None else None
-
+    route = partial(_provider, program.providers, program.killed)
     return Trial(program.release.version, program.inspector.policy, program.inspector.disabled, route)
+
+
+def trial_from(content: ReleaseContent, killed: KillList) -> Trial:
+    """A release that was read and is not run.
+
+    Args:
+        content: the release with what it names.
+        killed: providers and models that are switched off under its routes.
+
+    Raises:
+        BundleError: its policy does not compile.
+    """
+    policy = compile_document(parse_document(content.packs))
+    route = partial(_provider, content.routes.providers, killed)
+    return Trial(content.version, policy, frozenset(content.detectors.disabled), route)
 
 
 def gap(decided: Program, decided_disabled: frozenset[str], trial: Trial) -> Gap:
@@ -263,6 +275,15 @@ def totals_of(value: Mapping[str, object]) -> ShadowTotals:
         Change(str(each["direction"]), str(each["before"]), str(each["after"]), int(each["count"])) for each in listed
     )
     return ShadowTotals(int(str(value["release"])), int(str(value["compared"])), changes)
+
+
+def _provider(providers: tuple[Provider, ...], killed: KillList, model: str) -> str | None:
+    """Name of the provider that would serve a model."""
+    try:
+        provider = find_route(providers, killed, model)
+    except DeniedError:
+        return None
+    return provider.name if provider is not None else None
 
 
 def _changes(counted: Mapping[tuple[str, str, str], int]) -> tuple[Change, ...]:

@@ -2,7 +2,8 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 from certs.signer import Signer
 from controlplane.domain.acts import Act, Outcome
@@ -23,6 +24,7 @@ from controlplane.services.plans import Planner, Wish
 from controlplane.services.sign_in import SignIn
 from controlplane.services.tokens import Tokens
 
+NO_TERMS: Final[Mapping[str, object]] = MappingProxyType({})
 Executed = tuple[int, Mapping[str, object]]
 Remedy = Callable[[OrgTransaction, Exception], Awaitable[None]]
 
@@ -120,10 +122,12 @@ class Context:
         """Releases on their way."""
         return Planner(self.store, self.bench.clock)
 
-    def wish(self, title: str = "", *, at_once: bool = False, supersede: bool = False) -> Wish:
+    def wish(
+        self, title: str = "", terms: Mapping[str, object] = NO_TERMS, *, at_once: bool = False, supersede: bool = False
+    ) -> Wish:
         """How the caller wants a release."""
         second = Author(self.second.id, self.second.name) if self.second is not None else NOBODY
-        return Wish(Author(self.principal.id, self.principal.name), second, title, at_once, supersede)
+        return Wish(Author(self.principal.id, self.principal.name), second, title, at_once, supersede, terms)
 
     @property
     def ceremonies(self) -> Ceremonies:

@@ -25,7 +25,7 @@ class ReleaseLeft:
 
     def to_bytes(self) -> bytes:
         """Body of the record, without a sequence number."""
-        head = {"time_ms": self.head.time_ms, "org": self.head.org, "outpost": self.head.outpost}
+        head: dict[str, str | int] = {"time_ms": self.head.time_ms, "org": self.head.org, "outpost": self.head.outpost}
         fields: dict[str, Value] = {
             "release": self.release,
             "fallback": self.fallback,

@@ -25,6 +25,7 @@ VALUES: dict[str, object] = {
     "approval": "ap-000000000000",
     "sequence": 0,
     "role": "policy",
+    "plan": "plan-9",
 }
 BODIES: dict[str, dict[str, object]] = {
     "orgs.create": {"org": "x"},
@@ -43,6 +44,7 @@ BODIES: dict[str, dict[str, object]] = {
     "keys.create": {"name": "k"},
     "roots.apply": {"file": "{}"},
     "releases.import": {"file": "{}"},
+    "releases.rollback": {"release": 9},
     "users.create": {"name": "new", "role": "read_only"},
     "users.set_role": {"role": "read_only"},
     "users.enroll_totp": {"password": "x", "totp": "1"},
