@@ -22,6 +22,7 @@ from outpost.core.bundle.release import VerifiedSet
 from outpost.core.bundle.trust import State
 from outpost.core.errors import OutpostError, PeerError
 from outpost.sync.identity import Identity
+from outpost.sync.install import Progress
 from outpost.sync.keeper import Keeper, closing, is_unreachable
 from outpost.sync.knowledge import OK, WITHDRAWN, Knowledge, Parts, Report
 from outpost.sync.line import Line
@@ -32,7 +33,7 @@ LONGEST_TURN_SECONDS = 15.0  # a longer wait for our turn is not spent on an idl
 LONGEST_ASKED_SECONDS = 300.0  # of a wait that the control plane asks for: whatever it says, we come back
 LOOK_ATTEMPTS = 3  # connections that failed before it is looked at why
 SLOW = frozenset({"identity.superseded", *WITHDRAWN})  # refusals that pass, if at all, by an act of a person
-MAX_REVISION_CHARS = 32  # sync.proto: Offer.revision
+MAX_REVISION_CHARS = 32  # sync.proto: Hello.refused_revision
 LOCKED = "outpost.locked"  # code of a link that is none any more
 MOVE_RETRY_SECONDS = 30.0  # between two attempts to change to a new certificate while the old connection stands
 
@@ -269,20 +270,22 @@ class OrgAgent:
         listing = known.active.listing if known.active is not None else {}
         # An offer without files says that what we told in Hello is the newest set, or only asks whether we are there.
         if not offer.removed and (not offered or offered == listing):
-            await session.ack(offer.nonce, known.revision, self._parts.clock.now_ms())
+            running = ports.Taken(release=known.active.release.version if known.active is not None else 0)
+            await session.ack(offer.nonce, known.revision, self._parts.clock.now_ms(), running)
             return
+        progress = Progress()
         try:
-            verified = await self._parts.installer.install(offer, known.active, line.fetch)
+            verified = await self._parts.installer.install(offer, known.active, line.fetch, progress)
         except OutpostError as error:
             if isinstance(error, PeerError) and not error.as_dict()["fatal"]:
                 raise  # the line broke: the same offer comes again with the next connection
-            await self._refuse(session, offer, error)
+            await self._refuse(session, offer, error, progress)
             return
         # Not yet adopted: what the ledger did not take is offered, installed and recorded once more.
         await self._report.record(record.BundleActivated(self._report.head(), verified.revision, known.revision))
         self.adopt(verified)
         emit(Event.BUNDLE_ACTIVATED, org=self._org, revision=verified.revision)
-        await session.ack(offer.nonce, verified.revision, self._parts.clock.now_ms())
+        await session.ack(offer.nonce, verified.revision, self._parts.clock.now_ms(), progress.taken())
 
     def adopt(self, verified: VerifiedSet) -> None:
         """Take note of the set that is active."""
@@ -291,13 +294,15 @@ class OrgAgent:
         self.knowledge.refused = ""
         self._report.set("policy", OK)
 
-    async def _refuse(self, session: ports.SyncSession, offer: ports.Offer, error: OutpostError) -> None:
+    async def _refuse(
+        self, session: ports.SyncSession, offer: ports.Offer, error: OutpostError, progress: Progress
+    ) -> None:
         emit(Event.BUNDLE_REFUSED, 30, org=self._org, code=error.code, message=error.message)
         self._report.set("policy", error.code, error.message)
         self.knowledge.refused = offer.revision[:MAX_REVISION_CHARS]
         head = self._report.head()
         await self._report.record(record.BundleRefused(head, self.knowledge.refused, error.code, error.message))
-        await session.nack(offer.nonce, error.as_dict(), error.field)
+        await session.nack(offer.nonce, error.as_dict(), error.field, progress.taken())
 
     async def _beat(self, session: ports.SyncSession) -> None:
         while True:

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from certs import csr, join_token, keys
 from certs.shell.private_files import read_private_file, replace_private_file
 from certs.verify import root_by_pin
-from outpost import ports
+from outpost import issuing, ports
 from outpost.core.audit.note import NoteError, NoteVerifier, SignatureType
 from outpost.core.errors import PeerError, StoreError
 from outpost.paths import StatePaths
@@ -64,7 +64,7 @@ class Calls:
     """
 
     presented_chain: Callable[[str, int], Awaitable[tuple[bytes, ...]]]
-    enroll: Callable[[str, bytes, ports.EnrollmentRequest], Awaitable[ports.EnrollmentAnswer]]
+    enroll: Callable[[str, bytes, issuing.EnrollmentRequest], Awaitable[issuing.EnrollmentAnswer]]
     expected_root: bytes = b""
 
 
@@ -122,7 +122,7 @@ async def enroll(
     log_key = _log_key(org.audit)
     host, port = join_token.split_endpoint(token.endpoint)
     root = root_by_pin(await calls.presented_chain(host, port), token.pin)
-    request = ports.EnrollmentRequest(
+    request = issuing.EnrollmentRequest(
         token_org=token.org,
         token_secret=token.secret,
         csr_der=csr_der,
@@ -141,7 +141,7 @@ async def enroll(
     return identity, True
 
 
-def _root(expected: bytes, answer: ports.EnrollmentAnswer) -> bytes:
+def _root(expected: bytes, answer: issuing.EnrollmentAnswer) -> bytes:
     """The TUF root at which verification starts.
 
     Raises:
@@ -170,7 +170,7 @@ def _known(identity: identities.Identity, token: join_token.JoinToken, paths: St
 
 
 def _accept(
-    token: join_token.JoinToken, answer: ports.EnrollmentAnswer, key_pem: bytes, now_ms: int
+    token: join_token.JoinToken, answer: issuing.EnrollmentAnswer, key_pem: bytes, now_ms: int
 ) -> identities.Identity:
     if answer.org != token.org or answer.name != token.name:
         raise EnrollmentAnswerError("the answer is for another org or name than the join token")

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from controlplane.domain import plans
-from controlplane.domain.ceremony import read_ceremony
+from controlplane.domain.ceremony_reading import read_ceremony
 from controlplane.domain.errors import ConflictError
 from controlplane.domain.plans import Plan, PlanState
 from controlplane.domain.rbac import Verb
