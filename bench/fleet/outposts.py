@@ -306,6 +306,7 @@ class Outpost:
             workers_ready=2,
             software_version=agents.VERSION,
             trust_bundle_sha256=known.trust_bundle_sha256,
+            release=known.active.release.version if known.active is not None else 0,
         )
 
 
