@@ -31,7 +31,7 @@ KEYS = (
     *("touched", "back_p50_ms", "halted_ms", "reconnects", "replicas", "database"),
 )
 COUNT, REPLICAS = report.outposts(150, 1000), 2 if DATABASE == "postgres" else 1
-PATIENCE_SECONDS = 40.0
+PATIENCE_SECONDS = 20.0
 LOOK_SECONDS = 0.02
 SIMULATED_SECONDS = 600
 RECONNECTS = 1 if report.QUICK else 5

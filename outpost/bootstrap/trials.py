@@ -1,4 +1,4 @@
-"""A candidate on trial in one worker: the set's other release is kept ready, judged in the shadow, and gone back to when
+"""A candidate on trial in a worker: the set's other release is kept ready, judged in the shadow, and gone back to when
 the candidate cannot stop its own canary here (``core.bundle.fallback``).
 """
 
