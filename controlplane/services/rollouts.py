@@ -30,7 +30,8 @@ from outpost.core.bundle.rollout import RolloutDocument
 from outpost.core.errors import OutpostError
 
 LOOK_SECONDS = 1.0  # between two looks at an org in which something rolls
-LOOK_SHARE = 20  # looks take at most one part in so many of a core
+LOOK_SHARE = 20  # looks take one part in so many of a core, unless they would become too seldom for that
+MAX_LOOK_SECONDS = 4.0  # a sick outpost tells it within a second or two, and is back within ten
 ORGS_SECONDS = 5.0  # between two looks for orgs that are new
 
 
@@ -119,7 +120,8 @@ class RolloutWatch:
             due, self._due = self._due | self._rolling, set()
             for org in sorted(due):
                 await self.look(org)
-            pause = max(LOOK_SECONDS, LOOK_SHARE * (self._clock.monotonic() - began))
+            spent = self._clock.monotonic() - began
+            pause = min(MAX_LOOK_SECONDS, max(LOOK_SECONDS, LOOK_SHARE * spent))
             try:
                 async with asyncio.timeout(pause):
                     await self._poked.wait()
