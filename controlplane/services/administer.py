@@ -11,7 +11,7 @@ from controlplane.domain.records import CertificateRecord, Delivery, LogHead
 from controlplane.domain.sources import checked_network
 from controlplane.ports.store import OrgTransaction, Store
 from controlplane.ports.world import Chance, Clock
-from controlplane.services.staging import fleet_of, spare
+from controlplane.services.staging import spare
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +95,12 @@ class Administration:
         async with self._store.for_org(org).write() as transaction:
             taken = await transaction.outposts.named(new.name)
             outpost = new if taken is None else outposts.registered_again(taken)
-            known = fleet_of(await transaction.outposts.all())
+            await spare(transaction, new.logical or outpost.site, now_ms)
             if taken is None:
                 await transaction.outposts.add(new)
             elif new.logical and new.logical != outpost.logical:
                 outpost = replace(outpost, logical=new.logical)
                 await transaction.outposts.save(outpost)
-            if outpost.site not in known.standing | known.waiting:
-                await spare(transaction, outpost.site, now_ms)
             return await self._token(transaction, outpost, (terms, door), again=taken is not None)
 
     async def reenroll(self, org: str, name_or_id: str, terms: Terms, door: Door) -> Registered:

@@ -13,6 +13,7 @@ replica that heard it halts at once. All else is looked for once a second, or mo
 import asyncio
 from dataclasses import dataclass, replace
 
+from certs.errors import TrustError
 from controlplane import telemetry
 from controlplane.domain import plans, releases
 from controlplane.domain.condition import SILENT_MS
@@ -132,7 +133,7 @@ class RolloutWatch:
         """Look at one org; its trouble is not another's."""
         try:
             step = await self._rollouts.look(org)
-        except (ControlPlaneError, OutpostError) as error:
+        except (ControlPlaneError, OutpostError, TrustError) as error:
             telemetry.log(telemetry.Event.ROLLOUT_FAILED, level=40, org=org, code=error.code)
             return
         if step in (None, Step.COMPLETE, Step.HALT):

@@ -102,17 +102,17 @@ async def publish(transaction: OrgTransaction, changes: Changes, now_ms: int) ->
 
 
 async def spare(transaction: OrgTransaction, site: str, now_ms: int) -> None:
-    """Keep a logical outpost that is new out of the stage that runs.
+    """Keep a logical outpost that is about to be registered out of the stage that runs, unless it is known.
 
     Raises:
         StageCrowdedError: as many are spared as a roll-out can name.
     """
-    newest = await transaction.releases.newest()
-    if newest is None:
+    plan = await transaction.plans.rolling()
+    if plan is None or plan.stage == ALL:
         return
-    document = parse_rollout(await read_file(transaction, newest, names.ROLLOUT_PATH), transaction.org)
-    changed = sparing(document, site)
-    if changed is not None:
+    _, seen = await scene(transaction)
+    changed = sparing(seen.document, site)
+    if changed is not None and site not in seen.fleet.standing | seen.fleet.waiting:
         await publish(transaction, releases.rolled_out(changed), now_ms)
 
 
