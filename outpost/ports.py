@@ -221,7 +221,14 @@ class Endpoints:
     sync: tuple[str, ...]
 
 
-ControlMessage = Offer | Locked | RotateNow | Drain | Endpoints
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A control plane that was restored asks for files of the set in force that it lost; by SHA-256."""
+
+    sha256s: tuple[bytes, ...]
+
+
+ControlMessage = Offer | Locked | RotateNow | Drain | Endpoints | Wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,6 +313,7 @@ class RecoveryRequest:
         serial: of the certificate whose key signed ``proof``, hex.
         proof: of certs/recover.py.
         now_ms: our clock.
+        leaf_der: the certificate of ``serial``.
     """
 
     org: str
@@ -318,6 +326,7 @@ class RecoveryRequest:
     boot_id: str
     now_ms: int
     software_version: str
+    leaf_der: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -350,6 +359,10 @@ class SyncSession(Protocol):
 
     async def status(self, heartbeat: Heartbeat) -> None:
         """Tell how we are."""
+        ...
+
+    async def give_back(self, sha256: bytes, body: bytes) -> None:
+        """Send a file that the control plane asked for; an empty body says that it is not given."""
         ...
 
 

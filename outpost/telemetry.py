@@ -29,6 +29,7 @@ class Event(StrEnum):
     SYNC_REFUSED = "sync.refused"
     BUNDLE_ACTIVATED = "bundle.activated"
     BUNDLE_REFUSED = "bundle.refused"
+    BUNDLE_RETURNED = "bundle.returned"
     STATE_CHANGED = "state.changed"
     CERTIFICATE_RENEWED = "certificate.renewed"
     CERTIFICATE_FAILED = "certificate.failed"

@@ -13,6 +13,7 @@ from controlplane.ports.authorities import AuthorityRows, Ingresses
 from controlplane.ports.fleet import Certificates, ClientKeys, Outposts, QuotaRows, Tokens
 from controlplane.ports.logs import AuditEntries
 from controlplane.ports.releases import Releases, RoleKeys
+from controlplane.ports.restorations import Restorations, RestoredRow
 from controlplane.ports.vault import Vault
 
 Heard = Callable[[str], None]
@@ -113,6 +114,11 @@ class OrgTransaction(Protocol):
         ...
 
     @property
+    def restored(self) -> RestoredRow:
+        """What is remembered of the newest restore."""
+        ...
+
+    @property
     def rules(self) -> AdminRules:
         """How the org wants to be administered."""
         ...
@@ -198,6 +204,11 @@ class Store(Protocol):
     @property
     def ingresses(self) -> Ingresses:
         """Certificates of ingresses."""
+        ...
+
+    @property
+    def restorations(self) -> Restorations:
+        """Restores of this control plane."""
         ...
 
     def for_org(self, org: str) -> OrgSpace:

@@ -55,6 +55,12 @@ class TokenTable:
             "UPDATE tokens SET expires_ms = created_ms WHERE org = $1 AND outpost_id = $2 AND spent_ms = 0", outpost_id
         )
 
+    async def void_all(self) -> int:
+        """The same for every outpost."""
+        return await self._session.execute(
+            "UPDATE tokens SET expires_ms = created_ms WHERE org = $1 AND spent_ms = 0 AND expires_ms > created_ms"
+        )
+
 
 class CertificateTable:
     """Adapter of ``ports.Certificates``."""

@@ -22,6 +22,7 @@ from outpost.core.bundle.release import VerifiedSet
 from outpost.core.bundle.trust import State
 from outpost.core.errors import OutpostError, PeerError
 from outpost.sync.identity import Identity
+from outpost.sync.install import held_files
 from outpost.sync.keeper import Keeper, closing, is_unreachable
 from outpost.sync.knowledge import OK, WITHDRAWN, Knowledge, Parts, Report
 from outpost.sync.line import Line
@@ -230,6 +231,8 @@ class OrgAgent:
             self._keeper.rotate(message.spread_seconds)
         elif isinstance(message, ports.Endpoints):
             await self._learn(message)
+        elif isinstance(message, ports.Wanted):
+            await self._give_back(session, message)
         else:
             wait = message.spread_seconds * self._parts.chance.uniform()
             raise StreamEndedError("the control plane asked us to connect again", wait)
@@ -247,6 +250,13 @@ class OrgAgent:
         identity = await asyncio.to_thread(self._parts.identity.load)
         if told.sync and told.sync != identity.enrollment.sync_endpoints:
             await asyncio.to_thread(self._parts.identity.save_endpoints, told.sync)
+
+    async def _give_back(self, session: ports.SyncSession, wanted: ports.Wanted) -> None:
+        """Give files of the set in force to a control plane that lost them; nothing else ever travels so."""
+        held = held_files(self.knowledge.active)
+        emit(Event.BUNDLE_RETURNED, org=self._org, revision=self.knowledge.revision, size=len(wanted.sha256s))
+        for sha256 in wanted.sha256s:
+            await session.give_back(sha256, held.get(sha256, b""))
 
     async def _lock(self, session: ports.SyncSession, order: ports.Locked) -> None:
         """Obey a signed order: stop serving, say so, wipe, and be silent until somebody enrolls."""
