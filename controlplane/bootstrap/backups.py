@@ -1,5 +1,6 @@
 """Backups as files: taken from an open control plane, and read without one."""
 
+import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -56,6 +57,10 @@ async def take(folder: Path, target: Path, passphrase: bytes, cost: int = SCRYPT
             taker = BackupTaker(plane.store.dumps, DraftFiles(folder), plane.clock)
             how = Lock(plane.chance.token_bytes(SALT_BYTES), cost)
             manifest = await taker.take(head, (passphrase, how), write)
+    return await asyncio.to_thread(_made, head, manifest, target)
+
+
+def _made(head: BackupHead, manifest: Manifest, target: Path) -> Backup:
     return Backup(head, manifest, target.stat().st_size)
 
 
@@ -64,7 +69,7 @@ def verify(path: Path, passphrase: bytes) -> Backup:
     with opened_backup(path, passphrase) as reader:
         for _ in reader.rows():
             pass
-        return Backup(reader.head, reader.manifest, path.stat().st_size)
+        return _made(reader.head, reader.manifest, path)
 
 
 @contextlib.contextmanager

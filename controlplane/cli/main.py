@@ -34,6 +34,8 @@ class LazyGroup(click.Group):
 COMMANDS = {
     "init": ("controlplane.cli.server:init", "make a control plane: CAs, keys, databases"),
     "migrate": ("controlplane.cli.migrate:migrate", "bring the database to this program's schema"),
+    "backup": ("controlplane.cli.backups:backup", "write everything into one encrypted file"),
+    "restore": ("controlplane.cli.backups:restore", "make a control plane out of a backup"),
     "serve": ("controlplane.cli.server:serve", "run it"),
     "status": ("controlplane.cli.status:status", "orgs, outposts and ages of signatures"),
     "org": ("controlplane.cli.orgs:org", "create, list and show orgs, set their quotas and rule"),
