@@ -13,14 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from certs.shell.new_files import sync_folder
 from certs.shell.private_files import create_private_file, read_private_file
 from controlplane import settings as settings_module
-from controlplane.bootstrap.backups import RESTORE, act_of, opened_backup, sync_folder
+from controlplane.bootstrap.backups import opened_backup
 from controlplane.bootstrap.database import KEK_FILE, migrate_postgres
 from controlplane.bootstrap.plane import SystemChance, SystemClock
+from controlplane.bootstrap.recording import act_of
 from controlplane.bootstrap.workbench import acts_signer
 from controlplane.domain.backup_errors import BackupSchemaError, RestorePlaceError
 from controlplane.domain.backups import BackupHead, BackupReader, Manifest
+from controlplane.domain.orgs import OPERATOR
 from controlplane.domain.restorations import Restoration
 from controlplane.services.acts import ActLog
 from controlplane.services.restoring import SettledOrg, Settler, load
@@ -37,6 +40,7 @@ from controlplane.store.session import Engine
 from controlplane.store.sqlite import ORGS_FOLDER, REGISTRY_FILE, SqliteEngine
 from controlplane.store.store import DatabaseStore
 
+RESTORE = "backup.restore"
 STAGING = "restoring"
 COMPLETE = "complete"  # in the staging folder: holds the id of the restoration
 MOVED = (KEK_FILE, REGISTRY_FILE, ORGS_FOLDER, FILE_NAME)  # in this order; the last one makes it a control plane
@@ -122,7 +126,7 @@ async def _restored(reader: BackupReader, staging: Path, settings: Settings, dat
         manifest = await load(reader, StoreLanding(engine, head.revision), drafts)
         store = DatabaseStore(engine, keyring)
         acts = ActLog(store, head.trust_domain, await acts_signer(store.vault), clock)
-        act = act_of(RESTORE, restoration.restored_ms, f"backup/{head.created_ms}")
+        act = act_of(OPERATOR, RESTORE, restoration.restored_ms, f"backup/{head.created_ms}")
         orgs = await Settler(store, acts).settle(restoration, act)
         if isinstance(engine, LandingEngine):
             create_private_file(staging / COMPLETE, restoration.id.encode())

@@ -53,6 +53,7 @@ COMMANDS = {
     "acts": ("controlplane.cli.acts:acts", "read, export and verify the log of administration"),
     "audit": ("controlplane.cli.audit:audit", "verify stored audit logs of outposts"),
     "token-key": ("controlplane.cli.login:token_key", "let a new key sign access tokens"),
+    "airgap": ("controlplane.cli.airgap:airgap", "outposts that no network reaches, by files"),
     "completion": ("controlplane.cli.completion:completion", "completion for bash, zsh or fish"),
     "root": ("controlplane.cli.roots:root", "who signs what; keys that the customer holds"),
     "release": ("controlplane.cli.releases:release", "releases that wait for keys held elsewhere"),

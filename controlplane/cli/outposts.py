@@ -10,6 +10,7 @@ from controlplane.cli import output as out
 from controlplane.cli.secret_file import reserved
 from controlplane.cli.target import Target, target_options, target_options_beside_token
 
+DEFAULT_TTLS = {False: 900_000, True: 604_800_000}  # milliseconds; domain.join
 TTL_UNITS = {"s": 1000, "m": 60_000, "h": 3_600_000}
 MAX_REASON_CHARS = 200
 MEMBER_HEADERS = ("NAME", "ID", "STATE", "REVISION", "LAST SEEN", "VERSION", "ATTENTION")
@@ -38,7 +39,8 @@ def outpost() -> None:
 @outpost.command()
 @click.argument("name")
 @out.org_option
-@click.option("--ttl", type=Duration(), default="15m", show_default=True, help="life of the join token")
+@click.option("--ttl", type=Duration(), help="life of the join token  [default: 15m; 168h with --courier]")
+@click.option("--courier", is_flag=True, help="for an outpost that no network reaches: enrolled by files (airgap)")
 @click.option("--logical", default="", help="logical outpost of which this one is a replica  [default: its own name]")
 @click.option("--source", default="", help="only callers from this network may use the token, such as 192.0.2.0/24")
 @click.option(
@@ -51,12 +53,13 @@ def register(name: str, org: str, token_file: Path | None, target: Target, **opt
 
     Example: controlplane outpost register prod-eu --org acme --token-file prod-eu.token
     """
-    terms = {"ttl_ms": options["ttl"], "logical": options["logical"], "source": options["source"]}
+    courier = options["courier"]
+    ttl_ms = options["ttl"] if options["ttl"] is not None else DEFAULT_TTLS[courier]
+    terms = {"ttl_ms": ttl_ms, "logical": options["logical"], "source": options["source"], "courier": courier}
     with reserved(token_file, target.output) as keep:
         made = dict(client.ask(target, "outposts.register", {"org": org}, {"name": name, **terms}).document)
         keep(made["token"] + "\n")
-    paste = f"outpost enroll --token-file {token_file or 'FILE'}"
-    made["paste"] = paste
+    made["paste"] = paste = made["paste"].replace("FILE", str(token_file or "FILE"), 1)
     if token_file:
         del made["token"]
     if target.is_json:

@@ -60,8 +60,11 @@ class Enrollment:
 
     @property
     def endpoints(self) -> tuple[str, ...]:
-        """Every address at which the control plane may be: what it told last, and what it told first."""
-        return tuple(dict.fromkeys((*self.sync_endpoints, self.sync_endpoint)))
+        """Every address at which the control plane may be: what it told last, and what it told first.
+
+        None where no network leads there: then files travel.
+        """
+        return tuple(dict.fromkeys(each for each in (*self.sync_endpoints, self.sync_endpoint) if each))
 
     @property
     def audience(self) -> Audience:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from certs.shell.new_files import new_file
 from controlplane.bootstrap import restores
-from controlplane.bootstrap.backups import new_file
 from controlplane.bootstrap.plane import opened
 from controlplane.domain.backup_frames import MIN_SCRYPT_N, ChunkSealer, Lock, lock
 from controlplane.domain.backups import BackupHead, BackupWriter

@@ -1,6 +1,6 @@
 """Identities over real loopback gRPC after a restore: certificates that were issued after the backup."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -9,14 +9,12 @@ import grpc
 import pytest
 from outpost_wire.v1 import sync_pb2
 
-from certs import keys
 from certs.shell.signers import generate_tls_key
 from controlplane.bootstrap import backups, restores
 from controlplane.domain.backup_frames import MIN_SCRYPT_N
 from controlplane.settings import FILE_NAME
-from tests.integration.controlplane_client import Client, Running, channel, ended, read, refusal, running, serving
+from tests.integration.controlplane_client import Client, Running, read, running, serving
 from tests.integration.test_identity_wire import after, boot, code_of, dead, lively, recovered, renewed, row
-from tests.unit.controlplane.bed import Log
 
 PASSPHRASE = b"correct horse battery staple"
 

@@ -12,8 +12,8 @@ from certs.shell.signers import generate_signing_key, generate_tls_key
 from controlplane.bootstrap.key_places import VaultKeys
 from controlplane.domain.join import DEFAULT_TTL_MS
 from controlplane.domain.orgs import OPERATOR
-from controlplane.services.adoption import Adoption
 from controlplane.services.administer import Administration, Door, Terms
+from controlplane.services.adoption import Adoption
 from controlplane.services.authorities import Authorities
 from controlplane.services.ceremonies import Ceremonies
 from controlplane.services.certification import Certifier

@@ -26,7 +26,9 @@ from controlplane.domain.backups import BackupHead, BackupReader, BackupWriter
 from controlplane.services.backup import BackupTaker
 from outpost.core.bundle.canonical import encode
 
-HEAD = BackupHead("1.2.3", "0006", 5, "outpost.internal", {"api_port": 8100, "hosts": ["cp"]}, bytes(range(32)), ("ca",))
+HEAD = BackupHead(
+    "1.2.3", "0006", 5, "outpost.internal", {"api_port": 8100, "hosts": ["cp"]}, bytes(range(32)), ("ca",)
+)
 KEYS = Section("acme", "keys", ("id", "body"))
 VALUES = st.one_of(st.none(), st.integers(-(2**63), 2**63 - 1), st.text(), st.binary())
 
@@ -77,7 +79,9 @@ def a_section(**changes: object) -> bytes:
 
 
 def a_manifest(rows: int = 2) -> bytes:
-    return pack_item(MANIFEST, encode({"finished_ms": 9, "spaces": [{"space": "acme", "rows": rows, "sha256": "0" * 64}]}))
+    return pack_item(
+        MANIFEST, encode({"finished_ms": 9, "spaces": [{"space": "acme", "rows": rows, "sha256": "0" * 64}]})
+    )
 
 
 FIRST, BEGIN, ONE, TWO, END, LAST = parts()

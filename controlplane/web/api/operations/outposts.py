@@ -19,6 +19,8 @@ from outpost.core.bundle.revocations import REVOKED, RevokedOutpost
 MAX_REASON_CHARS = 200
 MAX_MILLISECONDS = 1 << 53  # beyond it JSON readers disagree; rules of their own bound each time
 SHOWN_REFUSALS = 10
+PASTE = "outpost enroll --token-file FILE"
+COURIER_PASTE = "outpost airgap request --token-file FILE --out REQUEST"
 
 
 class OutpostParams(OrgParams):
@@ -44,6 +46,7 @@ class NewOutpost(Model):
         str,
         Field(max_length=64, description="only callers from this network may use the token, such as 192.0.2.0/24"),
     ] = ""
+    courier: Annotated[bool, Field(description="the outpost is enrolled by files, never over the network")] = False
 
 
 class Registration(Model):
@@ -186,7 +189,7 @@ def member(condition: Condition) -> dict[str, Any]:
 async def register(context: Context, params: OrgParams, body: NewOutpost) -> Registration:
     """A join token that works once."""
     door: Door = context.prepared
-    terms = Terms(body.ttl_ms, body.logical, body.source)
+    terms = Terms(body.ttl_ms, body.logical, body.source, body.courier)
     made = await context.administration.register(context.org, body.name, terms, door)
     return Registration(
         outpost=made.outpost.id,
@@ -196,7 +199,7 @@ async def register(context: Context, params: OrgParams, body: NewOutpost) -> Reg
         pin=door.pin,
         expires_ms=made.expires_ms,
         again=made.again,
-        paste="outpost enroll --token-file FILE",
+        paste=COURIER_PASTE if body.courier else PASTE,
         token=made.token,
     )
 
