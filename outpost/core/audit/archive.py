@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import orjson
 
 from outpost.core.audit.canonical import MAX_RECORD_BYTES
-from outpost.core.errors import OutpostError
+from outpost.core.errors import RequestError
 
 MAGIC = b"outpost-audit-1\n"
 MAX_HEAD_BYTES = 8192  # names and a checkpoint, which has at most 4096 bytes (audit.proto)
@@ -23,7 +23,7 @@ Read = Callable[[int], bytes]
 """The next so many bytes of the file, fewer only at its end."""
 
 
-class AuditArchiveError(OutpostError):
+class AuditArchiveError(RequestError):
     """A file that is no part of an audit log, or not whole."""
 
     code = "airgap.audit"
