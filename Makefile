@@ -106,6 +106,13 @@ bench-outage: setup-dev ## 1,000 requests while the control plane is dead, then 
 bench-issuance: setup-dev ## certificates and signatures per second and core, keys in files and in a PKCS#11 token (QUICK=1)
 	@PYTHONPATH=. $(BIN)/python bench/issuance.py
 
+.PHONY: bench-tamper bench-cache-kills
+bench-tamper: setup-dev ## 10,000 flipped bits of metadata, targets, cache, wire and files: 0 may come into force (QUICK=1: 500)
+	@PYTHONPATH=. $(BIN)/python -m bench.tamper
+
+bench-cache-kills: setup-dev ## 1,000 SIGKILLs of a writer of signed sets, each with a start after it (QUICK=1: 50)
+	@PYTHONPATH=. $(BIN)/python -m bench.cache_kills
+
 # The fleet simulator: thousands of real sync agents. QUICK=1: 50 s; DATABASE=sqlite: without PostgreSQL.
 bench-revocation: setup-dev ## from a revocation's commit to the end of the stream, 1,000 live streams over 2 replicas
 	@PYTHONPATH=. $(BIN)/python -m bench.fleet.revocation

@@ -53,10 +53,12 @@ class Settings(BaseModel):
     enroll_endpoint: str = Field("", description="host:port that join tokens carry; empty = first host and the port")
     sync_endpoint: str = Field("", description="host:port that outposts call; empty = first host and the port")
     sync_endpoints: tuple[str, ...] = Field(
-        (), max_length=MAX_SYNC_ENDPOINTS, description="host:port of every replica, told to outposts; empty = one only"
+        (),
+        max_length=MAX_SYNC_ENDPOINTS,
+        description="host:port of every replica, told to outposts; empty = those in the database",
     )
     connect_rate: int = Field(
-        CONNECTS_PER_SECOND, ge=1, le=100_000, description="streams that this replica takes in one second"
+        CONNECTS_PER_SECOND, ge=1, le=100_000, description="streams that this replica takes in any one second"
     )
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="least severe log line")
     status_write_seconds: int = Field(5, ge=1, le=3600, description="heartbeats of one outpost are stored this often")

@@ -76,8 +76,10 @@ class Fields(TypedDict, total=False):
 
 
 def log(event: Event, *, level: int = logging.INFO, **fields: Unpack[Fields]) -> None:
-    """Write one line."""
-    LOGGER.log(level, event.value, extra={"fields": fields})
+    """Write one line; where in the code it comes from is not looked up, its event says that."""
+    if LOGGER.isEnabledFor(level):
+        extra = {"fields": fields}
+        LOGGER.handle(LOGGER.makeRecord(LOGGER.name, level, "", 0, event.value, (), None, extra=extra))
 
 
 class JSONFormatter(logging.Formatter):
@@ -97,7 +99,8 @@ class JSONFormatter(logging.Formatter):
 
 
 def start(level: str) -> None:
-    """Send our log to stderr as JSON lines."""
+    """Send our log to stderr as JSON lines, without what no line shows: a fleet of thousands writes many."""
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JSONFormatter())
     LOGGER.handlers[:] = [handler]

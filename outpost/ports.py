@@ -4,6 +4,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from outpost import issuing
+
 
 class Clock(Protocol):
     """Wall and monotonic time."""
@@ -104,39 +106,6 @@ class OrgHealth:
     functions: Mapping[str, str] = field(default_factory=dict)  # function -> "ok" or an error code
     certificate_expires_ms: int = 0
     last_contact_ms: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EnrollmentRequest:
-    """What an outpost shows for an identity. The private keys stay where they were born."""
-
-    token_org: str
-    token_secret: bytes = field(repr=False)
-    csr_der: bytes
-    audit_log_public_key: bytes
-    now_ms: int
-    software_version: str
-
-
-@dataclass(frozen=True, slots=True)
-class EnrollmentAnswer:
-    """What the control plane gives for a spent join token. DER and exact bytes, not yet trusted."""
-
-    org: str
-    outpost_id: str
-    name: str
-    trust_domain: str
-    chain: tuple[bytes, ...]
-    trust_bundle: tuple[bytes, ...]
-    tuf_root: bytes
-    witness_public_key: bytes
-    witness_name: str
-    sync_endpoint: str
-    join_sequence: int
-    now_ms: int
-    sync_endpoints: tuple[str, ...] = ()  # of every replica, when there are several
-    issuers: tuple[bytes, ...] = ()  # issuing CAs that the control plane knows, so that a leaf may travel alone
-    logical: str = ""  # logical outpost of which this one is a replica; empty when it was not said
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,72 +239,25 @@ class Heartbeat:
 
 
 @dataclass(frozen=True, slots=True)
-class RenewalRequest:
-    """A request for the next certificate, stored before it is sent."""
-
-    csr_der: bytes
-    join_sequence: int
-    boot_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class RenewalAnswer:
-    """A certificate and whom to believe from now on. DER, not yet trusted.
-
-    Attributes:
-        chain: leaf first.
-        trust_bundle: root CAs.
-        join_sequence: that holds once the certificate is used.
-        issuers: issuing CAs that the control plane knows, so that a leaf may travel alone.
-        sync_endpoints: of every replica; empty when it was not said.
-    """
-
-    chain: tuple[bytes, ...]
-    trust_bundle: tuple[bytes, ...]
-    join_sequence: int
-    issuers: tuple[bytes, ...] = ()
-    sync_endpoints: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Challenge:
-    """A nonce of the control plane, and its clock."""
-
-    nonce: bytes
-    now_ms: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RecoveryRequest:
-    """What an outpost shows for a certificate when its own has expired.
-
-    Attributes:
-        serial: of the certificate whose key signed ``proof``, hex.
-        proof: of certs/recover.py.
-        now_ms: our clock.
-        leaf_der: the certificate of ``serial``.
-    """
-
-    org: str
-    outpost_id: str
-    nonce: bytes
-    csr_der: bytes
-    join_sequence: int
-    serial: str
-    proof: bytes
-    boot_id: str
-    now_ms: int
-    software_version: str
-    leaf_der: bytes = b""
-
-
-@dataclass(frozen=True, slots=True)
 class AppendAnswer:
     """Answer of the witness: 200, or 403, 404, 409, 422 as in C2SP tlog-witness."""
 
     status: int
     known_size: int
     cosigned_checkpoint: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """How far an offer got here.
+
+    Attributes:
+        downloaded_ms: when every byte was there, Unix milliseconds; 0 when they never were, or nothing had to come.
+        release: version of the release that runs now, or was refused; 0 while it could not be read.
+    """
+
+    downloaded_ms: int = 0
+    release: int = 0
 
 
 class SyncSession(Protocol):
@@ -349,11 +271,17 @@ class SyncSession(Protocol):
         """
         ...
 
-    async def ack(self, nonce: str, revision: str, activated_ms: int) -> None:
+    async def ack(self, nonce: str, revision: str, activated_ms: int, taken: Taken = Taken()) -> None:
         """The offer is active."""
         ...
 
-    async def nack(self, nonce: str, error: Mapping[str, str | bool], resource: str) -> None:
+    async def nack(
+        self,
+        nonce: str,
+        error: Mapping[str, str | bool],
+        resource: str,
+        taken: Taken = Taken(),
+    ) -> None:
         """The offer was refused."""
         ...
 
@@ -382,7 +310,7 @@ class ControlPlane(Protocol):
         """Bytes of a file; length and hash are checked."""
         ...
 
-    async def renew(self, request: RenewalRequest) -> RenewalAnswer:
+    async def renew(self, request: issuing.RenewalRequest) -> issuing.RenewalAnswer:
         """The next certificate; the same request may be repeated and gets the same one."""
         ...
 
@@ -402,11 +330,11 @@ class ControlPlane(Protocol):
 class RecoveryDesk(Protocol):
     """The control plane as it is seen without a certificate: server TLS only, the server being below a root of ours."""
 
-    async def challenge(self, org: str, outpost_id: str) -> Challenge:
+    async def challenge(self, org: str, outpost_id: str) -> issuing.Challenge:
         """A nonce for a recovery."""
         ...
 
-    async def recover(self, request: RecoveryRequest) -> RenewalAnswer:
+    async def recover(self, request: issuing.RecoveryRequest) -> issuing.RenewalAnswer:
         """The next certificate for a proof of the bound key; the same request may be repeated."""
         ...
 

@@ -132,7 +132,7 @@ class ObservedSession:
             notes.connected.append(time.monotonic())
         if isinstance(message, ports.Offer):
             notes.offers += 1
-            notes.bundle_bytes += sum(len(item.inline) for item in message.files)
+            notes.bundle_bytes += sum(len(item.inline) + len(item.delta) for item in message.files)
         return message
 
     async def ack(self, *given: Any, **named: Any) -> None:

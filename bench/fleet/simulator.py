@@ -4,12 +4,15 @@ python -m bench.fleet.simulator
 """
 
 import asyncio
+import gc
 import json
 import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+import uvloop
 
 from bench.fleet.outposts import Notes, Options, Outpost, Programs, enrolled
 
@@ -29,6 +32,9 @@ class Simulator:
         """Read outposts from their folders."""
         for number, folder in folders.items():
             self._outposts[int(number)] = Outpost(Path(folder), org, self._programs, Options(**options))
+        # One outpost has few objects; thousands in one process would make the collector look through all of them.
+        gc.collect()
+        gc.freeze()
         return {"loaded": len(self._outposts)}
 
     async def start(self, below: int | None = None, per_second: float = 0.0) -> dict[str, Any]:
@@ -97,18 +103,7 @@ async def serve() -> None:
 
 
 def main() -> None:
-    if os.environ.get("FLEET_PROFILE"):
-        import cProfile
-
-        profile = cProfile.Profile()
-        profile.enable()
-        try:
-            asyncio.run(serve())
-        finally:
-            profile.disable()
-        return
-    import uvloop
-
+    gc.set_threshold(100_000, 20, 100)
     uvloop.run(serve())
 
 

@@ -285,13 +285,13 @@ async def _initialise(
     if database is None:
         if replicas > 1:
             raise BenchError("several replicas need DATABASE=postgres")
-        await initialise(states[0], Settings(enroll_port=0, grpc_port=0, **settings), None)
+        await initialise(states[0], Settings(enroll_port=0, grpc_port=0, api=False, **settings), None)
         return states
     await database.create_database()
     urls = folder / "app.url", folder / "owner.url"
     for path, role in zip(urls, (postgres.APP, postgres.OWNER), strict=True):
         create_private_file(path, database.url(role).encode())
-    made = Settings(enroll_port=0, grpc_port=0, database_url_file=str(urls[0]), **settings)
+    made = Settings(enroll_port=0, grpc_port=0, api=False, database_url_file=str(urls[0]), **settings)
     await initialise(states[0], made, None, urls[1])
     for state in states[1:]:
         state.mkdir(mode=0o700)

@@ -1,8 +1,10 @@
 """The running control plane: both listeners, the watch over changes, and maintenance."""
 
 import asyncio
+import gc
 import json
 import os
+import resource
 import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -44,6 +46,7 @@ from controlplane.services.words import Words
 
 NONCE_INFO = b"outpost.controlplane recover nonce 1"
 TRUST_LOOK_SECONDS = 0.5  # between two looks for new generations of CAs
+GARBAGE = (20_000, 20, 50)  # new objects, and passes, between two looks of the garbage collector
 MAINTENANCE_SECONDS = 60.0  # between two looks at what must be signed or issued again
 
 
@@ -293,6 +296,21 @@ class Server:
                 telemetry.log(telemetry.Event.MAINTAINED, org=org.id, revision=published.revision)
 
 
+def allow_open_files() -> None:
+    """Each connection is an open file, and the usual limit of 1,024 is less than a fleet."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def look_less_for_garbage() -> None:
+    """Streams live for days: the collector need not look through thousands of them each time a few hundred objects
+    came, nor ever through what was there before the first.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GARBAGE)
+
+
 async def serve(folder: Path, ready: Callable[[Mapping[str, object]], None]) -> None:
     """Run until SIGTERM or SIGINT.
 
@@ -303,6 +321,7 @@ async def serve(folder: Path, ready: Callable[[Mapping[str, object]], None]) -> 
     Raises:
         SettingsError: no control plane here; so is ListenError for an address.
     """
+    allow_open_files()
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
@@ -311,7 +330,9 @@ async def serve(folder: Path, ready: Callable[[Mapping[str, object]], None]) -> 
         async with workbench(plane) as bench:
             server = Server(plane, ApiRole(plane, bench) if plane.settings.api else None)
             try:
-                ready(await server.start())
+                facts = await server.start()
+                look_less_for_garbage()
+                ready(facts)
                 await server.run(stopping)
             finally:
                 await server.stop()

@@ -40,7 +40,7 @@ def read_text(path: Path) -> str:
     try:
         return data.decode()
     except UnicodeDecodeError:
-        from controlplane.domain.ceremony import read_ceremony
+        from controlplane.domain.ceremony_reading import read_ceremony
 
         read_ceremony(data)  # says what is wrong with it, and where
         raise

@@ -238,7 +238,7 @@ def extension(file: Path, org: str, days: int, output: str) -> None:
 
 
 async def _read(file: Path) -> Any:
-    from controlplane.domain.ceremony import read_ceremony, require_summary
+    from controlplane.domain.ceremony_reading import read_ceremony, require_summary
     from controlplane.domain.summary import summarise
 
     ceremony = read_ceremony(files.read_bounded(file))

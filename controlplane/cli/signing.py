@@ -12,15 +12,14 @@ from certs.keys import require_signing_key
 from certs.shell.offline_keys import load_offline_key
 from certs.signer import KeySigner
 from controlplane.cli import ceremony_files as files
-from controlplane.domain.ceremony import (
-    Ceremony,
+from controlplane.domain.ceremony import Ceremony
+from controlplane.domain.ceremony_reading import (
     CeremonyBaseError,
     read_ceremony,
     require_known_base,
     require_summary,
 )
 from controlplane.domain.summary import summarise
-from outpost.core.bundle import names
 from outpost.core.bundle.extension import Extension, read_extension
 from outpost.core.bundle.metadata import tuf_key_id
 
@@ -60,8 +59,6 @@ def sign_file(file: Path, key_file: Path, passphrase: bytes, *, yes: bool) -> di
 
 def _comparison(ceremony: Ceremony, public_key: bytes) -> list[str]:
     """How far the comparison above can be believed."""
-    if ceremony.part(names.POLICY) is None:
-        return []
     try:
         require_known_base(ceremony, public_key)
     except CeremonyBaseError as error:

@@ -63,8 +63,8 @@ def lack(outpost: Mapping[str, Any], number: int) -> str:
     word = outpost["delivery"]
     if word is None or word["number"] < number or word["state"] == "offered":
         return "has not answered"
-    if word["state"] == "refused":
-        return f"refused, {word['code']}"
+    if word["state"] in ("refused", "failed"):
+        return f"{word['state']}, {word['code']}"
     if outpost["reported_state"] == SEALED:
         return ", ".join(("is SEALED", *(f"{name} {code}" for name, code in outpost["failed"].items())))
     return ""

@@ -138,12 +138,16 @@ def activated(authorities: Sequence[Authority], kind: AuthorityKind, now_ms: int
     """Generations that change when the prepared one of a kind goes into use; with a root both its issuing CAs.
 
     Raises:
-        AuthorityOrderError: nothing is prepared.
+        AuthorityOrderError: nothing is prepared, or the root above it is not in use.
     """
     chosen = _only(authorities, kind, AuthorityState.PREPARED, "prepare one: controlplane ca prepare")
-    if kind is not AuthorityKind.ROOT and _root_of(authorities, chosen).state is AuthorityState.PREPARED:
+    above = _root_of(authorities, chosen)
+    if kind is not AuthorityKind.ROOT and above.state is not AuthorityState.ACTIVE:
+        waits = above.state is AuthorityState.PREPARED
         raise AuthorityOrderError(
-            "it is below a root that is not active yet", field="kind", next_step="controlplane ca activate root"
+            f"it is below a root that is {above.state.value}",
+            field="kind",
+            next_step="controlplane ca activate root" if waits else f"controlplane ca retire {kind.value}",
         )
     return tuple(replace(each, state=AuthorityState.ACTIVE, changed_ms=now_ms) for each in _with(authorities, chosen))
 
@@ -152,7 +156,8 @@ def tainted(authorities: Sequence[Authority], kind: AuthorityKind, now_ms: int) 
     """Generations that change when all but the signing one of a kind are on their way out.
 
     Raises:
-        AuthorityOrderError: there is only the one that signs.
+        AuthorityOrderError: there is only the one that signs, or with a root the last one that signs certificates of
+            some kind would go.
     """
     current = signing(authorities, kind)
     old = [
@@ -167,6 +172,7 @@ def tainted(authorities: Sequence[Authority], kind: AuthorityKind, now_ms: int) 
             next_step=f"prepare and activate another one first: controlplane ca prepare {kind.value}",
         )
     chain = [each for one in old for each in _with(authorities, one) if each.state is AuthorityState.ACTIVE]
+    _require_signing(authorities, chain)
     return tuple(replace(each, state=AuthorityState.TAINTED, changed_ms=now_ms) for each in dict.fromkeys(chain))
 
 
@@ -196,6 +202,19 @@ def _with(authorities: Sequence[Authority], chosen: Authority) -> tuple[Authorit
         return (chosen,)
     below = (each for each in authorities if each.root == chosen.generation and each.kind is not AuthorityKind.ROOT)
     return (chosen, *(each for each in below if each.is_trusted))
+
+
+def _require_signing(authorities: Sequence[Authority], leaving: Sequence[Authority]) -> None:
+    """Whatever leaves, something of each kind must go on signing."""
+    for kind in AuthorityKind:
+        try:
+            signing([each for each in authorities if each not in leaving], kind)
+        except AuthorityUnknownError:
+            raise AuthorityOrderError(
+                f"no CA for {kind.value} would be left that signs",
+                field="kind",
+                next_step=f"make another one first: controlplane ca prepare {kind.value}, then activate it",
+            ) from None
 
 
 def _root_of(authorities: Sequence[Authority], below: Authority) -> Authority:

@@ -8,45 +8,27 @@ JSON; nothing in it is believed because it stands there.
 Source: TUF 1.0.34 §6.1 for the two authorities of a new root.
 """
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from controlplane.domain.errors import ConflictError, InputError
 from outpost.core.bundle import limits, names
-from outpost.core.bundle.canonical import decode, encode
-from outpost.core.bundle.documents import require_org
-from outpost.core.bundle.errors import OversizedError, SchemaError
+from outpost.core.bundle.canonical import encode
 from outpost.core.bundle.fields import Fields
-from outpost.core.bundle.metadata import HEX_KEY_ID, HEX_SIGNATURE, check_envelope, check_signed, tuf_key_id
+from outpost.core.bundle.metadata import tuf_key_id
 from outpost.core.bundle.release import RoleKeys
 from outpost.core.bundle.signatures import require_signature, require_signed
-from outpost.core.errors import BundleError
 
 CEREMONY_SCHEMA = "outpost.ceremony/1"
 KEYS, RELEASE = "keys", "release"
 KINDS = (KEYS, RELEASE)
 MAX_CEREMONY_BYTES = 8 * 1024 * 1024  # a policy document has 1 MiB at most; it stands here twice, old and new
-MAX_PARTS = 8  # as many as there are roles
-MAX_TEXT_CHARS = 4 * 1024 * 1024  # of one document or metadata file
 
 
 class CeremonyKeyError(InputError):
     """The key may sign nothing in this file."""
 
     code = "ceremony.key"
-
-
-class CeremonySummaryError(InputError):
-    """The summary in the file is not what the file says: somebody changed one of them."""
-
-    code = "ceremony.summary"
-
-
-class CeremonyBaseError(InputError):
-    """What the file compares with cannot be proven to be in force."""
-
-    code = "ceremony.base"
 
 
 class CeremonyStaleError(ConflictError):
@@ -185,38 +167,6 @@ def _part_fields(part: Part) -> dict[str, object]:
     }
 
 
-def require_known_base(ceremony: Ceremony, public_key: bytes) -> None:
-    """Prove that what the file compares with is what this key signed last.
-
-    A control plane in the wrong hands could compare with something else, so that a change looks like none. But the
-    policy metadata in force bears this key's own signature, names every document by hash, and has the version before
-    the one that shall be signed; an older one would lead to a version that outposts refuse.
-
-    Args:
-        ceremony: read strictly.
-        public_key: 32 bytes of the key that shall sign its policy part.
-
-    Raises:
-        CeremonyBaseError: it cannot be proven.
-    """
-    part, name = ceremony.part(names.POLICY), names.metadata_file(names.POLICY)
-    if part is None or name not in ceremony.base:
-        raise CeremonyBaseError("the file does not say what is in force", field="base")
-    try:
-        value = decode(ceremony.base[name], name)
-        check_envelope(Fields(value, name), names.POLICY, ceremony.org)
-        fields, signed = Fields(value, name), Fields(value["signed"], name)
-        signatures = {each.text("keyid"): each.text("sig") for each in fields.objects("signatures", limits.MAX_KEYS)}
-        signature = bytes.fromhex(signatures.get(tuf_key_id(public_key), ""))
-        require_signature(public_key, signature, encode(signed.whole()), name)
-        listed = {path: item.nested("hashes").sha256("sha256") for path, item in signed.mapping("targets", 256).items()}
-    except BundleError:
-        raise CeremonyBaseError("this key did not sign what the file says is in force", field="base") from None
-    found = {path: hashlib.sha256(data).hexdigest() for path, data in ceremony.base.items() if "/" in path}
-    if found != listed or signed.integer("version", 1, limits.MAX_VERSION) + 1 != part.version:
-        raise CeremonyBaseError("the file compares with something else than what this key signed last", field="base")
-
-
 def layout_after(ceremony: Ceremony, before: Mapping[str, RoleKeys]) -> dict[str, RoleKeys]:
     """Who signs for each role once the root and targets of a ceremony are in force.
 
@@ -291,97 +241,3 @@ def keys_in(signed: Mapping[str, object]) -> dict[str, RoleKeys]:
         )
         for name, role in roles.items()
     }
-
-
-def read_ceremony(data: bytes, org: str = "") -> Ceremony:
-    """Read a ceremony file from untrusted bytes.
-
-    Every payload has the exact form of our metadata, every key id is the hash of its key, and every signature that is
-    there verifies; whether there are enough is asked at the end (``Part.require_signed``).
-
-    Args:
-        data: the file.
-        org: org that it must be for; any when empty.
-
-    Raises:
-        BundleError: malformed, too large, another schema, another org, or a signature that does not verify.
-    """
-    name = "ceremony"
-    if len(data) > MAX_CEREMONY_BYTES:
-        raise OversizedError(f"A ceremony file has at most {MAX_CEREMONY_BYTES} bytes.", field=name)
-    fields = Fields(decode(data, name), name)
-    if fields.text("schema") != CEREMONY_SCHEMA:
-        raise SchemaError(f"The file is not of schema {CEREMONY_SCHEMA}.", field=f"{name}/schema")
-    found = fields.match("org", names.ORG_PATTERN)
-    if org:
-        require_org(found, org, name)
-    ceremony = Ceremony(
-        org=found,
-        kind=fields.choice("kind", KINDS),
-        created_ms=fields.integer("created_ms", 0, limits.MAX_INTEGER),
-        parts=tuple(_part(item, found) for item in fields.objects("parts", MAX_PARTS)),
-        documents=_texts(fields, "documents"),
-        base=_texts(fields, "base"),
-        summary=tuple(str(line) for line in fields.items("summary", limits.MAX_SET_FILES)),
-    )
-    fields.done()
-    if len({part.role for part in ceremony.parts}) != len(ceremony.parts) or not ceremony.parts:
-        raise fields.fail("parts", "must hold at least one role, and none twice")
-    return ceremony
-
-
-def _part(fields: Fields, org: str) -> Part:
-    role = fields.choice("role", (names.ROOT, names.TARGETS, *names.DELEGATED_ROLES))
-    signed = fields.raw("signed")
-    check_signed(fields.nested("signed"), role, org)
-    authorities = tuple(_authority(item) for item in fields.objects("authorities", 2))
-    if not authorities:
-        raise fields.fail("authorities", "must say who signs")
-    signatures = {}
-    nested = fields.nested("signatures")
-    for key_id in nested.names():
-        signatures[key_id] = bytes.fromhex(nested.match(key_id, HEX_SIGNATURE))
-    fields.done()
-    assert isinstance(signed, dict)
-    part = Part(role, signed, authorities, signatures)
-    keys = {key_id: key for each in authorities for key_id, key in each.keys.items()}
-    for key_id, signature in signatures.items():
-        if key_id not in keys:
-            raise fields.fail("signatures", "must be of keys that may sign")
-        require_signature(keys[key_id], signature, part.payload, role)
-    return part
-
-
-def _authority(fields: Fields) -> RoleKeys:
-    nested = fields.nested("keys")
-    keys = {}
-    for key_id in nested.names():
-        keys[key_id] = bytes.fromhex(nested.sha256(key_id))
-        if HEX_KEY_ID.fullmatch(key_id) is None or tuf_key_id(keys[key_id]) != key_id:
-            raise nested.fail("", "must name keys by their hashes")
-    if not 1 <= len(keys) <= limits.MAX_KEYS:
-        raise fields.fail("keys", f"must hold 1 to {limits.MAX_KEYS} keys")
-    authority = RoleKeys(fields.integer("threshold", 1, len(keys)), keys)
-    fields.done()
-    return authority
-
-
-def _texts(fields: Fields, name: str) -> dict[str, bytes]:
-    nested = fields.nested(name)
-    if len(nested.names()) > limits.MAX_SET_FILES:
-        raise fields.fail(name, f"must hold at most {limits.MAX_SET_FILES} files")
-    return {path: nested.text(path, limit=MAX_TEXT_CHARS, empty=True).encode() for path in nested.names()}
-
-
-def require_summary(ceremony: Ceremony, summary: tuple[str, ...]) -> None:
-    """Refuse a file whose own summary is not the one that its content gives.
-
-    Raises:
-        CeremonySummaryError: it differs.
-    """
-    if ceremony.summary != summary:
-        raise CeremonySummaryError(
-            "the summary in the file is not what the file says",
-            field="summary",
-            next_step="ask for a new file: controlplane root propose",
-        )

@@ -9,6 +9,7 @@ from controlplane.domain.records import Delivery, DeliveryState
 WELL = "ACTIVE"  # the one state of a heartbeat that needs nobody
 SEALED = "SEALED"
 OK = "ok"
+COMPLAINTS = {DeliveryState.REFUSED: "refused", DeliveryState.FAILED: "could not take"}
 ENROLLED = "ENROLLED"  # active here, and never seen
 SILENT_MS = 30_000  # three heartbeats (docs/design.md 3: OFFLINE after 30 s without contact)
 HEARTBEAT_MS = 10_000  # outposts send one this often
@@ -66,8 +67,8 @@ def condition(
     if state not in (WELL, ENROLLED):
         attention.append(f"is {state}")
     attention += [f"{function} failed: {code}" for function, code in sorted(failed.items())]
-    if delivery is not None and delivery.state is DeliveryState.REFUSED:
-        attention.append(f"refused configuration {delivery.revision}: {delivery.code}")
+    if delivery is not None and delivery.state in COMPLAINTS:
+        attention.append(f"{COMPLAINTS[delivery.state]} configuration {delivery.revision}: {delivery.code}")
     revision = _revision(outpost, status, delivery)
     return Condition(outpost, delivery, state, revision, failed, (*attention, *_alert(outpost)))
 

@@ -170,6 +170,13 @@ def pack(
     )
 
 
+def pack_whole(files: Sequence[SetFile], held: Mapping[str, bytes]) -> OfferPacking:
+    """A complete set, for outposts of the version before, which know of no changes: only bytes that they hold already
+    are left out.
+    """
+    return OfferPacking(b"", tuple(files), (), inline(missing(files, held)), {})
+
+
 def missing(files: Sequence[SetFile], held: Mapping[str, bytes]) -> tuple[SetFile, ...]:
     """Files that the outpost does not hold with these very bytes."""
     return tuple(file for file in files if held.get(file.name) != file.sha256)

@@ -43,8 +43,9 @@ def policy_changes(base: Documents, documents: Documents, org: str) -> list[str]
         fallback = f", may fall back to release {new.fallback}" if new.fallback else ""
         lines.append(f"release {new.version} follows release {before}{fallback}")
         lines += _terms(old, new)
-        lines += _resources(old, new, {**base, **documents}, org)
-    return lines
+        lines += _resources((old, base), (new, {**base, **documents}), org)
+    gone = sorted(set(map(names.release_version, base)) - set(map(names.release_version, documents)) - {0})
+    return [*lines, *(f"release {version} is gone" for version in gone)]
 
 
 def _mark(loosens: bool, text: str) -> str:
@@ -72,15 +73,16 @@ def _terms(old: Release, new: Release) -> Iterator[str]:
         yield _mark(bool(gone), f"{len(new.self_tests)} self-tests, {len(gone)} of {len(old.self_tests)} are gone")
 
 
-def _resources(old: Release, new: Release, documents: Documents, org: str) -> Iterator[str]:
+def _resources(old: tuple[Release, Documents], new: tuple[Release, Documents], org: str) -> Iterator[str]:
+    """Each release with the documents that it is read from; what is in force is never read from the new ones."""
     for name in names.RESOURCE_ROLES:
-        before, after = old.resources[name], new.resources[name]
+        before, after = old[0].resources[name], new[0].resources[name]
         if before == after:
             continue
-        if before.path not in documents or after.path not in documents:
+        if before.path not in old[1] or after.path not in new[1]:
             yield _mark(True, f"other {name} ({after.sha256[:12]}), which are not in this file")
             continue
-        pair = (documents[before.path], before.path), (documents[after.path], after.path)
+        pair = (old[1][before.path], before.path), (new[1][after.path], after.path)
         (old_data, old_path), (new_data, new_path) = pair
         if name == names.PACKS:
             yield from _packs(parse_document(old_data), parse_document(new_data))

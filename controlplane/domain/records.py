@@ -41,7 +41,8 @@ class DeliveryState(StrEnum):
 
     OFFERED = "offered"
     ACTIVE = "active"
-    REFUSED = "refused"
+    REFUSED = "refused"  # for good: it is not offered again to this start of the outpost
+    FAILED = "failed"  # for a reason that passes, such as a full disk: it is offered again on the next stream
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ Computed from the file alone, by the control plane that writes it and by the key
 the same. What loosens is marked: a key holder of the policy role signs because only he may.
 """
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 
 from controlplane.domain.ceremony import Ceremony, Part, keys_in
@@ -31,6 +32,8 @@ def summarise(ceremony: Ceremony) -> tuple[str, ...]:
             lines += _keys(_before(ceremony, part), keys_in(part.signed))
         if part.role == names.POLICY:
             lines += policy_changes(ceremony.base, ceremony.documents, ceremony.org)
+        elif part.role in names.DELEGATED_ROLES:
+            lines += _documents(ceremony, part.role)
     return tuple(lines)
 
 
@@ -58,6 +61,14 @@ def _keys(before: Mapping[str, RoleKeys], after: Mapping[str, RoleKeys]) -> Iter
         if new.threshold != old.threshold and role in before:
             mark = LOOSENS if new.threshold < old.threshold else ""
             yield f"{mark}role {role} needs {new.threshold} signatures, where it needed {old.threshold}"
+        yield f"role {role}: {new.threshold} of {_named(new.keys)} must sign"
+
+
+def _documents(ceremony: Ceremony, role: str) -> Iterator[str]:
+    """Documents of a role whose content nobody explains."""
+    for path, data in sorted(ceremony.documents.items()):
+        if names.role_of_target(path) == role:
+            yield f"file {path} with SHA-256 {hashlib.sha256(data).hexdigest()}"
 
 
 def _named(ids: Iterable[str]) -> str:

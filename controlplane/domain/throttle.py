@@ -21,6 +21,10 @@ BAD_TOKENS_PER_SOURCE = 10  # a minute; a person mistypes less, and 256-bit secr
 BAD_TOKENS_PER_ORG = 60  # a minute; beyond it only a matching secret is answered
 KEPT_SOURCES = 4096  # keys in memory; the oldest go first
 CONNECTS_PER_SECOND = 200  # streams that a replica takes; one costs it 1.5 ms of CPU (docs/benchmarks.md)
+MESSAGES_PER_SECOND = 20  # of one stream, 100 at once; a heartbeat every 10 s and an answer to each offer are far below
+MESSAGES_AT_ONCE = 100
+FETCHED_BYTES_PER_SECOND = 256 * 1024 * 1024  # of one org at one replica; a core of ours sends about as much
+FETCHED_BYTES_AT_ONCE = 1024 * 1024 * 1024  # 16 files of the largest size
 BURST_SHARE = 10  # a tenth of a limit may come at once
 SLACK_MS = 0.001  # sums of binary fractions are off by less
 LONGEST_WAIT_MS = 60_000  # the latest moment that a refused caller is given; outposts back off as far by themselves
@@ -85,6 +89,10 @@ class Pace:
         earliest = now_ms + self.wait_ms(now_ms)
         self._given_ms = min(max(earliest, self._given_ms + self._rate.interval_ms), now_ms + LONGEST_WAIT_MS)
         return max(1, round(self._given_ms - now_ms))
+
+
+MESSAGES = Rate(1000 / MESSAGES_PER_SECOND, MESSAGES_AT_ONCE)
+FETCHED_BYTES = Rate(1000 / FETCHED_BYTES_PER_SECOND, FETCHED_BYTES_AT_ONCE)
 
 
 class Throttle:

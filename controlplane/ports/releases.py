@@ -34,7 +34,16 @@ class Releases(Protocol):
     async def keep_deliveries(self, words: Sequence[Delivery]) -> None:
         """Keep the newest word of each outpost, many at once; of two words of one outpost the later counts.
 
-        A word about an older set than the stored one says nothing any more.
+        A word about an older set than the stored one says nothing any more, and one that only says again, after a
+        reconnect, that the same set is active, does not take the place of what was said when it became so.
+        """
+        ...
+
+    async def forgive(self, outpost_id: str) -> bool:
+        """Let an outpost's newest word be that it was made the offer which it refused.
+
+        Returns:
+            Whether it had refused one.
         """
         ...
 

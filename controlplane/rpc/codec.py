@@ -28,6 +28,8 @@ SEQUENCE_LIMIT = 1 << 53  # a sequence counts enrollments and renewals; beyond t
 VERSION = re.compile(r"[0-9A-Za-z.+~_-]{0,32}")  # of software; it is shown on terminals, so no controls
 WORD = re.compile(r"[0-9A-Za-z._-]*")  # of health: functions, states and codes; stored, and shown on terminals
 MAX_HELD_FILES = 256  # entries
+MAX_SYNC_UP_BYTES = 64 * 1024  # a Hello with 256 files of the longest names has 45 KiB
+MAX_CAPABILITIES = 32  # entries
 MAX_FILE_NAME = 128
 UNNAMED = "refused"  # code of a refusal that names none
 MAX_STATE = 16
@@ -178,6 +180,17 @@ def lock(outpost: Outpost) -> bytes:
     return sync_pb2.SyncDown(lock=order).SerializeToString()
 
 
+def sync_up(data: bytes) -> sync_pb2.SyncUp:
+    """Read a message of a sync stream. Its listener takes far larger ones, for uploads of audit entries.
+
+    Raises:
+        WireError: larger than a Hello can be.
+        DecodeError: no message of its type.
+    """
+    require(len(data) <= MAX_SYNC_UP_BYTES, "message")
+    return sync_pb2.SyncUp.FromString(data)
+
+
 def check_hello(message: sync_pb2.Hello) -> dict[str, bytes]:
     """Files that the outpost holds, by name.
 
@@ -195,24 +208,38 @@ def check_hello(message: sync_pb2.Hello) -> dict[str, bytes]:
     require(BOOT_ID.fullmatch(message.boot_id) is not None, "boot_id")
     require(len(message.held) <= MAX_HELD_FILES, "held")
     require(len(message.trust_bundle_sha256) in (0, SHA256_BYTES), "trust_bundle_sha256")
+    require(len(message.capabilities) <= MAX_CAPABILITIES, "capabilities")
     for file in message.held:
         require(len(file.name.encode()) <= MAX_FILE_NAME and len(file.sha256) == SHA256_BYTES, "held")
     return {file.name: file.sha256 for file in message.held}
 
 
 def offer_body(plan: OfferPlan) -> bytes:
-    """What an offer says to all who hold the same: a complete set by name and hash, with bytes of small files."""
-    listed = [
-        sync_pb2.OfferedFile(
-            name=file.name,
-            sha256=file.sha256,
-            size=file.size,
-            metadata=file.metadata,
-            inline=plan.inline.get(file.name, b""),
+    """What an offer says to all who hold the same: what differs from that by name and hash, and the bytes of it that
+    travel, plainly or as deltas.
+    """
+    packing = plan.packing
+    nothing = b"", b""
+    listed = []
+    for file in packing.files:
+        frame, old_sha256 = packing.deltas.get(file.name, nothing)
+        listed.append(
+            sync_pb2.OfferedFile(
+                name=file.name,
+                sha256=file.sha256,
+                size=file.size,
+                metadata=file.metadata,
+                inline=plan.inline.get(file.name, b""),
+                delta=frame,
+                delta_sha256=old_sha256,
+            )
         )
-        for file in plan.files
-    ]
-    return sync_pb2.Offer(revision=plan.revision, files=listed, withheld=plan.withheld).SerializeToString()
+    message = sync_pb2.Offer(
+        revision=plan.revision, files=listed, removed=packing.removed, withheld=plan.withheld[:MAX_CODE]
+    )
+    if not packing.is_empty:
+        message.base_sha256 = packing.base_sha256
+    return message.SerializeToString()
 
 
 def offer(nonce: str, now_ms: int, body: bytes) -> bytes:
@@ -259,6 +286,7 @@ def refusal(message: sync_pb2.Nack) -> Answer:
         message=plain(error.message, MAX_MESSAGE),
         resource=plain(message.resource, MAX_FILE_NAME),
         release=message.release,
+        final=error.fatal,
         downloaded=message.downloaded,
     )
 

@@ -43,7 +43,7 @@ class Returning:
 
     async def gather(self, context: Any, principal: Principal, holding: Holding) -> None:
         """Take up what an outpost holds, if this control plane lost it."""
-        key = (principal.org, holding.digest)
+        key = (principal.org, holding.identity)
         if self._tries.get(key, 0) >= TRIES:
             return
         wanted = await self._returns.missing(principal.org, holding.files)

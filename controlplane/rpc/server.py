@@ -24,6 +24,7 @@ OPTIONS: Sequence[tuple[str, int]] = (
     ("grpc.max_concurrent_streams", 16),  # of one connection: one sync stream, uploads, fetches
     ("grpc.server.max_pending_requests", 20_000),
     ("grpc.server_handshake_timeout_ms", 10_000),
+    ("grpc.max_allowed_incoming_connections", 20_000),  # four times the largest fleet that was measured
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.http2.ping_timeout_ms", 10_000),

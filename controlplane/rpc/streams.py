@@ -23,6 +23,7 @@ from controlplane.domain.outposts import (
     OutpostLockedError,
     OutpostRevokedError,
 )
+from controlplane.domain.throttle import MESSAGES, Pace
 from controlplane.rpc import codec
 from controlplane.services.delivery import Holding, OfferPlan
 from controlplane.services.identity import Gatekeeper, Principal
@@ -32,7 +33,8 @@ WRITERS = 64  # streams that are written to at the same time: 64 offers of 64 Ki
 PLACE_SECONDS = 1.0  # a peer that reads so slowly keeps its writer, but not the writer's place
 ORDER_SECONDS = 20.0  # a locked stream stays open for the order to wipe, and for the word that it is obeyed
 EXPIRY_LOOK_SECONDS = 1.0  # between two looks for streams whose certificate ended
-NO_HOLDING = Holding(b"", {})
+NEVER = -1  # number of no set: whoever was offered it is offered the newest
+NO_HOLDING = Holding(b"", {}, partial=False)
 
 
 class StreamReplacedError(StateError):
@@ -53,10 +55,12 @@ class Stream:
         "offered",
         "order_out",
         "outbox",
+        "pace",
         "plans",
         "principal",
         "task",
         "trust_bundle",
+        "withheld",
         "writing",
     )
 
@@ -74,6 +78,8 @@ class Stream:
         self.writing = False
         self.order_out = False  # an order to wipe was sent: nothing else is said any more
         self.trust_bundle = b""  # digest of the roots that the outpost believes, or was asked to take up
+        self.withheld = False  # nothing is offered, since it refused the newest set
+        self.pace = Pace(MESSAGES)
 
     def finish(self, error: ControlPlaneError) -> None:
         """End with an error; the first one counts."""
@@ -213,10 +219,13 @@ class Streams:
             stream = live.get(outpost_id)
             if stream is not None:
                 self._judge(stream, view)
-        if self.line is not None:
-            for stream in live.values():
-                if stream.offered and stream.offered < view.number:
-                    self.line.add(stream)
+        if self.line is None:
+            return
+        for stream in live.values():
+            if stream.withheld and stream.principal.outpost_id not in view.refused:
+                stream.withheld, stream.offered = False, NEVER
+            if stream.offered and stream.offered < view.number:
+                self.line.add(stream)
 
     def end_expired(self, now_ms: int) -> None:
         """End the streams whose certificate's time is over."""

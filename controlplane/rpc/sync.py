@@ -6,16 +6,18 @@ whenever something changed; a new set is one message, made once for all outposts
 """
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import grpc.aio
+from google.protobuf.message import DecodeError
 from outpost_wire.v1 import sync_pb2, sync_pb2_grpc
 
 from controlplane import telemetry
-from controlplane.domain.errors import RefusedError
+from controlplane.domain.errors import ControlPlaneError, RefusedError, ThrottledError
 from controlplane.domain.outposts import Act, IdentitySupersededError, OutpostLockedError, OutpostRevokedError
 from controlplane.domain.throttle import Admission
 from controlplane.ports.world import Chance, Clock
@@ -32,8 +34,10 @@ from controlplane.services.presence import Presence
 from controlplane.services.renew import Renewal
 from controlplane.services.trust import Trust
 from controlplane.services.views import Views
+from outpost.core.bundle.delta import PARTIAL_OFFERS
 
 HELLO_SECONDS = 10.0  # from the start of a stream to its Hello
+REFUSED_HELLO_SECONDS = 2.0  # the same for one that is refused
 DRAIN_SECONDS = 1.0  # for the last messages of a stop
 LEAST_SPREAD_SECONDS = 10  # reconnects after a stop are spread over at least this time
 MOST_SPREAD_SECONDS = 300
@@ -86,10 +90,10 @@ class SyncService(sync_pb2_grpc.SyncServicer):
     async def Sync(self, request_iterator: AsyncIterator[sync_pb2.SyncUp], context: Any) -> None:  # noqa: N802
         """One stream of an outpost."""
         desk = self._desk
-        desk.admission.admit(desk.callers.org(context), desk.clock.monotonic() * 1000)
-        admitted_ms = desk.clock.now_ms()
         hello = None
         try:
+            desk.admission.admit(desk.callers.org(context), desk.clock.monotonic() * 1000)
+            admitted_ms = desk.clock.now_ms()
             principal = await desk.callers.identified(context, Act.SYNC)
         except (OutpostLockedError, OutpostRevokedError):
             await self._order(context)
@@ -99,6 +103,12 @@ class SyncService(sync_pb2_grpc.SyncServicer):
             if hello is None:
                 raise
             principal = await desk.callers.identified(context, Act.SYNC)
+        except ControlPlaneError:
+            # A client whose first message meets a stream that is closed already sees a broken stream, not the refusal.
+            with contextlib.suppress(TimeoutError, DecodeError, ControlPlaneError):
+                async with asyncio.timeout(REFUSED_HELLO_SECONDS):
+                    await context.read()
+            raise
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("a handler runs in a task")
@@ -173,11 +183,14 @@ class SyncService(sync_pb2_grpc.SyncServicer):
                 await self._obeyed(stream, message)
                 continue
             authorise(principal, Act.SYNC)
+            self._require_pace(stream)
             self._heard(stream, message)
             del message  # or every stream would hold its last one until the next comes
 
     async def _hello(self, stream: Stream, hello: sync_pb2.Hello) -> None:
-        stream.held = self._desk.delivery.holding(codec.check_hello(hello))
+        stream.held = self._desk.delivery.holding(
+            codec.check_hello(hello), hello.set_sha256, partial=PARTIAL_OFFERS in hello.capabilities
+        )
         stream.boot_id = hello.boot_id
         # An older outpost does not say whom it believes; it is asked only when that changes while it is connected.
         stream.trust_bundle = hello.trust_bundle_sha256 or self._desk.trust().bundle_sha256
@@ -262,6 +275,15 @@ class SyncService(sync_pb2_grpc.SyncServicer):
             await self._desk.locks.confirmed(stream.principal)
             self._desk.gatekeeper.authorise(stream.principal, Act.SYNC)  # refuses: it is locked
 
+    def _require_pace(self, stream: Stream) -> None:
+        now_ms = self._desk.clock.monotonic() * 1000
+        wait_ms = stream.pace.wait_ms(now_ms)
+        if wait_ms:
+            raise ThrottledError(
+                "more messages came on this stream than any outpost has to send", retry_after_ms=1 + int(wait_ms)
+            )
+        stream.pace.take(now_ms)
+
     def _heard(self, stream: Stream, message: sync_pb2.SyncUp) -> None:
         match message.WhichOneof("message"):
             case "status":
@@ -312,11 +334,11 @@ class SyncService(sync_pb2_grpc.SyncServicer):
         plan = await desk.delivery.plan(stream.principal, stream.held)
         if plan is None or plan.number <= stream.offered:
             return None
-        stream.offered = plan.number
+        stream.offered, stream.withheld = plan.number, bool(plan.withheld)
         nonce = desk.chance.token_bytes(NONCE_BYTES).hex()
         if not plan.withheld:
             stream.plans = (*stream.plans, (nonce, plan))[-KEPT_OFFERS:]
-            if plan.files:
+            if not plan.packing.is_empty:
                 desk.delivery.offered(stream.principal, plan)
         body = self._bodies.get(plan)
         if body is None:
@@ -357,7 +379,8 @@ def handlers(service: SyncService) -> Sequence[grpc.GenericRpcHandler]:
     methods: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
         "Sync": grpc.stream_stream_rpc_method_handler(
             service.Sync,
-            request_deserializer=sync_pb2.SyncUp.FromString,
+            request_deserializer=codec.sync_up,
+            response_serializer=bytes,
         ),
         "Fetch": grpc.unary_stream_rpc_method_handler(
             service.Fetch,

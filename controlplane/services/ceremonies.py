@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from controlplane.domain import releases
-from controlplane.domain.ceremony import KEYS, RELEASE, Ceremony, read_ceremony, require_summary
+from controlplane.domain.ceremony import KEYS, RELEASE, Ceremony
+from controlplane.domain.ceremony_reading import read_ceremony, require_summary
 from controlplane.domain.errors import InputError, NotFoundError
 from controlplane.domain.outlook import RoleOutlook, outlook
 from controlplane.domain.summary import summarise

@@ -6,7 +6,7 @@ A set that an outpost refused is not offered to it again, on whatever stream or 
 """
 
 import asyncio
-import hashlib
+import logging
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from weakref import WeakValueDictionary
@@ -14,14 +14,17 @@ from weakref import WeakValueDictionary
 from controlplane import telemetry
 from controlplane.domain import offers
 from controlplane.domain.boots import Hello
-from controlplane.domain.errors import InputError, NotFoundError
-from controlplane.domain.offers import SetFile, SignedRelease
+from controlplane.domain.errors import InputError, NotFoundError, ThrottledError
+from controlplane.domain.offers import OfferPacking, SignedRelease
 from controlplane.domain.records import Delivery, DeliveryState
+from controlplane.domain.throttle import FETCHED_BYTES, Throttle
 from controlplane.ports.store import Store
 from controlplane.ports.world import Clock
+from controlplane.services.deltas import Deltas
 from controlplane.services.identity import Principal
 from controlplane.services.views import OrgView, Views
 from controlplane.services.words import Words
+from outpost.core.bundle.delta import set_identity
 
 PART_BYTES = 1024 * 1024  # read from the store at once
 KEPT_PLANS = 64  # offers of an org that are kept made; a fleet that is up to date needs one
@@ -41,10 +44,17 @@ class RangeError(InputError):
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Holding:
-    """What outposts hold: SHA-256 of each file by name, one object for all that hold the same."""
+    """What outposts hold, one object for all that hold the same.
 
-    digest: bytes
+    Attributes:
+        identity: of the set, as ``core.bundle.delta`` makes it.
+        files: SHA-256 of each file by name.
+        partial: whether they understand offers that list only what changed; those of the version before do not.
+    """
+
+    identity: bytes
     files: Mapping[str, bytes]
+    partial: bool
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
@@ -52,16 +62,16 @@ class OfferPlan:
     """What to offer to those who hold something.
 
     Attributes:
-        number: of the signed set; 0 when the org has none.
-        files: the complete set; empty when they hold exactly it, or when it is withheld.
-        inline: bytes that travel with the offer, by name.
+        number: of the signed set.
+        packing: what is listed and what travels; empty when they hold exactly the set, or when it is withheld.
+        inline: bytes that travel plainly, by name.
         after: what they hold when they have taken it.
         withheld: code with which the outpost refused the set.
     """
 
     number: int
     revision: str
-    files: tuple[SetFile, ...]
+    packing: OfferPacking
     inline: Mapping[str, bytes]
     after: Holding
     withheld: str = ""
@@ -73,6 +83,7 @@ class Answer:
 
     Attributes:
         code: of the error with which it refused, else empty; so are its message and the file to blame.
+        final: the same set would be refused again.
         release: version of the release that it runs now, or refused.
         downloaded: every byte was there.
         downloaded_ms: since when, by its own clock; so is ``activated_ms``.
@@ -81,6 +92,7 @@ class Answer:
     code: str = ""
     message: str = ""
     resource: str = ""
+    final: bool = False
     release: int = 0
     downloaded: bool = False
     downloaded_ms: int = 0
@@ -88,6 +100,7 @@ class Answer:
 
 
 NO_ANSWER = Answer()
+NOTHING = OfferPacking(b"", (), (), frozenset(), {})
 
 
 @dataclass(slots=True)
@@ -95,7 +108,7 @@ class _Shelf:
     """Plans for one org's newest set."""
 
     number: int = 0
-    plans: dict[bytes, "asyncio.Future[OfferPlan]"] = field(default_factory=dict)
+    plans: dict[Holding, "asyncio.Future[OfferPlan]"] = field(default_factory=dict)
 
 
 class DeliveryDesk:
@@ -106,20 +119,32 @@ class DeliveryDesk:
         self._views = views
         self._words = words
         self._clock = clock
-        self._holdings: WeakValueDictionary[bytes, Holding] = WeakValueDictionary()
+        self._holdings: WeakValueDictionary[tuple[bytes, bool], Holding] = WeakValueDictionary()
         self._shelves: dict[str, _Shelf] = {}
+        self._fetched = Throttle(FETCHED_BYTES)
+        self._deltas = Deltas(store)
 
-    def holding(self, files: Mapping[str, bytes]) -> Holding:
-        """The one object for these names and hashes."""
-        listing = b"".join(b"%b\0%b" % (name.encode(), files[name]) for name in sorted(files))
-        digest = hashlib.sha256(listing).digest()
-        found = self._holdings.get(digest)
+    def holding(self, files: Mapping[str, bytes], told: bytes = b"", *, partial: bool = False) -> Holding:
+        """The one object for these names and hashes.
+
+        Args:
+            files: SHA-256 of each file by name.
+            told: identity of the set as the outpost computed it; when it is another one than ours, or none, the outpost
+                is offered complete sets only.
+            partial: whether it says that it understands others.
+        """
+        return self._holding(files, partial=partial if not files else told == set_identity(files))
+
+    def _holding(self, files: Mapping[str, bytes], *, partial: bool) -> Holding:
+        key = set_identity(files), partial
+        found = self._holdings.get(key)
         if found is None:
-            found = self._holdings[digest] = Holding(digest, dict(files))
+            found = self._holdings[key] = Holding(key[0], dict(files), partial)
         return found
 
     async def hello(self, principal: Principal, said: Hello) -> None:
-        """An outpost opened its stream.
+        """An outpost opened its stream. A new start may be of another version, or on a mended disk: nothing is withheld
+        from it that the one before refused.
 
         Raises:
             IdentitySupersededError: a later start of the outpost has spoken.
@@ -130,6 +155,8 @@ class DeliveryDesk:
         new = (said.boot_id, said.software_version, said.source)
         if known is None or (known.boot_id, known.software_version, known.boot_source) != new:
             await self._words.hello(principal, said)
+            if known is None or known.boot_id != said.boot_id:
+                self._views.held(principal.org).refused.pop(principal.outpost_id, None)
 
     async def plan(self, principal: Principal, held: Holding) -> OfferPlan | None:
         """The newest set against what the outpost holds; None when the org has no set yet."""
@@ -139,7 +166,7 @@ class DeliveryDesk:
             return None
         refused = view.refused.get(principal.outpost_id, "")
         if refused:
-            return OfferPlan(newest.number, newest.revision, (), {}, held, withheld=refused)
+            return OfferPlan(newest.number, newest.revision, NOTHING, {}, held, withheld=refused)
         return await self._shared(view, newest, held)
 
     def offered(self, principal: Principal, plan: OfferPlan) -> None:
@@ -147,6 +174,7 @@ class DeliveryDesk:
         self._words.answer(principal.org, self._word(principal, plan, DeliveryState.OFFERED))
         telemetry.log(
             telemetry.Event.OFFERED,
+            level=logging.DEBUG,  # what comes of it is told
             org=principal.org,
             outpost=principal.outpost_id,
             revision=plan.revision,
@@ -161,10 +189,10 @@ class DeliveryDesk:
         )
 
     def refused(self, principal: Principal, plan: OfferPlan, answer: Answer) -> None:
-        """Keep that a set was refused, at once."""
-        word = self._word(principal, plan, DeliveryState.REFUSED, answer)
+        """Keep that a set was refused, at once; for good, or until the next stream."""
+        word = self._word(principal, plan, DeliveryState.REFUSED if answer.final else DeliveryState.FAILED, answer)
         view = self._views.held(principal.org)
-        if view.number == plan.number:
+        if answer.final and view.number == plan.number:
             view.refused[principal.outpost_id] = answer.code
         self._words.answer(principal.org, word, urgent=True)
         telemetry.log(
@@ -181,6 +209,7 @@ class DeliveryDesk:
         Raises:
             FileUnknownError: no such file in this org.
             RangeError: the offset is beyond its end.
+            ThrottledError: the org's outposts fetch more than one org may.
         """
         space = self._store.for_org(principal.org)
         async with space.read() as transaction:
@@ -189,40 +218,62 @@ class DeliveryDesk:
             raise FileUnknownError("no signed set of this org holds such a file", field="sha256")
         if offset > size:
             raise RangeError(f"the file has {size} bytes", field="offset")
+        self._require_pace(principal.org, size - offset)
         while offset < size:
             async with space.read() as transaction:
                 part = await transaction.releases.part(sha256, offset, PART_BYTES)
             yield part
             offset += len(part)
 
+    def _require_pace(self, org: str, size: int) -> None:
+        now_ms = self._clock.monotonic() * 1000
+        wait_ms = self._fetched.wait_ms(org, now_ms)
+        if wait_ms:
+            raise ThrottledError(
+                "the outposts of this org fetch more at once than one org may", retry_after_ms=1 + int(wait_ms)
+            )
+        self._fetched.strike(org, now_ms, size)
+
     async def _shared(self, view: OrgView, newest: SignedRelease, held: Holding) -> OfferPlan:
         """The plan for a pair of sets, made once."""
         shelf = self._shelves.get(view.org)
         if shelf is None or shelf.number != newest.number:
             shelf = self._shelves[view.org] = _Shelf(newest.number)
-        found = shelf.plans.get(held.digest)
+        found = shelf.plans.get(held)
         if found is None:
             found = asyncio.ensure_future(self._make(view.org, newest, held))
             found.add_done_callback(_looked_at)
-            shelf.plans[held.digest] = found
+            shelf.plans[held] = found
             while len(shelf.plans) > KEPT_PLANS:
                 del shelf.plans[next(iter(shelf.plans))]
         try:
-            return await asyncio.shield(found)
+            return found.result() if found.done() else await asyncio.shield(found)
         except Exception:
-            if shelf.plans.get(held.digest) is found:
-                del shelf.plans[held.digest]
+            if shelf.plans.get(held) is found:
+                del shelf.plans[held]
             raise
 
     async def _make(self, org: str, newest: SignedRelease, held: Holding) -> OfferPlan:
-        if offers.is_current(newest.files, held.files):
-            return OfferPlan(newest.number, newest.revision, (), {}, held)
-        names = offers.inline(offers.missing(newest.files, held.files))
+        found = offers.changes(newest.files, held.files)
+        if not found.changed and not found.removed:
+            return OfferPlan(newest.number, newest.revision, NOTHING, {}, held)
+        deltas = {}
+        for pair in offers.deltas_worth_trying(newest.files, held.files, found) if held.partial else ():
+            frame = await self._deltas.of(org, pair)
+            if frame is not None:
+                deltas[pair] = frame
+        if held.partial:
+            packing = offers.pack(newest.files, held.files, deltas)
+        else:
+            packing = offers.pack_whole(newest.files, held.files)
         async with self._store.for_org(org).read() as transaction:
-            contents = await transaction.releases.contents(newest)
-        after = self.holding({file.name: file.sha256 for file in newest.files})
-        inline = {name: contents[name] for name in names}
-        return OfferPlan(newest.number, newest.revision, newest.files, inline, after)
+            inline = {
+                file.name: await transaction.releases.part(file.sha256, 0, file.size)
+                for file in packing.files
+                if file.name in packing.inline
+            }
+        after = offers.listing(offers.wanted(newest.files, held.files) if held.partial else newest.files)
+        return OfferPlan(newest.number, newest.revision, packing, inline, self._holding(after, partial=held.partial))
 
     def _word(
         self, principal: Principal, plan: OfferPlan, state: DeliveryState, answer: Answer = NO_ANSWER

@@ -171,7 +171,10 @@ class Words:
         self._boxes.clear()
 
     def _box(self, org: str) -> _Box:
-        return self._boxes.setdefault(org, _Box())
+        found = self._boxes.get(org)
+        if found is None:
+            found = self._boxes[org] = _Box()
+        return found
 
     def _written_soon(self, org: str, box: _Box, *, urgent: bool = False) -> None:
         if box.writer is None:
@@ -293,4 +296,6 @@ class Words:
             after = boots.started(outpost, hello.said, now_ms)
         if after != replace(outpost, last_seen_ms=after.last_seen_ms):
             await transaction.outposts.save(after)
+        if after.boot_id != outpost.boot_id and await transaction.releases.forgive(outpost.id):
+            transaction.changes.note(Change(ChangeKind.REFUSAL, outpost.id))
         return outposts.locked_error(after) if start is Start.COPIED else None

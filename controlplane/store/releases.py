@@ -80,14 +80,25 @@ class ReleaseTable:
         return await self._blobs.part(sha256, offset, size)
 
     async def keep_deliveries(self, words: Sequence[Delivery]) -> None:
-        """Keep the newest word of each outpost: not about an older set, nor of an outpost that is not here."""
+        """Keep the newest word of each outpost: not an older one, nor one of an outpost that is not here."""
         await self._session.execute_many(
             f"INSERT INTO deliveries (org, {DELIVERY_COLUMNS}) SELECT {DELIVERY_MARKS}"
             " WHERE EXISTS (SELECT 1 FROM outposts o WHERE o.org = $1 AND o.id = $2)"
             f" ON CONFLICT (org, outpost_id) DO UPDATE SET {DELIVERY_CHANGES}"
-            " WHERE deliveries.number <= excluded.number",
+            " WHERE deliveries.number <= excluded.number AND NOT (deliveries.number = excluded.number"
+            " AND deliveries.state = excluded.state AND excluded.downloaded_ms = 0 AND excluded.code = '')",
             [tuple(getattr(word, name) for name in DELIVERY_NAMES) for word in words],
         )
+
+    async def forgive(self, outpost_id: str) -> bool:
+        """Turn a refusal into an offer that is not answered yet; its reason stays to be looked at."""
+        changed = await self._session.execute(
+            "UPDATE deliveries SET state = $3 WHERE org = $1 AND outpost_id = $2 AND state = $4",
+            outpost_id,
+            DeliveryState.OFFERED.value,
+            DeliveryState.REFUSED.value,
+        )
+        return changed > 0
 
     async def refusals(self, number: int) -> Mapping[str, str]:
         """Code of the refusal by outpost."""

@@ -5,8 +5,8 @@ import asyncio
 from certs.shell import tls
 from outpost.bootstrap.state import prepare_state, usable
 from outpost.bootstrap.world import SystemClock
+from outpost.issuing import EnrollmentAnswer, EnrollmentRequest
 from outpost.paths import StatePaths
-from outpost.ports import EnrollmentAnswer, EnrollmentRequest
 from outpost.rpc import client
 from outpost.settings import Settings
 from outpost.sync import enroll as enrolling

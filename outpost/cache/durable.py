@@ -73,7 +73,7 @@ def replace_file(path: Path, data: bytes, failpoint: Failpoint = no_failpoint, *
         beside.replace(path)
         if at_once:
             failpoint(f"{path.name}:sync-folder")
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
         failpoint(f"{path.name}:done")
     except OSError as error:
         raise _write_error(path, error) from error
@@ -99,7 +99,7 @@ def overwrite_file(path: Path, data: bytes, failpoint: Failpoint = no_failpoint)
             os.fdatasync(descriptor)
         if new:
             failpoint(f"{path.name}:sync-folder")
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
         failpoint(f"{path.name}:done")
     except OSError as error:
         raise _write_error(path, error) from error
@@ -140,7 +140,8 @@ def read_file(path: Path, limit: int) -> bytes:
     return data
 
 
-def _sync_folder(path: Path) -> None:
+def sync_folder(path: Path) -> None:
+    """Make the names in a folder durable. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

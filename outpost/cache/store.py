@@ -6,8 +6,8 @@ import re
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 
-from outpost.cache.durable import Failpoint, make_folder, no_failpoint, read_file, replace_file
-from outpost.cache.errors import CacheTamperedError, CacheWriteError
+from outpost.cache.durable import Failpoint, make_folder, no_failpoint, read_file, replace_file, sync_folder
+from outpost.cache.errors import CacheMissingError, CacheTamperedError, CacheWriteError
 from outpost.core.bundle.limits import MAX_TARGET_BYTES
 
 _HEX_SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -26,7 +26,7 @@ class ContentStore:
         self._failpoint = failpoint
 
     def put(self, data: bytes) -> str:
-        """Keep content.
+        """Keep content; what is here whole is not written again.
 
         Returns:
             Its SHA-256 in hex.
@@ -37,9 +37,20 @@ class ContentStore:
         if len(data) > MAX_TARGET_BYTES:
             raise CacheWriteError(f"A stored file has at most {MAX_TARGET_BYTES} bytes.", field="store")
         digest = hashlib.sha256(data).hexdigest()
-        make_folder(self._folder)
-        replace_file(self._folder / digest, data, self._failpoint)
+        if not self._holds(digest):
+            make_folder(self._folder)
+            replace_file(self._folder / digest, data, self._failpoint)
         return digest
+
+    def _holds(self, digest: str) -> bool:
+        try:
+            self.get(digest)
+            sync_folder(self._folder)  # its writer may have died before its name was durable
+        except (CacheMissingError, CacheTamperedError):
+            return False
+        except OSError as error:
+            raise CacheWriteError(f"The store cannot be written ({error.strerror}).", field="store") from error
+        return True
 
     def get(self, digest: str) -> bytes:
         """Content by its hash.

@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import grpc
@@ -17,10 +17,11 @@ from outpost_wire.v1 import (
     types_pb2,
 )
 
-from outpost import ports
+from outpost import issuing, ports
 from outpost.core.errors import PeerError
 from outpost.rpc import codec
 
+NOT_TAKEN = ports.Taken()
 UNARY_TIMEOUT_SECONDS = 10.0
 OPEN_SECONDS = 30.0  # from Hello to the first sign of the control plane, which may be busy with a herd
 FETCH_TIMEOUT_SECONDS = 120.0  # 64 MiB at 5 Mbit/s
@@ -79,8 +80,8 @@ def _typed(endpoint: str) -> Iterator[None]:
 
 
 async def enroll(
-    endpoint: str, credentials: grpc.ChannelCredentials, request: ports.EnrollmentRequest
-) -> ports.EnrollmentAnswer:
+    endpoint: str, credentials: grpc.ChannelCredentials, request: issuing.EnrollmentRequest
+) -> issuing.EnrollmentAnswer:
     """Spend a join token.
 
     Args:
@@ -107,14 +108,14 @@ class GrpcRecoveryDesk:
         self._channel = grpc.aio.secure_channel(endpoint, credentials, options=CHANNEL_OPTIONS)
         self._stub = enrollment_pb2_grpc.EnrollmentStub(self._channel)  # type: ignore[no-untyped-call]
 
-    async def challenge(self, org: str, outpost_id: str) -> ports.Challenge:
+    async def challenge(self, org: str, outpost_id: str) -> issuing.Challenge:
         """A nonce for a recovery."""
         request = enrollment_pb2.ChallengeRequest(org=org, outpost_id=outpost_id)
         with _typed(self._endpoint):
             answer = await self._stub.Challenge(request, timeout=UNARY_TIMEOUT_SECONDS)
-        return ports.Challenge(answer.nonce, answer.now_ms)
+        return issuing.Challenge(answer.nonce, answer.now_ms)
 
-    async def recover(self, request: ports.RecoveryRequest) -> ports.RenewalAnswer:
+    async def recover(self, request: issuing.RecoveryRequest) -> issuing.RenewalAnswer:
         """The next certificate for a proof of the bound key."""
         with _typed(self._endpoint):
             answer = await self._stub.Recover(codec.recovery_request(request), timeout=UNARY_TIMEOUT_SECONDS)
@@ -170,11 +171,20 @@ class GrpcSyncSession:
                 if known is not None:
                     return known
 
-    async def ack(self, nonce: str, revision: str, activated_ms: int) -> None:
+    async def ack(self, nonce: str, revision: str, activated_ms: int, taken: ports.Taken = NOT_TAKEN) -> None:
         """The offer is active."""
-        await self.send(sync_pb2.SyncUp(ack=sync_pb2.Ack(nonce=nonce, revision=revision, activated_ms=activated_ms)))
+        ack = sync_pb2.Ack(
+            nonce=nonce,
+            revision=revision,
+            activated_ms=activated_ms,
+            downloaded_ms=taken.downloaded_ms,
+            release=taken.release,
+        )
+        await self.send(sync_pb2.SyncUp(ack=ack))
 
-    async def nack(self, nonce: str, error: Mapping[str, str | bool], resource: str) -> None:
+    async def nack(
+        self, nonce: str, error: Mapping[str, str | bool], resource: str, taken: ports.Taken = NOT_TAKEN
+    ) -> None:
         """The offer was refused."""
         detail = types_pb2.ErrorDetail(
             code=str(error["code"])[:64],
@@ -183,7 +193,14 @@ class GrpcSyncSession:
             next_step=str(error["next"])[:256],
             fatal=bool(error["fatal"]),
         )
-        await self.send(sync_pb2.SyncUp(nack=sync_pb2.Nack(nonce=nonce, error=detail, resource=resource[:128])))
+        nack = sync_pb2.Nack(
+            nonce=nonce,
+            error=detail,
+            resource=resource[:128],
+            downloaded=taken.downloaded_ms > 0,
+            release=taken.release,
+        )
+        await self.send(sync_pb2.SyncUp(nack=nack))
 
     async def status(self, heartbeat: ports.Heartbeat) -> None:
         """Tell how we are."""
@@ -197,6 +214,23 @@ class GrpcSyncSession:
     def cancel(self) -> None:
         """End the stream from our side."""
         self._call.cancel()
+
+
+async def fetched(chunks: AsyncIterable[sync_pb2.FetchChunk], sha256: bytes, size: int) -> bytes:
+    """Put chunks together; nothing longer than announced is read.
+
+    Raises:
+        FetchError: other length or hash.
+        DeltaError: a packed chunk is damaged.
+    """
+    body = bytearray()
+    async for chunk in chunks:
+        body += codec.chunk_bytes(chunk)
+        if len(body) > size:
+            raise FetchOverrunError(f"a file is longer than the {size} bytes that were announced")
+    if len(body) != size or hashlib.sha256(body).digest() != sha256:
+        raise FetchError(f"a fetched file of {len(body)} bytes is not the one that was announced ({size} bytes)")
+    return bytes(body)
 
 
 class GrpcControlPlane:
@@ -223,20 +257,15 @@ class GrpcControlPlane:
             FetchError: other length or hash.
             DeltaError: a packed chunk is damaged.
         """
-        body = bytearray()
+        request = sync_pb2.FetchRequest(sha256=sha256, offset=0, zstd=True)
         with _typed(self._endpoint):
-            request = sync_pb2.FetchRequest(sha256=sha256, offset=0, zstd=True)
             call = self._sync.Fetch(request, timeout=FETCH_TIMEOUT_SECONDS)
-            async for chunk in call:
-                body += codec.chunk_bytes(chunk)
-                if len(body) > size:
-                    call.cancel()
-                    raise FetchOverrunError(f"a file is longer than the {size} bytes that were announced")
-        if len(body) != size or hashlib.sha256(body).digest() != sha256:
-            raise FetchError(f"a fetched file of {len(body)} bytes is not the one that was announced ({size} bytes)")
-        return bytes(body)
+            try:
+                return await fetched(call, sha256, size)
+            finally:
+                call.cancel()  # nothing, unless there was more to come
 
-    async def renew(self, request: ports.RenewalRequest) -> ports.RenewalAnswer:
+    async def renew(self, request: issuing.RenewalRequest) -> issuing.RenewalAnswer:
         """Fresh key, fresh leaf."""
         with _typed(self._endpoint):
             answer = await self._sync.Renew(codec.renewal_request(request), timeout=UNARY_TIMEOUT_SECONDS)

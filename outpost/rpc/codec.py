@@ -9,11 +9,12 @@ from outpost_wire.v1 import audit_pb2, enrollment_pb2, sync_pb2, types_pb2
 
 from certs.errors import TrustError
 from certs.join_token import split_endpoint
-from outpost import ports
-from outpost.core.bundle.delta import unpack_chunk
+from outpost import issuing, ports
+from outpost.core.bundle.delta import PARTIAL_OFFERS, unpack_chunk
 from outpost.core.errors import OutpostError, PeerError
 
 PROTOCOL_VERSION = 1
+CAPABILITIES = (PARTIAL_OFFERS,)
 MAX_ENDPOINTS = 8  # sync.proto: Endpoints.sync
 MAX_WANTED = 256  # sync.proto: Wanted.sha256
 PART_BYTES = 65_536  # sync.proto: ReturnedPart.data
@@ -86,7 +87,7 @@ def _told(error: grpc.aio.AioRpcError) -> types_pb2.ErrorDetail | None:
     return None
 
 
-def enroll_request(value: ports.EnrollmentRequest) -> enrollment_pb2.EnrollRequest:
+def enroll_request(value: issuing.EnrollmentRequest) -> enrollment_pb2.EnrollRequest:
     """A join token about to be spent, as a wire message."""
     return enrollment_pb2.EnrollRequest(
         token_org=value.token_org,
@@ -98,9 +99,9 @@ def enroll_request(value: ports.EnrollmentRequest) -> enrollment_pb2.EnrollReque
     )
 
 
-def enrollment_answer(message: enrollment_pb2.EnrollResponse) -> ports.EnrollmentAnswer:
+def enrollment_answer(message: enrollment_pb2.EnrollResponse) -> issuing.EnrollmentAnswer:
     """Plain values of an EnrollResponse."""
-    return ports.EnrollmentAnswer(
+    return issuing.EnrollmentAnswer(
         org=message.org,
         outpost_id=message.outpost_id,
         name=message.name,
@@ -134,6 +135,7 @@ def hello(value: ports.Hello) -> sync_pb2.SyncUp:
             set_sha256=value.set_sha256,
             trust_bundle_sha256=value.trust_bundle_sha256,
             refused_revision=value.refused_revision,
+            capabilities=CAPABILITIES,
         )
     )
 
@@ -164,19 +166,19 @@ def heartbeat(value: ports.Heartbeat) -> sync_pb2.SyncUp:
     )
 
 
-def renewal_request(value: ports.RenewalRequest) -> sync_pb2.RenewRequest:
+def renewal_request(value: issuing.RenewalRequest) -> sync_pb2.RenewRequest:
     """A renewal as a wire message."""
     return sync_pb2.RenewRequest(csr_der=value.csr_der, join_sequence=value.join_sequence, boot_id=value.boot_id)
 
 
-def renewal_answer(message: sync_pb2.RenewResponse) -> ports.RenewalAnswer:
+def renewal_answer(message: sync_pb2.RenewResponse) -> issuing.RenewalAnswer:
     """Plain values of a RenewResponse."""
-    return ports.RenewalAnswer(
+    return issuing.RenewalAnswer(
         tuple(message.chain_der), tuple(message.trust_bundle_der), message.join_sequence, tuple(message.issuer_der)
     )
 
 
-def recovery_request(value: ports.RecoveryRequest) -> enrollment_pb2.RecoverRequest:
+def recovery_request(value: issuing.RecoveryRequest) -> enrollment_pb2.RecoverRequest:
     """A recovery as a wire message."""
     return enrollment_pb2.RecoverRequest(
         org=value.org,
@@ -193,9 +195,9 @@ def recovery_request(value: ports.RecoveryRequest) -> enrollment_pb2.RecoverRequ
     )
 
 
-def recovery_answer(message: enrollment_pb2.RecoverResponse) -> ports.RenewalAnswer:
+def recovery_answer(message: enrollment_pb2.RecoverResponse) -> issuing.RenewalAnswer:
     """Plain values of a RecoverResponse."""
-    return ports.RenewalAnswer(
+    return issuing.RenewalAnswer(
         tuple(message.chain_der),
         tuple(message.trust_bundle_der),
         message.join_sequence,

@@ -23,7 +23,7 @@ from outpost.core.bundle.release import VerifiedSet
 from outpost.core.bundle.trust import State
 from outpost.core.errors import OutpostError, PeerError, StoreError
 from outpost.sync.identity import Identity
-from outpost.sync.install import brought, held_files, nothing_more
+from outpost.sync.install import Progress, brought, held_files, nothing_more
 from outpost.sync.keeper import Keeper, closing, is_unreachable
 from outpost.sync.knowledge import OK, WITHDRAWN, Knowledge, Parts, Report
 from outpost.sync.line import Line
@@ -34,7 +34,7 @@ LONGEST_TURN_SECONDS = 15.0  # a longer wait for our turn is not spent on an idl
 LONGEST_ASKED_SECONDS = 300.0  # of a wait that the control plane asks for: whatever it says, we come back
 LOOK_ATTEMPTS = 3  # connections that failed before it is looked at why
 SLOW = frozenset({"identity.superseded", *WITHDRAWN})  # refusals that pass, if at all, by an act of a person
-MAX_REVISION_CHARS = 32  # sync.proto: Offer.revision
+MAX_REVISION_CHARS = 32  # sync.proto: Hello.refused_revision
 LOCKED = "outpost.locked"  # code of a link that is none any more
 MOVE_RETRY_SECONDS = 30.0  # between two attempts to change to a new certificate while the old connection stands
 
@@ -308,17 +308,19 @@ class OrgAgent:
         listing = known.active.listing if known.active is not None else {}
         # An offer without files says that what we told in Hello is the newest set, or only asks whether we are there.
         if not offer.removed and (not offered or offered == listing):
-            await session.ack(offer.nonce, known.revision, self._parts.clock.now_ms())
+            running = ports.Taken(release=known.active.release.version if known.active is not None else 0)
+            await session.ack(offer.nonce, known.revision, self._parts.clock.now_ms(), running)
             return
+        progress = Progress()
         try:
-            verified = await self._parts.installer.install(offer, known.active, line.fetch)
+            verified = await self._parts.installer.install(offer, known.active, line.fetch, progress)
         except OutpostError as error:
             if isinstance(error, PeerError) and not error.as_dict()["fatal"]:
                 raise  # the line broke: the same offer comes again with the next connection
-            await self._refuse(session, offer, error)
+            await self._refuse(session, offer, error, progress)
             return
         await self._take_up(verified)
-        await session.ack(offer.nonce, verified.revision, self._parts.clock.now_ms())
+        await session.ack(offer.nonce, verified.revision, self._parts.clock.now_ms(), progress.taken())
 
     async def _take_up(self, verified: VerifiedSet) -> None:
         """Note that a set is active: not before the ledger has it, or it would not be offered and recorded again."""
@@ -334,9 +336,11 @@ class OrgAgent:
         self.knowledge.refused = ""
         self._report.set("policy", OK)
 
-    async def _refuse(self, session: ports.SyncSession, offer: ports.Offer, error: OutpostError) -> None:
+    async def _refuse(
+        self, session: ports.SyncSession, offer: ports.Offer, error: OutpostError, progress: Progress
+    ) -> None:
         await self._note_refused(offer.revision, error)
-        await session.nack(offer.nonce, error.as_dict(), error.field)
+        await session.nack(offer.nonce, error.as_dict(), error.field, progress.taken())
 
     async def _note_refused(self, revision: str, error: OutpostError) -> None:
         emit(Event.BUNDLE_REFUSED, 30, org=self._org, code=error.code, message=error.message)

@@ -4,7 +4,7 @@ from certs import keys
 from certs.adoption import read_trust_bundle
 from certs.errors import TrustError
 from certs.verify import MAX_CHAIN_CERTIFICATES
-from outpost import ports
+from outpost import issuing
 from outpost.core.errors import PeerError
 from outpost.sync import identity as identities
 from outpost.sync.pending import PendingRequest
@@ -18,7 +18,7 @@ class RenewalAnswerError(PeerError):
 
 
 def accepted(
-    identity: identities.Identity, request: PendingRequest, answer: ports.RenewalAnswer, now: int
+    identity: identities.Identity, request: PendingRequest, answer: issuing.RenewalAnswer, now: int
 ) -> identities.Identity:
     """The identity with the certificate of an answer.
 

@@ -18,7 +18,7 @@ from certs import join_token, keys
 from certs.errors import TrustError
 from certs.shell.private_files import read_private_file, replace_private_file
 from certs.verify import TrustAnchors, root_by_pin, verify_server_chain
-from outpost import ports
+from outpost import issuing, ports
 from outpost.core.bundle.courier import (
     CourierForeignError,
     CourierUnsignedError,
@@ -159,9 +159,9 @@ def _require_signed(signed: SignedAnswer, claimed: JoinAnswer, awaited: Awaited,
         raise _unsigned("it was changed") from None
 
 
-def _as_answer(told: JoinAnswer) -> ports.EnrollmentAnswer:
+def _as_answer(told: JoinAnswer) -> issuing.EnrollmentAnswer:
     """The same as over the network, without an address: none leads there."""
-    return ports.EnrollmentAnswer(
+    return issuing.EnrollmentAnswer(
         org=told.org,
         outpost_id=told.outpost_id,
         name=told.name,

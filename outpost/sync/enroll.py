@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from certs import csr, join_token, keys
 from certs.shell.private_files import read_private_file, replace_private_file
 from certs.verify import root_by_pin
-from outpost import ports
+from outpost import issuing, ports
 from outpost.core.audit.note import NoteError, NoteVerifier, SignatureType
 from outpost.core.errors import PeerError, StoreError
 from outpost.paths import OrgPaths, StatePaths
@@ -64,7 +64,7 @@ class Calls:
     """
 
     presented_chain: Callable[[str, int], Awaitable[tuple[bytes, ...]]]
-    enroll: Callable[[str, bytes, ports.EnrollmentRequest], Awaitable[ports.EnrollmentAnswer]]
+    enroll: Callable[[str, bytes, issuing.EnrollmentRequest], Awaitable[issuing.EnrollmentAnswer]]
     expected_root: bytes = b""
 
 
@@ -138,7 +138,7 @@ async def enroll(
     log_key = born_log_key(org.audit)
     host, port = join_token.split_endpoint(token.endpoint)
     root = root_by_pin(await calls.presented_chain(host, port), token.pin)
-    request = ports.EnrollmentRequest(
+    request = issuing.EnrollmentRequest(
         token_org=token.org,
         token_secret=token.secret,
         csr_der=csr_der,
@@ -164,7 +164,7 @@ def keep(org: OrgPaths, identity: identities.Identity, tuf_root: bytes) -> None:
         (org.identity / name).unlink(missing_ok=True)
 
 
-def known_root(expected: bytes, answer: ports.EnrollmentAnswer) -> bytes:
+def known_root(expected: bytes, answer: issuing.EnrollmentAnswer) -> bytes:
     """The TUF root at which verification starts.
 
     Raises:
@@ -192,7 +192,7 @@ def _known(identity: identities.Identity, token: join_token.JoinToken, paths: St
     return identity
 
 
-def accepted(token: Expected, answer: ports.EnrollmentAnswer, key_pem: bytes, now_ms: int) -> identities.Identity:
+def accepted(token: Expected, answer: issuing.EnrollmentAnswer, key_pem: bytes, now_ms: int) -> identities.Identity:
     """The identity that an answer gives; its chain is still to be verified.
 
     Raises:

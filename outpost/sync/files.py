@@ -10,6 +10,7 @@ from outpost.sync import pending
 from outpost.sync.boots import BootCounter
 
 WITHDRAWN = "withdrawn"
+UNREADABLE = "identity.withdrawn_unreadable"  # stands for a code that cannot be read: nobody but us writes there
 
 
 class IdentityFiles:
@@ -70,8 +71,11 @@ class IdentityFiles:
 
 
 def withdrawn_code(folder: Path) -> str:
-    """Code with which the control plane refused an identity for good, or empty. A word that cannot be read is none."""
-    try:
-        return read_private_file(folder / WITHDRAWN).decode("ascii", "replace").strip()
-    except TrustError:
+    """Code with which the control plane refused an identity for good, or empty. A word that cannot be read is one."""
+    path = folder / WITHDRAWN
+    if not path.exists():
         return ""
+    try:
+        return read_private_file(path).decode("ascii", "replace").strip() or UNREADABLE
+    except TrustError:
+        return UNREADABLE

@@ -22,7 +22,7 @@ from certs.adoption import trust_bundle_digest
 from certs.errors import TrustError
 from certs.shell.private_files import read_private_file, replace_private_file
 from certs.verify import TrustAnchors, VerifiedOutpost, verify_outpost_chain
-from outpost import ports
+from outpost import issuing
 from outpost.core.bundle.release import Audience
 from outpost.core.errors import StoreError
 
@@ -241,7 +241,7 @@ def is_leaf_alone(chain: tuple[bytes, ...], issuers: tuple[bytes, ...]) -> bool:
     return len(chain) > 1 and chain[1] in issuers
 
 
-def moved_on(told: Enrollment, answer: ports.RenewalAnswer) -> Enrollment:
+def moved_on(told: Enrollment, answer: issuing.RenewalAnswer) -> Enrollment:
     """An enrollment after the control plane answered with another certificate."""
     return replace(
         told,

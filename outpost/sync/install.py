@@ -55,6 +55,23 @@ class Activator(Protocol):
         ...
 
 
+@dataclass(slots=True)
+class Progress:
+    """How far an installation came, for whoever started it and may see it fail.
+
+    Attributes:
+        downloaded_ms: when every byte was there, Unix milliseconds; 0 before.
+        release: version of the release in it, once it could be read and was verified; 0 before.
+    """
+
+    downloaded_ms: int = 0
+    release: int = 0
+
+    def taken(self) -> ports.Taken:
+        """As the control plane is told it."""
+        return ports.Taken(self.downloaded_ms, self.release)
+
+
 @dataclass(frozen=True, slots=True)
 class Installer:
     """Installs offers of one org.
@@ -75,31 +92,38 @@ class Installer:
     attempt: Callable[[VerifiedSet], object]
     clock: ports.Clock
 
-    async def install(self, offer: ports.Offer, active: VerifiedSet | None, fetch: "Fetch") -> VerifiedSet:
+    async def install(
+        self, offer: ports.Offer, active: VerifiedSet | None, fetch: "Fetch", progress: "Progress | None" = None
+    ) -> VerifiedSet:
         """Make an offer the active configuration.
 
         Args:
             offer: names, sizes and hashes; untrusted.
             active: the set in force, whose files need not travel again and from which nothing may be loosened.
             fetch: bytes by hash and size.
+            progress: is told how far this came.
 
         Raises:
             BundleError: refused; the active set is untouched.
             PeerError: a file could not be fetched.
         """
+        progress = progress or Progress()
         signed = await collect(offer, active, fetch)
-        now_ms = self.clock.now_ms()
-        verified, high_water, slot = await asyncio.to_thread(self._store, signed, active, now_ms)
+        progress.downloaded_ms = now_ms = self.clock.now_ms()
+        verified, high_water, slot = await asyncio.to_thread(self._store, signed, active, progress)
         await self.activator.prepare(self.org, slot)
         await asyncio.to_thread(self.cache.activate, slot)
         await self.activator.commit(self.org)
         await asyncio.to_thread(self.cache.write_high_water, trust.next_high_water(high_water, verified, now_ms))
         return verified
 
-    def _store(self, signed: SignedSet, active: VerifiedSet | None, now_ms: int) -> tuple[VerifiedSet, HighWater, str]:
+    def _store(
+        self, signed: SignedSet, active: VerifiedSet | None, progress: "Progress"
+    ) -> tuple[VerifiedSet, HighWater, str]:
         """Verify, try, and write into the idle slot. Runs in a thread."""
         high_water = self.cache.surviving_high_water()
-        verified = self.verify(signed, high_water, now_ms)
+        verified = self.verify(signed, high_water, progress.downloaded_ms)
+        progress.release = verified.release.version
         if active is not None:
             require_not_looser(active.content, verified.content)
         self.attempt(verified)

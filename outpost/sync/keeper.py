@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from certs import keys, recover, rotation
 from certs.errors import TrustError
-from outpost import ports
+from outpost import issuing, ports
 from outpost.core.audit.identity_record import CertificateRecovered
 from outpost.core.audit.record import CertificateRenewed
 from outpost.core.errors import OutpostError, PeerError
@@ -150,7 +150,7 @@ class Keeper:
     async def _renew(self, identity: Identity) -> None:
         """Fresh key, fresh leaf, over the connection that stands or one of our own."""
         request, boot_id = await asyncio.to_thread(self._prepared, identity)
-        asked = ports.RenewalRequest(request.csr_der, request.sequence, boot_id)
+        asked = issuing.RenewalRequest(request.csr_der, request.sequence, boot_id)
         line = self._line()
         if line is not None:
             answer = await line.renew(asked)
@@ -203,12 +203,14 @@ class Keeper:
         """What must be on the disk before anybody is asked."""
         return self._parts.identity.request(identity.enrollment.join_sequence), self._parts.identity.boot_id()
 
-    def _proved(self, identity: Identity, request: PendingRequest, nonce: bytes, boot_id: str) -> ports.RecoveryRequest:
+    def _proved(
+        self, identity: Identity, request: PendingRequest, nonce: bytes, boot_id: str
+    ) -> issuing.RecoveryRequest:
         told = identity.enrollment
         claim = recover.RecoverClaim(told.org, told.outpost_id, nonce, request.csr_der, request.sequence, boot_id)
         key = keys.private_key_from_pem(identity.key_pem)
         assert isinstance(key, ec.EllipticCurvePrivateKey)
-        return ports.RecoveryRequest(
+        return issuing.RecoveryRequest(
             org=told.org,
             outpost_id=told.outpost_id,
             nonce=nonce,
@@ -222,7 +224,7 @@ class Keeper:
             leaf_der=keys.certificate_der(identity.leaf),
         )
 
-    async def _take(self, identity: Identity, request: PendingRequest, answer: ports.RenewalAnswer) -> Identity:
+    async def _take(self, identity: Identity, request: PendingRequest, answer: issuing.RenewalAnswer) -> Identity:
         """Store a new certificate before it is used."""
         renewed = accepted(identity, request, answer, self._now())
         await asyncio.to_thread(self._parts.identity.save, renewed)

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from outpost import ports
+from outpost import issuing, ports
 
 
 class Line:
@@ -47,7 +47,7 @@ class Line:
         async with self._call() as plane:
             return await plane.fetch(sha256, size)
 
-    async def renew(self, request: ports.RenewalRequest) -> ports.RenewalAnswer:
+    async def renew(self, request: issuing.RenewalRequest) -> issuing.RenewalAnswer:
         """The next certificate."""
         async with self._call() as plane:
             return await plane.renew(request)

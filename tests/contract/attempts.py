@@ -173,6 +173,7 @@ ATTEMPTS: dict[str, Attempt] = {
     "releases.part": lambda t, v, r: t.releases.part(r.choice(v.files), 0, 1000),
     "releases.keep_deliveries": lambda t, v, r: t.releases.keep_deliveries([_delivery(each) for each in v.outposts]),
     "releases.deliveries": lambda t, v, r: t.releases.deliveries(),
+    "releases.forgive": lambda t, v, r: t.releases.forgive(r.choice(v.outposts)),
     "releases.refusals": lambda t, v, r: t.releases.refusals(FIRST_RELEASE),
     "role_keys.create": _create_role,
     "role_keys.all": _roles,

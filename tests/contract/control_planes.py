@@ -15,7 +15,7 @@ from certs.join_token import split_endpoint
 from certs.shell import tls
 from certs.shell.signers import generate_tls_key
 from certs.verify import root_by_pin
-from outpost import ports
+from outpost import issuing, ports
 from outpost.rpc import client
 from tests.integration.controlplane_client import SECONDS, Running
 from tests.unit.controlplane.bed import Log
@@ -32,7 +32,7 @@ class Outpost:
     name: str
     org: str
     key_pem: bytes
-    answer: ports.EnrollmentAnswer
+    answer: issuing.EnrollmentAnswer
     log: Log
     plane: client.GrpcControlPlane = field(init=False)
 
@@ -58,7 +58,7 @@ async def enroll(running: Running, org: str = "acme") -> Outpost:
     host, port = split_endpoint(token.endpoint)
     root = root_by_pin(await asyncio.to_thread(tls.fetch_server_chain, host, port, SECONDS), token.pin)
     key, log = generate_tls_key(), Log("", "op")
-    request = ports.EnrollmentRequest(
+    request = issuing.EnrollmentRequest(
         token_org=token.org,
         token_secret=token.secret,
         csr_der=build_request(key),

@@ -202,6 +202,7 @@ async def org_scenario(store: DatabaseStore) -> None:
         await t.releases.add(release, contents)
         await t.outposts.keep_statuses([Heartbeat(outpost.id, {"state": "ACTIVE"}, 5)])
         await t.releases.keep_deliveries([Delivery(outpost.id, 1, "1.1", DeliveryState.ACTIVE, 6)])
+        await t.releases.forgive(outpost.id)
         await t.audit.save_head(LogHead(outpost.id, "origin", 1, (b"f" * 32,), 1, b"note"))
         await t.audit.append(outpost.id, 0, [b"entry"], [b"l" * 32])
         await t.audit.add_tile(outpost.id, 0, b"r" * 32)

@@ -16,7 +16,7 @@ from certs.csr import build_request
 from certs.shell import tls
 from certs.shell.dev import create_hierarchy
 from certs.shell.signers import generate_tls_key
-from outpost import ports
+from outpost import issuing, ports
 from outpost.core.audit.merkle import CompactRange, leaf_hash
 from outpost.rpc import client, codec
 from tests.contract.control_planes import WITNESSES, Outpost, digests, enroll, hello, pem, whole
@@ -162,8 +162,8 @@ async def test_files_of_another_org_are_not_found(cp: Running, outpost: Outpost)
 # renew
 
 
-def asked(csr_der: bytes, sequence: int) -> ports.RenewalRequest:
-    return ports.RenewalRequest(csr_der, sequence, "0" * 32)
+def asked(csr_der: bytes, sequence: int) -> issuing.RenewalRequest:
+    return issuing.RenewalRequest(csr_der, sequence, "0" * 32)
 
 
 async def test_a_renewal_gives_a_chain_for_the_fresh_key_that_works(outpost: Outpost) -> None:

@@ -8,6 +8,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from outpost.core.bundle import limits, names
 from outpost.core.bundle.release import SignedSet
+from tests.fakes.hostile_changes import DELTAS, LOOSENINGS, Cases
 from tests.fakes.hostile_plane import Offering, endless
 from tests.fakes.hostile_sets import (
     Attack,
@@ -28,8 +29,7 @@ def with_bodies(offering: Offering, bodies: Callable[[bytes], Any]) -> Offering:
     return Offering(offering.files, bodies)
 
 
-Made = SignedSet | Offering
-CASES: dict[str, tuple[Callable[[Attack], Made], str]] = {
+CASES: Cases = {
     # signatures
     "the timestamp is not signed": (lambda a: a.forge.edited("timestamp", lambda p: None, []), "bundle.unsigned"),
     "the policy role is not signed": (lambda a: a.forge.edited("policy", lambda p: None, []), "bundle.unsigned"),
@@ -186,4 +186,7 @@ CASES: dict[str, tuple[Callable[[Attack], Made], str]] = {
         "fetch.mismatch",
     ),
     "a delivery without an end": (lambda a: with_bodies(lying_fetch(a), endless), "fetch.overrun"),
+    # only what changed, and loosened documents
+    **DELTAS,
+    **LOOSENINGS,
 }

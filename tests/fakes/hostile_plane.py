@@ -16,8 +16,8 @@ import grpc.aio
 from outpost_wire.v1 import sync_pb2, sync_pb2_grpc
 
 from certs.keys import certificates_pem
-from certs.verify import TrustAnchors
 from controlplane.bootstrap.plane import Plane, endpoint_of
+from controlplane.rpc.callers import Callers
 from controlplane.rpc.calls import AuditService
 from controlplane.rpc.server import start_outposts
 from controlplane.rpc.sync import SyncService
@@ -28,26 +28,61 @@ from outpost.core.bundle.release import SignedSet
 ANSWER_SECONDS = 30.0  # from an offer to its Ack or Nack, with reconnects in between
 CHUNK = bytes(65536)  # of a body without an end
 
-Bodies = Callable[[bytes], Iterable[bytes]]
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A chunk as a zstd frame, with the size that it says it has."""
+
+    frame: bytes
+    plain_bytes: int
+
+
+Bodies = Callable[[bytes], Iterable[bytes | Packed]]
 
 
 @dataclass(frozen=True, slots=True)
 class Offered:
-    """One file as the offer tells it; ``inline`` may lie about ``sha256`` and ``size``."""
+    """One file as the offer tells it; ``inline`` and ``delta`` may lie about ``sha256`` and ``size``."""
 
     name: str
     metadata: bool
     sha256: bytes
     size: int
     inline: bytes
+    delta: bytes = b""
+    delta_sha256: bytes = b""
+
+    def to_wire(self) -> sync_pb2.OfferedFile:
+        """As it travels."""
+        return sync_pb2.OfferedFile(
+            name=self.name,
+            sha256=self.sha256,
+            size=self.size,
+            metadata=self.metadata,
+            inline=self.inline,
+            delta=self.delta,
+            delta_sha256=self.delta_sha256,
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Offering:
-    """What is offered, and what Fetch then sends for a hash."""
+    """What is offered, and what Fetch then sends for a hash; with a base only what differs from it."""
 
     files: tuple[Offered, ...]
     bodies: Bodies = lambda sha256: ()
+    base_sha256: bytes = b""
+    removed: tuple[str, ...] = ()
+
+    def to_wire(self, nonce: str) -> sync_pb2.Offer:
+        """As it travels."""
+        return sync_pb2.Offer(
+            nonce=nonce,
+            revision="999.999",
+            files=[file.to_wire() for file in self.files],
+            base_sha256=self.base_sha256,
+            removed=self.removed,
+        )
 
     def but(self, name: str, **lies: Any) -> "Offering":
         """The same with one file told differently."""
@@ -95,13 +130,9 @@ class HostilePlane(sync_pb2_grpc.SyncServicer):
             TimeoutError: no word.
         """
         nonce = f"offer-{len(self._answers)}"
-        files = [
-            sync_pb2.OfferedFile(name=f.name, sha256=f.sha256, size=f.size, metadata=f.metadata, inline=f.inline)
-            for f in offering.files
-        ]
         self._bodies = offering.bodies
         self._answers[nonce] = asyncio.get_running_loop().create_future()
-        self._pending = sync_pb2.SyncDown(offer=sync_pb2.Offer(nonce=nonce, revision="999.999", files=files))
+        self._pending = sync_pb2.SyncDown(offer=offering.to_wire(nonce))
         self._changed.set()
         try:
             return await asyncio.wait_for(self._answers[nonce], ANSWER_SECONDS)
@@ -121,7 +152,7 @@ class HostilePlane(sync_pb2_grpc.SyncServicer):
                 self._changed.clear()
                 if self._pending is not None and self._pending is not sent:
                     sent = self._pending
-                    await context.write(sent)
+                    await context.write(sent.SerializeToString())
                     continue
                 waker = asyncio.create_task(self._changed.wait())
                 await asyncio.wait({reader, waker}, return_when=asyncio.FIRST_COMPLETED)
@@ -136,7 +167,8 @@ class HostilePlane(sync_pb2_grpc.SyncServicer):
             if context.done():  # the reader has had enough
                 return
             self.chunks += 1
-            await context.write(sync_pb2.FetchChunk(data=part))
+            data, plain_bytes = (part.frame, part.plain_bytes) if isinstance(part, Packed) else (part, 0)
+            await context.write(sync_pb2.FetchChunk(data=data, plain_bytes=plain_bytes))
 
     async def _read(self, context: Any) -> None:
         while (message := await context.read()) is not grpc.aio.EOF:
@@ -155,14 +187,16 @@ class HostilePlane(sync_pb2_grpc.SyncServicer):
 async def listening(plane: Plane) -> AsyncIterator[HostilePlane]:
     """Serve in the place of a control plane that is stopped, with its certificate, on its port."""
     settings = plane.settings
-    identity = await plane.setup.server_identity(settings.trust_domain, settings.hosts)
-    roots = await plane.setup.roots()
-    anchors = TrustAnchors(settings.trust_domain, roots)
-    gatekeeper = Gatekeeper(plane.store, Views(plane.store, plane.clock), anchors, plane.clock)
+    await plane.board.refresh()
+    trust = plane.board.current
+    identity = await plane.setup.server_identity(settings.hosts, trust)
+    gatekeeper = Gatekeeper(plane.store, Views(plane.store, plane.clock), lambda: trust.anchors, plane.clock)
     hostile = HostilePlane()
-    services = cast(SyncService, hostile), AuditService(gatekeeper, await plane.ingest())
+    callers = Callers(gatekeeper, lambda: False)
+    services = cast(SyncService, hostile), AuditService(callers, await plane.ingest())
+    roots = certificates_pem((*trust.anchors.roots, *trust.anchors.intermediates))
     address = endpoint_of(settings.listen, settings.grpc_port)
-    server, _ = await start_outposts(services, lambda: identity, certificates_pem(roots), address)
+    server, _ = await start_outposts(services, lambda: identity, lambda: roots, address)
     try:
         yield hostile
     finally:

@@ -61,6 +61,16 @@ class Attack:
         """The set in force."""
         return self.forge.signed
 
+    @property
+    def org(self) -> str:
+        """Whose set is attacked."""
+        return str(decode(self.newest.targets[names.KEYS_PATH], "keys")["org"])
+
+    @property
+    def client_keys(self) -> list[dict[str, Any]]:
+        """Client keys in force, as they stand in their document."""
+        return cast(list[dict[str, Any]], decode(self.newest.targets[names.KEYS_PATH], "keys")["keys"])
+
     def document(self, path: str, **changes: Any) -> SignedSet:
         """A document changed by its own role's key holder."""
         body = decode(self.newest.targets[path], path) | changes

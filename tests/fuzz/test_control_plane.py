@@ -1,6 +1,7 @@
 """Whatever is sent to the control plane gets a typed answer, nothing of our inside, and the next caller is served."""
 
 import gc
+import logging
 import os
 import time
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from certs.shell import tls
 from certs.shell.signers import generate_tls_key
 from controlplane.domain.throttle import Rate
 from controlplane.services import enroll, recover
-from outpost import ports
+from outpost import issuing
 from outpost.rpc import client
 from tests.contract.control_planes import pem
 from tests.fuzz.wire import Answer, Pool, Target, bodies, messages, target
@@ -105,7 +106,7 @@ def recovery(there: Target, pool: Pool) -> Pool:
     }
 
 
-async def challenge(there: Target) -> ports.Challenge:
+async def challenge(there: Target) -> issuing.Challenge:
     credentials = tls.channel_credentials(pem(there.victim.answer.trust_bundle))
     desk = client.GrpcRecoveryDesk(str(there.cp.ready["enroll"]), credentials)
     try:
@@ -266,12 +267,14 @@ def resident_kib() -> int:
 
 def grown(there: Target, rounds: int) -> tuple[int, int]:
     """Objects and KiB that are there after so many rounds of bad calls, and were not before."""
+    logging.disable()  # a test's log is kept, and so are its lines
     gc.collect()
     objects, memory = len(gc.get_objects()), resident_kib()
     for _ in range(rounds):
         bad_calls(there)
     there.submit(settled(there))
     gc.collect()
+    logging.disable(logging.NOTSET)
     return len(gc.get_objects()) - objects, resident_kib() - memory
 
 

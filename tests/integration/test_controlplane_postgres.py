@@ -15,7 +15,7 @@ from controlplane.settings import FILE_NAME, Settings
 from controlplane.store.errors import DatabaseAddressError, DatabaseRoleError, SchemaError
 from controlplane.store.migrations.listing import HEAD, STEPS
 from tests.fakes.postgres_server import APP, OWNER, SUPERUSER, Server
-from tests.integration.controlplane_client import SECONDS, Client, ended, read, read_offer, serving
+from tests.integration.controlplane_client import SECONDS, Client, ended, read_offer, serving
 from tests.integration.test_controlplane_cli import ok, run
 
 PROVIDER = default_provider("http://127.0.0.1:9/v1", "provider")
@@ -60,7 +60,7 @@ async def test_what_one_replica_does_the_other_knows(postgres: Server, tmp_path:
         client = await Client.enroll(await first.token())
         there = Client(client.answer, client.key_pem, client.log, second.ready["grpc"])
         call = await there.hello()
-        offer = (await read(call)).offer
+        offer = await read_offer(call)
         await there.contents(offer)
 
         policy = default_policy("acme").replace(b'"input":"ALLOW"', b'"input":"BLOCK"')
@@ -90,12 +90,12 @@ async def test_a_stream_outlives_a_restart_of_the_database(mortal: Server, tmp_p
     async with serving(state) as cp:
         client = await Client.enroll(await cp.token())
         call = await client.hello()
-        offer = (await read(call)).offer
+        offer = await read_offer(call)
         await client.contents(offer)
         mortal.restart()
         policy = default_policy("acme").replace(b'"input":"ALLOW"', b'"input":"BLOCK"')
         published = await cp.plane.publisher.publish_policy("acme", policy)
-        assert (await read(call)).offer.revision == published.revision
+        assert (await read_offer(call)).revision == published.revision
         await client.channel.close()
 
 

@@ -12,6 +12,8 @@ from outpost_wire.v1 import sync_pb2, types_pb2
 
 from controlplane.bootstrap.plane import initialise, opened
 from controlplane.bootstrap.serving import Server
+from controlplane.domain.throttle import Rate
+from controlplane.rpc import streams, sync
 from controlplane.services.defaults import default_policy, default_provider
 from controlplane.settings import Settings
 from outpost import ports
@@ -108,17 +110,24 @@ async def test_a_refused_set_is_not_offered_again_on_another_stream_or_by_anothe
         client = await Client.enroll(await cp.token())
         call = await client.hello()
         offer = (await read(call)).offer
-        error = types_pb2.ErrorDetail(code="bundle.self_test", message="no\x1b[31m\x00 finding")
+        error = types_pb2.ErrorDetail(code="bundle.self_test", message="no\x1b[31m\x00 finding", fatal=True)
         await call.write(sync_pb2.SyncUp(nack=sync_pb2.Nack(nonce=offer.nonce, error=error, resource="policy")))
         shown = await cp.shown(holds=lambda found: bool(found.delivery and found.delivery.code))
         assert shown.delivery is not None
         assert (shown.delivery.state, shown.delivery.message) == ("refused", "no?[31m? finding")
         again = (await read(await client.hello())).offer
         assert (again.withheld, list(again.files), again.revision) == ("bundle.self_test", [], offer.revision)
+        fresh = (await read(await client.hello(boot="1" * 32))).offer  # another start: mended, or another version
+        assert (fresh.withheld, len(fresh.files)) == ("", len(offer.files))
+        error = types_pb2.ErrorDetail(code="bundle.self_test", fatal=True)
+        call = await client.hello(boot="1" * 32)
+        nonce = (await read(call)).offer.nonce
+        await call.write(sync_pb2.SyncUp(nack=sync_pb2.Nack(nonce=nonce, error=error)))
+        await cp.shown(holds=lambda found: bool(found.delivery and found.delivery.state == "refused"))
         await client.channel.close()
     async with serving(tmp_path / "cp") as cp:  # another process: it knows only what is stored
         later = Client(client.answer, client.key_pem, client.log, str(cp.ready["grpc"]))
-        call = await later.hello()
+        call = await later.hello(boot="1" * 32)
         assert (await read(call)).offer.withheld == "bundle.self_test"
         await cp.plane.publisher.publish_policy("acme", default_policy("acme").replace(b"found.", b"seen."))
         fresh = (await read(call)).offer
@@ -140,9 +149,9 @@ async def test_one_release_reaches_every_stream_once(tmp_path: Path) -> None:
         nonces = [each.nonce for each in (*first, *second) if isinstance(each, ports.Offer)]
         assert len(set(nonces)) == 2 * HERD  # each its own, though the body is shared
         assert Counter(each.revision for each in second if isinstance(each, ports.Offer)) == {"2.2": HERD}
-        inline = {name for each in second if isinstance(each, ports.Offer) for name in _inline(each)}
-        assert any(name.startswith("policy/packs-") for name in inline)
-        assert not any(name.startswith("vendor/") for name in inline)  # held, and not sent again
+        inline = {name.partition("-")[0] for each in second if isinstance(each, ports.Offer) for name in _inline(each)}
+        assert "policy/packs" in inline
+        assert "vendor/detectors" not in inline  # held, and not sent again
         for outpost in fleet:
             await outpost.plane.close()
 
@@ -203,6 +212,46 @@ async def test_a_stop_spreads_those_who_come_back_over_more_time_the_more_they_a
         assert await session.receive() == ports.Drain(10)
         assert await session.receive() is None
         await one.plane.close()
+
+
+async def test_a_flood_of_messages_ends_its_stream_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "MESSAGES", Rate(3_600_000.0, 3))
+    async with serving(tmp_path / "cp") as cp:
+        one, two = [await Client.enroll(await cp.token(name=name)) for name in ("one", "two")]
+        flooded, quiet = await one.hello(), await two.hello()
+        for call in (flooded, quiet):
+            await read(call)
+        status = sync_pb2.SyncUp(status=sync_pb2.Status(state="ACTIVE"))
+
+        for _ in range(4):
+            await flooded.write(status)
+        code, why = await ended(flooded)
+        assert (code, why.code, why.fatal) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "throttled", False)
+        assert why.retry_after_ms > 0
+        await quiet.write(status)
+        assert (await cp.shown("two", holds=lambda found: bool(found.status))).status["state"] == "ACTIVE"
+        for client in (one, two):
+            await client.channel.close()
+
+
+async def test_a_message_larger_than_any_hello_is_refused_though_uploads_may_be_larger(tmp_path: Path) -> None:
+    async with serving(tmp_path / "cp") as cp:
+        client = await Client.enroll(await cp.token())
+        call = client.sync.Sync()
+        await call.write(sync_pb2.SyncUp(hello=sync_pb2.Hello(capabilities=["x" * 70_000])))
+        assert (await ended(call))[1].code == "wire.invalid"
+        await client.channel.close()
+
+
+async def test_a_stream_without_hello_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sync, "HELLO_SECONDS", 0.05)
+    async with serving(tmp_path / "cp") as cp:
+        client = await Client.enroll(await cp.token())
+        status, why = await ended(client.sync.Sync())
+        assert (status, why.code, why.fatal) == (grpc.StatusCode.PERMISSION_DENIED, "sync.hello", False)
+        await client.channel.close()
 
 
 async def test_an_outpost_that_is_up_to_date_is_sent_no_bytes(tmp_path: Path) -> None:

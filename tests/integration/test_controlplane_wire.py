@@ -129,7 +129,7 @@ async def test_a_refused_set_is_kept_with_its_reason_and_only_a_newer_one_is_off
         offer = (await read(call)).offer
         stale = sync_pb2.Ack(nonce="0" * 32, revision="9.9")
         await call.write(sync_pb2.SyncUp(ack=stale))
-        error = types_pb2.ErrorDetail(code="bundle.self_test", message="a self-test failed")
+        error = types_pb2.ErrorDetail(code="bundle.self_test", message="a self-test failed", fatal=True)
         nack = sync_pb2.Nack(nonce=offer.nonce, error=error, resource="policy/release-1.json")
         await call.write(sync_pb2.SyncUp(nack=nack))
         await cp.plane.publisher.revoke_key("acme", await a_key(cp))
@@ -137,7 +137,7 @@ async def test_a_refused_set_is_kept_with_its_reason_and_only_a_newer_one_is_off
         while newer.revision != "1.3":  # the key's creation and revocation may be offered one after the other
             newer = (await read(call)).offer
         assert newer.nonce != offer.nonce
-        error = types_pb2.ErrorDetail(code="bundle.hash", message="not again")
+        error = types_pb2.ErrorDetail(code="bundle.hash", message="not again", fatal=True)
         await call.write(sync_pb2.SyncUp(nack=sync_pb2.Nack(nonce=newer.nonce, error=error, resource="x")))
         await call.done_writing()
         assert await asyncio.wait_for(call.read(), SECONDS) is grpc.aio.EOF

@@ -10,6 +10,7 @@ from outpost_wire.v1 import sync_pb2
 
 from controlplane.domain import offers
 from controlplane.rpc import codec as upper
+from controlplane.services.delivery import Holding, OfferPlan
 from controlplane.services.sets import set_files
 from outpost import ports
 from outpost.core.bundle import delta, names
@@ -78,8 +79,11 @@ def offered(old: SignedSet | None, new: SignedSet, held: Mapping[str, bytes]) ->
         for pair in offers.deltas_worth_trying(files, held, found)
     }
     packing = offers.pack(files, held, {pair: frame for pair, frame in frames.items() if frame is not None})
-    message = upper.packed_offer("n", "1.2", packing, {**new.metadata, **new.targets}, NOW_MS)
-    read = lower.control_message(sync_pb2.SyncDown.FromString(message.SerializeToString()))
+    contents = {**new.metadata, **new.targets}
+    inline = {name: contents[name] for name in packing.inline}
+    plan = OfferPlan(2, "1.2", packing, inline, Holding(b"", {}, partial=True))
+    message = sync_pb2.SyncDown.FromString(upper.offer("n", NOW_MS, upper.offer_body(plan)))
+    read = lower.control_message(message)
     assert isinstance(read, ports.Offer)
     return message, read
 

@@ -46,6 +46,7 @@ async def filled(site: Site, org: str) -> dict[str, list[str]]:
         "client": [client, f"{org}-canary-client"],
         "approval": [approval.document["id"]],
         "provider": ["default"],
+        "role": ["policy", "timestamp"],
         "sequence": ["0", "1", "99999"],
     }
 

@@ -29,6 +29,7 @@ from outpost.core.bundle.canonical import encode
 from outpost.core.errors import BundleError
 
 IDENTITY_DOMAIN = "outpost.set/1"
+PARTIAL_OFFERS = "offers.partial"  # capability in Hello: offers may list only what changed
 MIN_DELTA_FILE_BYTES = 1024  # bytes; a smaller file is sent as it is
 _LEVEL = 3
 _MIN_LOG, _MAX_LOG = 10, 24  # of the window (RFC 8878 §3.1.1.1.2); 2^24 is MAX_DELTA_FILE_BYTES

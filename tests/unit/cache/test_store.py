@@ -26,6 +26,20 @@ def test_altered_content_is_tamper(tmp_path: Path) -> None:
     assert refused.value.code == "cache.tampered"
 
 
+def test_what_is_here_whole_is_not_written_again(tmp_path: Path) -> None:
+    steps: list[str] = []
+    store = ContentStore(tmp_path, steps.append)
+    store.put(CONTENT)
+    assert steps
+    steps.clear()
+    store.put(CONTENT)
+    assert steps == []
+    (tmp_path / DIGEST).write_bytes(CONTENT[:-1])
+    store.put(CONTENT)
+    assert steps
+    assert store.get(DIGEST) == CONTENT
+
+
 ASKED = {"content that is not here": ("0" * 64, "cache.missing"), "a path": ("../../wrap.key", "cache.tampered")}
 
 

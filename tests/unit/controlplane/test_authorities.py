@@ -101,6 +101,8 @@ def test_a_step(sentence: str) -> None:
 
 
 FULL = tuple(each for number in range(1, MAX_GENERATIONS_TRUSTED + 1) for each in family(number, ACTIVE))
+ORPHANED = (*family(1, ACTIVE), *family(2, ACTIVE)[::2], one(OUTPOSTS, 2, RETIRED, 2))
+LATE = (*family(1, TAINTED), *family(2, ACTIVE), one(OUTPOSTS, 3, PREPARED, 1))
 REFUSALS: dict[str, tuple[Callable[[Some, AuthorityKind], Some], Some, AuthorityKind, str]] = {
     "two are prepared at once": (prepared, NEXT, ROOT, "authority.order"),
     "an issuing CA while another is prepared": (prepared, ISSUING, OUTPOSTS, "authority.order"),
@@ -108,6 +110,8 @@ REFUSALS: dict[str, tuple[Callable[[Some, AuthorityKind], Some], Some, Authority
     "nothing is prepared": (activated, FIRST, ROOT, "authority.order"),
     "an issuing CA before its root": (activated, NEXT, OUTPOSTS, "authority.order"),
     "the only one is tainted": (tainted, FIRST, ROOT, "authority.order"),
+    "a root, and with it the last CA for outposts": (tainted, ORPHANED, ROOT, "authority.order"),
+    "an issuing CA below a root on its way out": (activated, LATE, OUTPOSTS, "authority.order"),
     "what is prepared is tainted": (tainted, NEXT, ROOT, "authority.order"),
     "what is in use is retired": (retired, BOTH, ROOT, "authority.order"),
     "the only one is retired": (retired, FIRST, SERVERS, "authority.order"),

@@ -3,21 +3,26 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
 from controlplane.domain.boots import Hello
-from controlplane.domain.errors import ControlPlaneError
+from controlplane.domain.errors import ControlPlaneError, ThrottledError
 from controlplane.domain.records import Delivery, DeliveryState
+from controlplane.domain.throttle import Rate
 from controlplane.services.defaults import default_policy
 from controlplane.services.delivery import KEPT_PLANS, Answer, DeliveryDesk, OfferPlan
 from controlplane.services.identity import Principal
 from controlplane.services.views import Views
 from controlplane.services.words import Words
+from outpost.core.bundle.access import ClientKey
+from outpost.core.bundle.delta import apply_delta, set_identity
 from tests.fakes.unsteady_store import UnsteadyStore, full_disk
 from tests.unit.controlplane.bed import Bed, bed
+
+KEY = ClientKey("", "", "", "", (), "", "api", "internal", (), 0, 86_400, revoked=False)
 
 
 @dataclass
@@ -37,8 +42,9 @@ class Site:
         await self.plane.publisher.publish_policy("acme", default_policy("acme").replace(b"found.", word.encode()))
         await self.views.refresh("acme")
 
-    async def plan(self, principal: Principal, held: dict[str, bytes]) -> OfferPlan:
-        found = await self.desk.plan(principal, self.desk.holding(held))
+    async def plan(self, principal: Principal, held: dict[str, bytes], *, partial: bool = True) -> OfferPlan:
+        told = set_identity(held) if partial and held else b""
+        found = await self.desk.plan(principal, self.desk.holding(held, told, partial=partial))
         assert found is not None
         return found
 
@@ -69,7 +75,7 @@ async def test_an_offer_is_made_once_for_all_that_hold_the_same(tmp_path: Path) 
         assert len({id(each) for each in plans}) == 1
         other = await there.plan(fleet[0], {})
         assert other is not plans[0]
-        assert (other.number, other.files) == (plans[0].number, plans[0].files)
+        assert other.number == plans[0].number
         await there.publish("seen.")
         assert (await there.plan(fleet[0], {})).number == other.number + 1
 
@@ -79,11 +85,13 @@ async def test_holdings_are_one_object_for_all_that_hold_the_same_and_none_when_
         one = there.desk.holding({"a": b"1", "b": b"2"})
         assert there.desk.holding({"b": b"2", "a": b"1"}) is one
         assert there.desk.holding({"a": b"1"}) is not one
-        assert there.desk.holding({"a": b"1\x00b", "": b""}).digest != one.digest
+        assert there.desk.holding({"a": b"1\x00b", "": b""}).identity != one.identity
         assert len(there.desk._holdings) == 1  # the others are gone already
         principal = await there.principal("prod")
         plan = await there.plan(principal, {})
-        assert there.desk.holding({file.name: file.sha256 for file in plan.files}) is plan.after
+        files = {file.name: file.sha256 for file in plan.packing.files}
+        assert there.desk.holding(files, set_identity(files)) is plan.after
+        assert there.desk.holding(files) is not plan.after  # of an outpost that knows of no changes
 
 
 async def test_who_holds_the_newest_set_is_offered_no_files(tmp_path: Path) -> None:
@@ -91,17 +99,59 @@ async def test_who_holds_the_newest_set_is_offered_no_files(tmp_path: Path) -> N
         principal = await there.principal("prod")
         plan = await there.plan(principal, {})
         again = await there.plan(principal, dict(plan.after.files))
-        assert (again.number, again.files, again.inline, again.withheld) == (plan.number, (), {}, "")
+        assert (again.number, again.packing.is_empty, again.inline, again.withheld) == (plan.number, True, {}, "")
         assert again.after is plan.after
+
+
+async def test_only_what_changed_is_listed_unless_the_outpost_is_of_the_version_before(tmp_path: Path) -> None:
+    async with site(tmp_path) as there:
+        principal = await there.principal("prod")
+        held = dict((await there.plan(principal, {})).after.files)
+        await there.publish("seen.")
+        partial = await there.plan(principal, held)
+        assert partial.packing.base_sha256 == set_identity(held)
+        assert 0 < len(partial.packing.files) < len(held)
+        assert {file.name for file in partial.packing.files} == partial.packing.inline | set(partial.packing.deltas)
+        whole = await there.plan(principal, held, partial=False)
+        assert (whole.packing.base_sha256, whole.packing.removed, whole.packing.deltas) == (b"", (), {})
+        assert len(whole.packing.files) == len(held)
+        assert set(whole.inline) == {file.name for file in partial.packing.files}  # what is held is not sent
+        assert dict(whole.after.files) == dict(partial.after.files)
+        liar = there.desk.holding(held, bytes(32), partial=True)  # it holds something else than it says
+        assert not liar.partial
+
+
+async def test_a_delta_is_made_once_of_files_that_the_org_has_and_of_no_others(tmp_path: Path) -> None:
+    async with site(tmp_path) as there:
+        principal = await there.principal("prod")
+        for number in range(8):
+            await there.plane.publisher.create_key("acme", replace(KEY, name=f"key-{number}"))
+        await there.views.refresh("acme")
+        held = dict((await there.plan(principal, {})).after.files)
+        await there.plane.publisher.create_key("acme", replace(KEY, name="one-more"))
+        await there.views.refresh("acme")
+        plan = await there.plan(principal, held)
+        (name, (frame, old_sha256)), *_ = plan.packing.deltas.items()
+        assert old_sha256 in held.values()
+        old = b"".join([part async for part in there.desk.fetch(principal, old_sha256, 0)])
+        file = next(each for each in plan.packing.files if each.name == name)
+        new = b"".join([part async for part in there.desk.fetch(principal, file.sha256, 0)])
+        assert apply_delta(old, frame, file.size, file.sha256) == new
+        made = dict(there.desk._deltas._made)
+        await there.plan(principal, {**held, "access/extra.json": bytes(32)})  # another set, the same files
+        assert there.desk._deltas._made == made
+        strange = {key: (bytes(32) if digest == old_sha256 else digest) for key, digest in held.items()}
+        assert name not in (await there.plan(principal, strange)).packing.deltas
 
 
 async def test_a_refused_set_is_withheld_from_who_refused_it_and_from_nobody_else(tmp_path: Path) -> None:
     async with site(tmp_path) as there:
         one, two = await there.principal("one"), await there.principal("two")
         plan = await there.plan(one, {})
-        there.desk.refused(one, plan, Answer("bundle.self_test", "a self-test failed", "policy/packs.json"))
+        there.desk.refused(one, plan, Answer("bundle.self_test", "a self-test failed", "policy/packs.json", final=True))
         withheld = await there.plan(one, {})
-        assert (withheld.withheld, withheld.files, withheld.number) == ("bundle.self_test", (), plan.number)
+        assert (withheld.withheld, withheld.packing.is_empty) == ("bundle.self_test", True)
+        assert withheld.number == plan.number
         assert (await there.plan(two, {})) is plan
         assert (await there.word(one)).code == "bundle.self_test"
         elsewhere = Views(there.plane.store, there.plane.clock)  # another replica
@@ -110,13 +160,43 @@ async def test_a_refused_set_is_withheld_from_who_refused_it_and_from_nobody_els
         assert (await there.plan(one, {})).withheld == ""
 
 
+async def test_what_passes_by_itself_withholds_nothing(tmp_path: Path) -> None:
+    async with site(tmp_path) as there:
+        principal = await there.principal("prod")
+        plan = await there.plan(principal, {})
+        there.desk.refused(principal, plan, Answer("cache.write_failed", "no space left", "slot-a"))
+        word = await there.word(principal)
+        assert (word.state, word.code) == (DeliveryState.FAILED, "cache.write_failed")
+        assert (await there.plan(principal, {})) is plan
+
+
+async def test_a_new_start_is_offered_what_the_one_before_refused(tmp_path: Path) -> None:
+    """It may run another version, or on a disk that was mended."""
+    async with site(tmp_path) as there:
+        principal = await there.principal("prod")
+        await there.desk.hello(principal, Hello("1" * 32, "1.0", "192.0.2.1"))
+        await there.views.refresh("acme")
+        plan = await there.plan(principal, {})
+        there.desk.refused(principal, plan, Answer("bundle.self_test", final=True))
+        await there.word(principal)
+        await there.desk.hello(principal, Hello("1" * 32, "1.0", "192.0.2.1"))
+        assert (await there.plan(principal, {})).withheld == "bundle.self_test"
+        await there.desk.hello(principal, Hello("2" * 32, "1.1", "192.0.2.1"))
+        assert (await there.plan(principal, {})) is plan
+        await there.views.refresh("acme")
+        assert (await there.plan(principal, {})) is plan
+        elsewhere = Views(there.plane.store, there.plane.clock)
+        assert (await elsewhere.refresh("acme")).refused == {}
+        assert (await there.word(principal)).code == "bundle.self_test"  # still to be looked at
+
+
 async def test_a_plan_that_could_not_be_made_is_made_by_the_next_caller(tmp_path: Path) -> None:
     async with site(tmp_path) as there:
         principal = await there.principal("prod")
         there.store.read_failures.append(full_disk())
         results = await asyncio.gather(*(there.plan(principal, {}) for _ in range(3)), return_exceptions=True)
         assert [getattr(each, "code", "") for each in results] == ["store.database"] * 3
-        assert (await there.plan(principal, {})).files
+        assert (await there.plan(principal, {})).packing.files
 
 
 async def test_plans_for_whatever_is_claimed_to_be_held_are_bounded(tmp_path: Path) -> None:
@@ -136,7 +216,9 @@ async def test_answers_are_stored_with_their_reason(tmp_path: Path) -> None:
         there.desk.acknowledged(principal, plan, Answer(release=7, downloaded=True, downloaded_ms=5, activated_ms=6))
         word = await there.word(principal)
         assert (word.state, word.release, word.downloaded_ms, word.activated_ms) == (DeliveryState.ACTIVE, 7, 5, 6)
-        there.desk.refused(principal, plan, Answer("bundle.hash", "wrong", "snapshot.json", downloaded=True))
+        there.desk.refused(
+            principal, plan, Answer("bundle.hash", "wrong", "snapshot.json", final=True, downloaded=True)
+        )
         word = await there.word(principal)
         assert (word.downloaded_ms, word.activated_ms) == (there.plane.clock.ms, 0)
         assert (word.state, word.code, word.message, word.resource) == (
@@ -145,6 +227,30 @@ async def test_answers_are_stored_with_their_reason(tmp_path: Path) -> None:
             "wrong",
             "snapshot.json",
         )
+
+
+async def test_an_org_that_fetches_too_much_is_told_when_to_come_back_and_another_is_served(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("controlplane.services.delivery.FETCHED_BYTES", Rate(1.0, 10_000))  # 1,000 bytes a second
+    async with site(tmp_path) as there:
+        principal = await there.principal("prod")
+        plan = await there.plan(principal, {})
+        largest = max(plan.packing.files, key=lambda file: file.size)
+        first = b"".join([part async for part in there.desk.fetch(principal, largest.sha256, 0)])
+        assert len(first) == largest.size
+
+        async def again_and_again() -> None:
+            while True:
+                async for _ in there.desk.fetch(principal, largest.sha256, 0):
+                    pass
+
+        with pytest.raises(ThrottledError) as caught:
+            await asyncio.wait_for(again_and_again(), 10)
+        assert caught.value.retry_after_ms > 0
+        there.plane.clock.ms += caught.value.retry_after_ms
+        assert [part async for part in there.desk.fetch(principal, largest.sha256, largest.size - 1)]
+        there.desk._require_pace("globex", 10)
 
 
 async def test_a_hello_of_the_start_that_is_known_costs_no_transaction(tmp_path: Path) -> None:

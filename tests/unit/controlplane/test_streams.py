@@ -12,7 +12,7 @@ import pytest
 from controlplane.domain.boots import Hello
 from controlplane.domain.errors import ControlPlaneError, StateError
 from controlplane.rpc import streams as module
-from controlplane.rpc.streams import Line, Stream, Streams
+from controlplane.rpc.streams import NEVER, Line, Stream, Streams
 from controlplane.services.identity import Principal
 from tests.unit.controlplane.bed import Bed, bed
 
@@ -189,6 +189,28 @@ async def test_only_streams_that_lack_the_newest_set_are_put_into_line(tmp_path:
         await there.plane.views.refresh("acme")
         await there.turn()
         assert written == [behind.stream.principal.outpost_id]
+
+
+async def test_a_stream_from_which_the_newest_set_is_withheld_gets_it_once_that_is_forgiven(tmp_path: Path) -> None:
+    async with site(tmp_path) as there:
+        written: list[int] = []
+
+        async def write(stream: Stream) -> None:
+            written.append(stream.offered)
+
+        there.streams.line = Line(write)
+        peer = await there.open((await fleet(there, 1))[0])
+        view = there.plane.views.held("acme")
+        view.refused[peer.stream.principal.outpost_id] = "bundle.hash"
+        peer.stream.withheld = True
+        there.streams.changed("acme", frozenset())
+        await there.turn()
+        assert written == []
+        view.refused.clear()
+        there.streams.changed("acme", frozenset())
+        await there.turn()
+        assert written == [NEVER]
+        assert not peer.stream.withheld
 
 
 async def routes(there: Site) -> Any:

@@ -17,13 +17,14 @@ from certs.shell.dev import Hierarchy
 from certs.shell.signers import random_serial
 from certs.shell.tls import ServerUnreachableError
 from certs.spiffe import OutpostIdentity
-from outpost import ports
+from outpost import issuing, ports
 from outpost.core.bundle.release import SignedSet, VerifiedSet
 from outpost.core.errors import OutpostError, StoreError
 from outpost.rpc.codec import ControlPlaneRefusedError, ControlPlaneUnreachableError
 from outpost.sync import agent, tuf
 from outpost.sync import identity as identities
 from outpost.sync.files import IdentityFiles
+from outpost.sync.install import Progress
 from outpost.sync.knowledge import Knowledge, Parts, Report, Strangers, Timing
 from tests.unit.core.bundle.samples import AUDIENCE, ORG, repository
 from tests.unit.sync.enrolled import NOTHING, OUTPOST, TRUST_DOMAIN, Chance, Clock, Enrolled
@@ -47,6 +48,7 @@ class Session:
     down: "asyncio.Queue[ports.ControlMessage | OutpostError | None]" = field(default_factory=asyncio.Queue)
     answers: "asyncio.Queue[tuple[Any, ...]]" = field(default_factory=asyncio.Queue)
     beats: "asyncio.Queue[ports.Heartbeat]" = field(default_factory=asyncio.Queue)
+    taken: list[ports.Taken] = field(default_factory=list)  # how far each offer got
 
     async def receive(self) -> ports.ControlMessage | None:
         message = await self.down.get()
@@ -54,10 +56,12 @@ class Session:
             raise message
         return message
 
-    async def ack(self, nonce: str, revision: str, activated_ms: int) -> None:
+    async def ack(self, nonce: str, revision: str, activated_ms: int, taken: ports.Taken) -> None:
+        self.taken.append(taken)
         await self.answers.put(("ack", nonce, revision))
 
-    async def nack(self, nonce: str, error: Mapping[str, str | bool], resource: str) -> None:
+    async def nack(self, nonce: str, error: Mapping[str, str | bool], resource: str, taken: ports.Taken) -> None:
+        self.taken.append(taken)
         await self.answers.put(("nack", nonce, error["code"], resource))
 
     async def status(self, heartbeat: ports.Heartbeat) -> None:
@@ -80,9 +84,9 @@ class Authority:
     failures: list[OutpostError | None] = field(default_factory=list)
     lost: int = 0
     ahead_ms: int = 0
-    issued: dict[bytes, ports.RenewalAnswer] = field(default_factory=dict)
+    issued: dict[bytes, issuing.RenewalAnswer] = field(default_factory=dict)
 
-    def answer(self, way: str, csr_der: bytes, sequence: int) -> ports.RenewalAnswer:
+    def answer(self, way: str, csr_der: bytes, sequence: int) -> issuing.RenewalAnswer:
         failure = self.failures.pop(0) if self.failures else None
         if failure is not None:
             raise failure
@@ -97,7 +101,7 @@ class Authority:
     def now_ms(self) -> int:
         return self.clock.now_ms() + self.ahead_ms
 
-    def _issue(self, csr_der: bytes, sequence: int) -> ports.RenewalAnswer:
+    def _issue(self, csr_der: bytes, sequence: int) -> issuing.RenewalAnswer:
         template = CertificateTemplate(
             kind=CertificateKind.OUTPOST,
             trust_domain=TRUST_DOMAIN,
@@ -109,7 +113,9 @@ class Authority:
         issued = sign(prepare(template, self.trust.outposts.certificate), self.trust.outposts.signer)
         issuer = keys.certificate_der(self.trust.outposts.certificate)
         chain = (keys.certificate_der(issued.certificate), issuer)
-        return ports.RenewalAnswer(chain, (keys.certificate_der(self.trust.root.certificate),), sequence + 1, (issuer,))
+        return issuing.RenewalAnswer(
+            chain, (keys.certificate_der(self.trust.root.certificate),), sequence + 1, (issuer,)
+        )
 
 
 def refused(code: str, *, fatal: bool = True) -> ControlPlaneRefusedError:
@@ -151,7 +157,7 @@ class Plane:
     async def fetch(self, sha256: bytes, size: int) -> bytes:
         raise AssertionError("everything is inline here")
 
-    async def renew(self, request: ports.RenewalRequest) -> ports.RenewalAnswer:
+    async def renew(self, request: issuing.RenewalRequest) -> issuing.RenewalAnswer:
         assert not self.closed
         return self.authority.answer("renew", request.csr_der, request.join_sequence)
 
@@ -172,14 +178,14 @@ class Desk:
     authority: Authority
     identity: identities.Identity
 
-    async def challenge(self, org: str, outpost_id: str) -> ports.Challenge:
+    async def challenge(self, org: str, outpost_id: str) -> issuing.Challenge:
         failure = self.authority.failures.pop(0) if self.authority.failures else None
         if failure is not None:
             raise failure
         now_ms = self.authority.now_ms()
-        return ports.Challenge(recover.make_nonce(NONCE_KEY, org, outpost_id, now_ms), now_ms)
+        return issuing.Challenge(recover.make_nonce(NONCE_KEY, org, outpost_id, now_ms), now_ms)
 
-    async def recover(self, request: ports.RecoveryRequest) -> ports.RenewalAnswer:
+    async def recover(self, request: issuing.RecoveryRequest) -> issuing.RenewalAnswer:
         now_ms = self.authority.now_ms()
         recover.check_nonce(NONCE_KEY, request.nonce, request.org, request.outpost_id, now_ms)
         claim = recover.RecoverClaim(
@@ -201,8 +207,11 @@ class Installer:
     result: VerifiedSet | Exception
     offers: list[ports.Offer] = field(default_factory=list)
 
-    async def install(self, offered: ports.Offer, active: VerifiedSet | None, fetch: object) -> VerifiedSet:
+    async def install(
+        self, offered: ports.Offer, active: VerifiedSet | None, fetch: object, progress: Progress
+    ) -> VerifiedSet:
         self.offers.append(offered)
+        progress.downloaded_ms = NOW_MS - 5
         if isinstance(self.result, Exception):
             raise self.result
         return self.result

@@ -19,7 +19,7 @@ from certs.shell.dev import create_hierarchy
 from certs.shell.signers import random_serial
 from certs.spiffe import OutpostIdentity
 from certs.verify import PinError
-from outpost import ports
+from outpost import issuing
 from outpost.core.errors import OutpostError, PeerError
 from outpost.ledger.identity import load_identity
 from outpost.paths import StatePaths
@@ -40,7 +40,7 @@ ROOT = FORGE.root
 NEXT_ROOT = rotated(FORGE.signed, FORGE.keys, FORGE.keys).metadata["2.root.json"]
 TOKEN = JoinToken(org=ORG, name=NAME, endpoint="cp.example:8443", pin=TRUST.pin, secret=SECRET)
 
-Change = Callable[[ports.EnrollmentAnswer], ports.EnrollmentAnswer]
+Change = Callable[[issuing.EnrollmentAnswer], issuing.EnrollmentAnswer]
 
 
 @dataclass
@@ -53,21 +53,23 @@ class ControlPlane:
     outpost: str = OUTPOST
     expected_root: bytes = b""
     chain: tuple[bytes, ...] = SERVER.chain_der
-    asked: list[ports.EnrollmentRequest] = field(default_factory=list)
+    asked: list[issuing.EnrollmentRequest] = field(default_factory=list)
     dialled: list[tuple[str, int]] = field(default_factory=list)
 
     async def presented_chain(self, host: str, port: int) -> tuple[bytes, ...]:
         self.dialled.append((host, port))
         return self.chain
 
-    async def enroll(self, endpoint: str, root_pem: bytes, request: ports.EnrollmentRequest) -> ports.EnrollmentAnswer:
+    async def enroll(
+        self, endpoint: str, root_pem: bytes, request: issuing.EnrollmentRequest
+    ) -> issuing.EnrollmentAnswer:
         assert (endpoint, root_pem) == (TOKEN.endpoint, TRUST.roots_pem)
         self.asked.append(request)
         if len(self.asked) <= self.failures:
             raise PeerError("the answer was lost")
         return self.change(self.answer(request))
 
-    def answer(self, request: ports.EnrollmentRequest) -> ports.EnrollmentAnswer:
+    def answer(self, request: issuing.EnrollmentRequest) -> issuing.EnrollmentAnswer:
         template = CertificateTemplate(
             kind=CertificateKind.OUTPOST,
             trust_domain=TRUST_DOMAIN,
@@ -77,7 +79,7 @@ class ControlPlane:
             identity=OutpostIdentity(TRUST_DOMAIN, self.org, self.outpost),
         )
         issued = sign(prepare(template, TRUST.outposts.certificate), TRUST.outposts.signer)
-        return ports.EnrollmentAnswer(
+        return issuing.EnrollmentAnswer(
             org=ORG,
             outpost_id=OUTPOST,
             name=NAME,
@@ -181,11 +183,11 @@ async def test_with_an_identity_the_token_is_not_spent_again(tmp_path: Path) -> 
     assert (plane.asked, plane.dialled) == ([], [])
 
 
-def other_root(answer: ports.EnrollmentAnswer) -> ports.EnrollmentAnswer:
+def other_root(answer: issuing.EnrollmentAnswer) -> issuing.EnrollmentAnswer:
     return replace(answer, trust_bundle=(keys.certificate_der(OTHER_TRUST.root.certificate),))
 
 
-def another_s_certificate(answer: ports.EnrollmentAnswer) -> ports.EnrollmentAnswer:
+def another_s_certificate(answer: issuing.EnrollmentAnswer) -> issuing.EnrollmentAnswer:
     return replace(answer, chain=TRUST.outpost(ORG, OUTPOST, NOW).chain_der)
 
 

@@ -181,6 +181,21 @@ async def test_an_unsigned_set_reaches_no_worker(tmp_path: Path) -> None:
     assert cache.load_active() == held
 
 
+async def test_how_far_an_installation_came_is_told_whatever_becomes_of_it(tmp_path: Path) -> None:
+    installer, cache = make(tmp_path, Workers(fail_at="prepare"))
+    held = cache.load_active()
+    update = repository(MADE.keys).refresh(held, NOW_MS + 1000)
+    good, forged, away = install.Progress(), install.Progress(), install.Progress()
+    for progress, signed in ((good, update), (forged, Enrolled(NOW_MS).signed())):
+        with pytest.raises(OutpostError):
+            await installer.install(offer(signed), active(held), never, progress)
+    with pytest.raises(AssertionError):
+        await installer.install(offer(update, inline=False), None, never, away)
+    assert good.taken() == ports.Taken(NOW_MS + 1000, 1)
+    assert forged.taken() == ports.Taken(NOW_MS + 1000, 0)  # every byte was there, and none could be believed
+    assert away.taken() == ports.Taken()
+
+
 async def test_a_fetch_that_fails_is_the_peer_s(tmp_path: Path) -> None:
     async def broken(sha256: bytes, size: int) -> bytes:
         raise PeerError("the connection broke")

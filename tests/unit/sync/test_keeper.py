@@ -9,7 +9,7 @@ import pytest
 from certs import keys
 from certs.adoption import trust_bundle_digest
 from certs.shell.dev import create_hierarchy
-from outpost import ports
+from outpost import issuing, ports
 from outpost.sync import schedule
 from outpost.sync.identity import Identity
 from tests.unit.sync.agent_world import (
@@ -242,20 +242,20 @@ async def test_a_record_that_the_log_does_not_take_is_put_there_later(tmp_path: 
 
 
 OTHER = create_hierarchy(NOW_MS // 1000, TRUST_DOMAIN)
-ANSWERS: dict[str, Callable[[ports.RenewalAnswer], ports.RenewalAnswer]] = {
-    "the certificate is for another key": lambda good: ports.RenewalAnswer(
+ANSWERS: dict[str, Callable[[issuing.RenewalAnswer], issuing.RenewalAnswer]] = {
+    "the certificate is for another key": lambda good: issuing.RenewalAnswer(
         MADE.leaf.chain_der, good.trust_bundle, good.join_sequence
     ),
-    "the chain is empty": lambda good: ports.RenewalAnswer((), good.trust_bundle, good.join_sequence),
-    "the trust bundle is empty": lambda good: ports.RenewalAnswer(good.chain, (), good.join_sequence),
-    "the trust bundle has another root": lambda good: ports.RenewalAnswer(
+    "the chain is empty": lambda good: issuing.RenewalAnswer((), good.trust_bundle, good.join_sequence),
+    "the trust bundle is empty": lambda good: issuing.RenewalAnswer(good.chain, (), good.join_sequence),
+    "the trust bundle has another root": lambda good: issuing.RenewalAnswer(
         good.chain, (keys.certificate_der(OTHER.root.certificate),), good.join_sequence
     ),
-    "the trust bundle has an issuing CA": lambda good: ports.RenewalAnswer(
+    "the trust bundle has an issuing CA": lambda good: issuing.RenewalAnswer(
         good.chain, (*good.trust_bundle, good.chain[1]), good.join_sequence
     ),
-    "the sequence jumps": lambda good: ports.RenewalAnswer(good.chain, good.trust_bundle, good.join_sequence + 1),
-    "the bytes are no certificates": lambda good: ports.RenewalAnswer((b"x",), good.trust_bundle, good.join_sequence),
+    "the sequence jumps": lambda good: issuing.RenewalAnswer(good.chain, good.trust_bundle, good.join_sequence + 1),
+    "the bytes are no certificates": lambda good: issuing.RenewalAnswer((b"x",), good.trust_bundle, good.join_sequence),
 }
 
 

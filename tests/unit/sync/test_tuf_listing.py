@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from tuf.api.metadata import Metadata
 
 from outpost.core.bundle import names
 from outpost.core.bundle.canonical import decode, encode
@@ -11,6 +12,7 @@ from outpost.core.bundle.release import SignedSet
 from outpost.core.bundle.trust import next_high_water
 from outpost.core.errors import BundleError
 from outpost.sync.tuf import Verifier, require_root, reverify, verify
+from outpost.sync.tuf_metadata import read_metadata
 from outpost.sync.tuf_signatures import MetadataMemory
 from tests.unit.core.bundle.samples import (
     AUDIENCE,
@@ -167,6 +169,13 @@ def test_without_signatures_a_first_root_is_no_root() -> None:
     with pytest.raises(BundleError) as refused:
         require_root(bare, AUDIENCE.org)
     assert refused.value.code == "bundle.unsigned"
+
+
+@pytest.mark.parametrize("role", [names.ROOT, names.TIMESTAMP, *LISTED])
+def test_the_payload_is_the_one_that_python_tuf_computes(role: str) -> None:
+    name = "1.root.json" if role == names.ROOT else f"{role}.json"
+    data = FORGE.signed.metadata[name]
+    assert read_metadata(role, name, data, AUDIENCE.org).payload == Metadata.from_bytes(data).signed_bytes
 
 
 def test_what_does_not_change_is_not_read_again() -> None:

@@ -1,6 +1,6 @@
 """Releases of an org whose policy keys are held elsewhere: they wait as a draft until their holders have signed."""
 
-from controlplane.domain.ceremony import read_ceremony
+from controlplane.domain.ceremony_reading import read_ceremony
 from controlplane.domain.errors import ConflictError
 from controlplane.domain.rbac import Verb
 from controlplane.web.api.context import Context
