@@ -1,5 +1,6 @@
 """``outpost register|list|show|revoke``."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from controlplane.cli.target import Target, target_options, target_options_besid
 DEFAULT_TTLS = {False: 900_000, True: 604_800_000}  # milliseconds; domain.join
 TTL_UNITS = {"s": 1000, "m": 60_000, "h": 3_600_000}
 MAX_REASON_CHARS = 200
+LOGICAL_HEADERS = ("LOGICAL", "WELL", "STATE", "REVISION", "LAST SEEN", "ATTENTION")
 MEMBER_HEADERS = ("NAME", "ID", "STATE", "REVISION", "LAST SEEN", "VERSION", "ATTENTION")
 
 
@@ -83,12 +85,18 @@ def register(name: str, org: str, token_file: Path | None, target: Target, **opt
 
 @outpost.command("list")
 @out.org_option
+@click.option("--logical", is_flag=True, help="replicas of one logical outpost in one line")
 @target_options
-def list_outposts(org: str, target: Target) -> None:
+def list_outposts(org: str, logical: bool, target: Target) -> None:
     """List the outposts of an org.
 
-    Example: controlplane outpost list --org acme
+    Example: controlplane outpost list --org acme --logical
     """
+    if logical:
+        document = client.listed(target, "logical.list", "logical_outposts", {"org": org})
+        rows = [_logical_row(each) for each in document["logical_outposts"]]
+        out.show(target, document, lambda: out.emit_table(LOGICAL_HEADERS, rows), "logical_outposts")
+        return
     document = client.listed(target, "outposts.list", "outposts", {"org": org})
     rows = [member_row(each) for each in document["outposts"]]
     out.show(target, document, lambda: out.emit_table(MEMBER_HEADERS, rows), "outposts")
@@ -97,12 +105,17 @@ def list_outposts(org: str, target: Target) -> None:
 @outpost.command()
 @click.argument("name")
 @out.org_option
+@click.option("--logical", is_flag=True, help="NAME is a logical outpost: show it with its replicas")
 @target_options
-def show(name: str, org: str, target: Target) -> None:
+def show(name: str, org: str, logical: bool, target: Target) -> None:
     """Show one outpost: identity, configuration, heartbeat, audit log.
 
     Example: controlplane outpost show prod-eu --org acme
     """
+    if logical:
+        document = client.ask(target, "logical.show", {"org": org, "logical": name}).document
+        out.show(target, document, lambda: _emit_logical(document))
+        return
     document = client.ask(target, "outposts.show", {"org": org, "outpost": name}).document
     out.show(target, document, lambda: out.emit_lines(document))
 
@@ -125,6 +138,23 @@ def revoke(name: str, org: str, target: Target, **options: Any) -> None:
     if not out.waits(target, answer, org):
         revoked = answer.document
         out.show(target, revoked, lambda: click.echo(f"outpost {revoked['name']} ({revoked['id']}) is revoked"))
+
+
+def _logical_row(each: Mapping[str, Any]) -> tuple[str, ...]:
+    return (
+        each["name"],
+        f"{each['well']}/{each['serving']}",
+        each["state"],
+        ", ".join(each["revisions"]) or "-",
+        out.moment(each["last_seen_ms"]),
+        "; ".join(each["attention"]) or "-",
+    )
+
+
+def _emit_logical(document: Mapping[str, Any]) -> None:
+    out.emit_table(LOGICAL_HEADERS, [_logical_row(document)])
+    click.echo()
+    out.emit_table(MEMBER_HEADERS, [member_row(each) for each in document["members"]])
 
 
 def member_row(each: dict[str, Any]) -> tuple[str, ...]:

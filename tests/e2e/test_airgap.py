@@ -59,9 +59,7 @@ async def control_plane(running: Stack, *orgs: str, state: str = "controlplane")
     """Made, and never started."""
     ports = {name: str(free_port()) for name in ("--enroll-port", "--grpc-port", "--api-port")}
     folder = str(running.folder / state)
-    await running.command(
-        "controlplane", "init", "--state", folder, *(word for pair in ports.items() for word in pair)
-    )
+    await running.command("controlplane", "init", "--state", folder, *(word for pair in ports.items() for word in pair))
     provider = str(running.programs["provider"].ready["url"])
     models = ("--model", LISTED_MODEL, "--model", "*")
     for org in orgs:

@@ -78,6 +78,7 @@ class OutpostFacts(Model):
     serial: str
     software_version: str
     alert: str
+    logical: str
 
 
 class DeliveryFacts(Model):
@@ -166,7 +167,7 @@ class Revocation(Model):
 def facts(outpost: Outpost) -> dict[str, Any]:
     """Fields of OutpostFacts."""
     plain = {name: getattr(outpost, name) for name in OutpostFacts.model_fields}
-    return plain | {"state": outpost.state.value}
+    return plain | {"state": outpost.state.value, "logical": outpost.logical or outpost.name}
 
 
 def member(condition: Condition) -> dict[str, Any]:
@@ -184,6 +185,11 @@ def member(condition: Condition) -> dict[str, Any]:
         "delivery": DeliveryFacts(**asdict(word)) if word else None,
         "attention": condition.attention,
     }
+
+
+def row_of(condition: Condition) -> OutpostRow:
+    """An outpost in a list."""
+    return OutpostRow(**(facts(condition.outpost) | member(condition)))
 
 
 async def register(context: Context, params: OrgParams, body: NewOutpost) -> Registration:
@@ -213,7 +219,7 @@ async def list_outposts(context: Context, params: PageParams, body: NoBody) -> O
     cursors = Cursors(context.bench.seal, {"operation": "outposts.list", "org": context.org})
     found = await context.administration.outposts(context.org, context.bench.silent_ms)
     page = cut(found, lambda each: each.outpost.id, cursors, (params.cursor, params.limit))
-    rows = tuple(OutpostRow(**(facts(each.outpost) | member(each))) for each in page.items)
+    rows = tuple(map(row_of, page.items))
     return OutpostList(org=context.org, now_ms=context.now_ms, outposts=rows, next_cursor=page.following)
 
 
