@@ -17,9 +17,7 @@ async def replica(running: Stack, first: Site, name: str, config: Path) -> Site:
     token = running.folder / f"{name}.token"
     register = ("outpost", "register", name, "--org", ORG, "--logical", SITE, "--token-file", str(token))
     await running.controlplane(*register)
-    await running.command(
-        "outpost", "enroll", "--state", str(running.outpost_state(name)), "--token-file", str(token)
-    )
+    await running.command("outpost", "enroll", "--state", str(running.outpost_state(name)), "--token-file", str(token))
     program = await running.start_outpost(name, "--workers", "1", "--config", str(config))
     await wait_ready(program.ready["url"])
     return replace(first, url=program.ready["url"])
@@ -53,7 +51,9 @@ async def test_replicas_are_one_outpost_to_whoever_looks(tmp_path: Path) -> None
         assert len(shown["revisions"]) == 1
 
         await running.controlplane("outpost", "revoke", REPLICAS[0], "--org", ORG, "--yes")
-        listed = json.loads(await running.controlplane("outpost", "list", "--logical", "--org", ORG, "--output", "json"))
+        listed = json.loads(
+            await running.controlplane("outpost", "list", "--logical", "--org", ORG, "--output", "json")
+        )
         rows = {each["name"]: each for each in listed["logical_outposts"]}
         assert set(rows) == {"outpost", SITE}
         assert (rows[SITE]["replicas"], rows[SITE]["serving"]) == (2, 1)

@@ -7,13 +7,8 @@ from controlplane.store.migrations.step import Step
 Functions = tuple[str, str | None, Callable[[], None], Callable[[], None]]
 
 
-def functions_of(step: Step, follows: str = "") -> Functions:
-    """``revision``, ``down_revision``, ``upgrade`` and ``downgrade`` of a step.
-
-    Args:
-        step: the step.
-        follows: the revision that it builds on, when that is not the number before its own.
-    """
+def functions_of(step: Step) -> Functions:
+    """``revision``, ``down_revision``, ``upgrade`` and ``downgrade`` of a step."""
 
     def upgrade() -> None:
         _run(step.postgres_up())
@@ -21,11 +16,11 @@ def functions_of(step: Step, follows: str = "") -> Functions:
     def downgrade() -> None:
         _run(step.postgres_down())
 
-    return step.revision, follows or before(step.revision), upgrade, downgrade
+    return step.revision, before(step.revision), upgrade, downgrade
 
 
 def before(revision: str) -> str | None:
-    """The revision of the number before, None for the first."""
+    """The revision that a step builds on, None for the first: they are numbered without a gap."""
     return f"{int(revision) - 1:04d}" if int(revision) > 1 else None
 
 

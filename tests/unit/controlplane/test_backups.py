@@ -27,7 +27,7 @@ from controlplane.services.backup import BackupTaker
 from outpost.core.bundle.canonical import encode
 
 HEAD = BackupHead(
-    "1.2.3", "0020", 5, "outpost.internal", {"api_port": 8100, "hosts": ["cp"]}, bytes(range(32)), ("ca",)
+    "1.2.3", "0006", 5, "outpost.internal", {"api_port": 8100, "hosts": ["cp"]}, bytes(range(32)), ("ca",)
 )
 KEYS = Section("acme", "keys", ("id", "body"))
 VALUES = st.one_of(st.none(), st.integers(-(2**63), 2**63 - 1), st.text(), st.binary())
@@ -127,7 +127,7 @@ def test_a_newer_inside_is_told_apart() -> None:
 class ManyRows:
     """A store with more rows than may be held at once."""
 
-    revision = "0020"
+    revision = "0006"
     pages, size = 96, CHUNK_BYTES
 
     async def spaces(self) -> tuple[str, ...]:

@@ -27,7 +27,7 @@ RESTORED = Table(
 )
 
 STEP = Step(
-    revision="0020",
+    revision="0006",
     title="restorations, tokens that travel by courier",
     registry=(RESTORATIONS,),
     org=(
@@ -42,4 +42,4 @@ STEP = Step(
         ),
     ),
 )
-revision, down_revision, upgrade, downgrade = functions_of(STEP, follows="0005")
+revision, down_revision, upgrade, downgrade = functions_of(STEP)
