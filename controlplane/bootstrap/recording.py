@@ -1,4 +1,4 @@
-"""Acts of commands that work on the files of a control plane and are no operation of its API: on record all the same."""
+"""Acts of commands that work on a control plane's files and are no operation of its API: on record all the same."""
 
 import contextlib
 from collections.abc import AsyncIterator

@@ -161,16 +161,16 @@ async def test_a_database_that_is_in_use_is_refused(original: Path, postgres: Se
 async def test_what_was_cut_off_at_the_very_end_is_finished(
     original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Cut(Exception):
+    class CutError(Exception):
         """The machine stops."""
 
     def stop(folder: Path) -> None:
-        raise Cut
+        raise CutError
 
     state, file = tmp_path / "new", original / "cp.backup"
     with monkeypatch.context() as patch:
         patch.setattr(restores, "_move", stop)
-        with pytest.raises(Cut):
+        with pytest.raises(CutError):
             await restores.restore(file, PASSPHRASE, state, restores.Database())
     assert [path.name for path in state.iterdir()] == ["restoring"]
     again = await ok(state, "restore", str(file), "--passphrase-file", str(original / "passphrase"), "--json")
@@ -192,7 +192,11 @@ async def test_what_was_cut_off_earlier_is_made_anew(
 
 
 def test_a_file_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
-    with pytest.raises(ZeroDivisionError), new_file(tmp_path / "x") as write:
-        write(b"half")
-        raise ZeroDivisionError
+    def half() -> None:
+        with new_file(tmp_path / "x") as write:
+            write(b"half")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        half()
     assert list(tmp_path.iterdir()) == []
