@@ -59,7 +59,7 @@ class LogicalOutpost:
 
     @property
     def revisions(self) -> tuple[str, ...]:
-        """Configurations that serving replicas run; one, unless a roll-out is on its way or a replica is left behind."""
+        """Configurations that serving replicas run: one, unless a roll-out is on its way or a replica is behind."""
         return tuple(sorted({each.revision for each in self.serving if each.revision}))
 
     @property

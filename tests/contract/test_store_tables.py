@@ -13,7 +13,6 @@ from controlplane.domain.offers import SignedRelease
 from controlplane.domain.quotas import Quotas
 from controlplane.domain.records import Delivery, DeliveryState, Heartbeat, LogHead
 from controlplane.domain.replicas import Replica
-from controlplane.domain.restorations import Restoration, RestoredOrg
 from controlplane.domain.vault import KeyLabel, VaultEntry
 from controlplane.store.audit import KEPT_REFUSALS
 from controlplane.store.blobs import CHUNK_BYTES
@@ -387,32 +386,3 @@ async def test_replicas(place: Place) -> None:
         assert await ours.replicas.expire(30) == 1
         await ours.replicas.remove("a")
         assert await ours.replicas.live(0) == ()
-
-
-async def test_what_is_remembered_of_restores(place: Place) -> None:
-    async with place.opened(ORG) as store:
-        assert await store.restorations.all() == ()
-        older, newer = Restoration("b", 1, 10, "1.0"), Restoration("a", 2, 20, "2.0")
-        for each in (older, newer):
-            await store.restorations.add(each)
-        assert await store.restorations.all() == (newer, older)
-        async with store.for_org(ORG).write() as transaction:
-            assert await transaction.restored.get() is None
-            for remembered in (RestoredOrg(1, 2), RestoredOrg(3, 4, "d" * 64, 5, 6, "code")):
-                await transaction.restored.put(remembered)
-                assert await transaction.restored.get() == remembered
-
-
-async def test_every_token_can_be_void_at_once(place: Place) -> None:
-    outpost = an_outpost()
-    spent, open_, offline = (a_token(outpost.id, digit * 64) for digit in "123")
-    offline = replace(offline, offline=True, anew=True)
-    async with place.opened(ORG) as store, store.for_org(ORG).write() as transaction:
-        table = transaction.tokens
-        await transaction.outposts.add(outpost)
-        for each in (spent, open_, offline):
-            await table.add(each)
-        assert await table.match(offline.digest) == offline
-        assert await table.spend(spent, "c" * 64, "1", 1_500)
-        assert (await table.void_all(), await table.void_all()) == (2, 0)
-        assert await table.match(open_.digest) == replace(open_, expires_ms=open_.created_ms)
