@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from weakref import WeakValueDictionary
 
 from controlplane import telemetry
-from controlplane.domain import offers
+from controlplane.domain import boots, offers
 from controlplane.domain.boots import Hello
 from controlplane.domain.errors import InputError, NotFoundError, ThrottledError
 from controlplane.domain.offers import OfferPacking, SignedRelease
@@ -155,8 +155,12 @@ class DeliveryDesk:
         new = (said.boot_id, said.software_version, said.source)
         if known is None or (known.boot_id, known.software_version, known.boot_source) != new:
             await self._words.hello(principal, said)
+            view = self._views.held(principal.org)
             if known is None or known.boot_id != said.boot_id:
-                self._views.held(principal.org).refused.pop(principal.outpost_id, None)
+                view.refused.pop(principal.outpost_id, None)
+            # An earlier start that comes before the feed brings the row must not pass for the newest.
+            if (row := view.outposts.get(principal.outpost_id)) is not None and row.boot_id != said.boot_id:
+                view.outposts[principal.outpost_id] = boots.started(row, said, self._clock.now_ms())
 
     async def plan(self, principal: Principal, held: Holding) -> OfferPlan | None:
         """The newest set against what the outpost holds; None when the org has no set yet."""

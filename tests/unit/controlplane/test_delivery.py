@@ -10,6 +10,7 @@ import pytest
 
 from controlplane.domain.boots import Hello
 from controlplane.domain.errors import ControlPlaneError, ThrottledError
+from controlplane.domain.outposts import IdentitySupersededError
 from controlplane.domain.records import Delivery, DeliveryState
 from controlplane.domain.throttle import Rate
 from controlplane.services.defaults import default_policy
@@ -251,6 +252,17 @@ async def test_an_org_that_fetches_too_much_is_told_when_to_come_back_and_anothe
         there.plane.clock.ms += caught.value.retry_after_ms
         assert [part async for part in there.desk.fetch(principal, largest.sha256, largest.size - 1)]
         there.desk._require_pace("globex", 10)
+
+
+async def test_an_earlier_start_does_not_pass_for_the_newest_before_the_feed_tells_of_that(tmp_path: Path) -> None:
+    async with site(tmp_path) as there:
+        principal = await there.principal("prod")
+        first, second = (Hello(f"{number:08x}" + "0" * 24, "1.0", "192.0.2.1") for number in (1, 2))
+        await there.desk.hello(principal, first)
+        await there.views.refresh("acme")
+        await there.desk.hello(principal, second)
+        with pytest.raises(IdentitySupersededError):
+            await there.desk.hello(principal, first)
 
 
 async def test_a_hello_of_the_start_that_is_known_costs_no_transaction(tmp_path: Path) -> None:
