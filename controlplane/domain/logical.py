@@ -7,7 +7,7 @@ stands alone is a logical outpost of its own name.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from controlplane.domain.condition import WELL, Condition
+from controlplane.domain.condition import CARRIED, WELL, Condition
 from controlplane.domain.errors import NotFoundError
 from controlplane.domain.outposts import OutpostState
 
@@ -42,7 +42,7 @@ class LogicalOutpost:
     @property
     def well(self) -> int:
         """How many of those need nobody."""
-        return sum(each.state == WELL and not each.attention for each in self.serving)
+        return sum(each.state in (WELL, CARRIED) and not each.attention for each in self.serving)
 
     @property
     def state(self) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from controlplane.domain import outposts
 from controlplane.domain.errors import ConflictError, InputError
 from controlplane.domain.outposts import Act
+from controlplane.domain.sources import COURIER
 from controlplane.ports.store import Store
 from controlplane.ports.world import Clock
 from controlplane.services.enroll import Enrollment, EnrollmentCall
@@ -22,8 +23,6 @@ from outpost.core.bundle.archive import pack_archive
 from outpost.core.bundle.courier import JoinAnswer, JoinRequest, Receipts
 from outpost.core.bundle.limits import MAX_TIMESTAMP_VALIDITY_MS
 
-SOURCE = "courier"
-"""Where a call of a file comes from; it stands where an address would."""
 ACCEPTED, WRONG_SIZE = 200, 409  # C2SP tlog-witness
 
 
@@ -87,7 +86,7 @@ class CourierDesk:
             audit_public_key=request.log_key,
             caller_ms=request.made_ms,
             software_version=request.software,
-            source=SOURCE,
+            source=COURIER,
             courier=True,
         )
         enrolled = await self._enrollment.enroll(call)

@@ -121,8 +121,7 @@ def accept(paths: StatePaths, data: bytes, clock: ports.Clock) -> identities.Ide
     answer, now_ms = _as_answer(claimed), clock.now_ms()
     expected = enrolling.Expected(awaited.org, awaited.name, awaited.pin)
     identity = enrolling.accepted(expected, answer, key_pem, now_ms)
-    starts, ends = identity.life
-    identity.verify(min(max(now_ms // 1000, starts), ends))
+    identity.verify(identity.judged_at(now_ms // 1000))
     enrolling.keep(org, identity, enrolling.known_root(b"", answer))
     (org.identity / AWAITED).unlink(missing_ok=True)
     return identity

@@ -102,6 +102,13 @@ class Identity:
         leaf = self.leaf
         return int(leaf.not_valid_before_utc.timestamp()), int(leaf.not_valid_after_utc.timestamp())
 
+    def judged_at(self, now: int) -> int:
+        """Moment at which our certificate is judged: now; where files travel, one of its own life, for nobody is called
+        with it.
+        """
+        starts, ends = self.life
+        return now if self.enrollment.endpoints else min(max(now, starts), ends)
+
     @property
     def roots(self) -> tuple[x509.Certificate, ...]:
         """Root CAs that are believed."""

@@ -120,6 +120,10 @@ async def test_a_life_by_files_alone(tmp_path: Path) -> None:
         await until(logged)
         code, known = await one.status()
         assert (code, known["state"], known["audit_cosigned"]) == (0, "ACTIVE", 0)
+        doctor = await outcome("outpost", "doctor", "--state", str(one.stack.outpost_state(NAME)), "--output", "json")
+        assert {line["level"] for line in json.loads(doctor[1])["lines"]} <= {"ok", "warn"}
+        rows = json.loads(await one.stack.controlplane("outpost", "list", "--org", ORG, "--output", "json"))["outposts"]
+        assert [(row["reported_state"], row["attention"]) for row in rows] == [("COURIER", [])]
         await audited(one, "1")
         await refused_configuration(one, site, first)
         await refused_audit(one, site)

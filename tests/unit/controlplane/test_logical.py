@@ -27,6 +27,7 @@ GONE = replica("c", "revoked", "")
 # replicas -> state, serving, well, revisions, attention
 VIEWS: dict[str, tuple[tuple[Condition, ...], tuple[str, int, int, tuple[str, ...], tuple[str, ...]]]] = {
     "all are well": ((replica("a"), replica("b")), ("ACTIVE", 2, 2, ("2.4",), ())),
+    "files travel to one": ((replica("a"), replica("b", "COURIER", "")), ("ACTIVE", 2, 2, ("2.4",), ())),
     "one is silent": ((replica("a"), SILENT), ("DEGRADED", 2, 1, ("2.4",), ("b: not seen for 5 min",))),
     "one is sealed": ((replica("a"), SEALED), ("DEGRADED", 2, 1, ("2.4",), ("b: is SEALED",))),
     "none is well": ((SEALED,), ("DOWN", 1, 0, ("2.4",), ("is SEALED",))),
