@@ -80,6 +80,7 @@ class RecoveryRequest:
         serial: of the certificate whose key signed ``proof``, hex.
         proof: of certs/recover.py.
         now_ms: our clock.
+        leaf_der: the certificate of ``serial``.
     """
 
     org: str
@@ -92,3 +93,4 @@ class RecoveryRequest:
     boot_id: str
     now_ms: int
     software_version: str
+    leaf_der: bytes = b""

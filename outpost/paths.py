@@ -26,6 +26,11 @@ class OrgPaths:
         return self.folder / "extension.json"
 
     @property
+    def inbox(self) -> Path:
+        """A bundle that was brought by hand, until the outpost takes it up."""
+        return self.folder / "courier.bundle"
+
+    @property
     def cache(self) -> Path:
         """The two slots and large resources."""
         return self.folder / "cache"

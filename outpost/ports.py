@@ -190,7 +190,14 @@ class Endpoints:
     sync: tuple[str, ...]
 
 
-ControlMessage = Offer | Locked | RotateNow | Drain | Endpoints
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A control plane that was restored asks for files of the set in force that it lost; by SHA-256."""
+
+    sha256s: tuple[bytes, ...]
+
+
+ControlMessage = Offer | Locked | RotateNow | Drain | Endpoints | Wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,6 +291,10 @@ class SyncSession(Protocol):
 
     async def status(self, heartbeat: Heartbeat) -> None:
         """Tell how we are."""
+        ...
+
+    async def give_back(self, sha256: bytes, body: bytes) -> None:
+        """Send a file that the control plane asked for; an empty body says that it is not given."""
         ...
 
 

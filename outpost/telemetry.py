@@ -30,6 +30,7 @@ class Event(StrEnum):
     BUNDLE_ACTIVATED = "bundle.activated"
     BUNDLE_REFUSED = "bundle.refused"
     RELEASE_LEFT = "release.left"
+    BUNDLE_RETURNED = "bundle.returned"
     STATE_CHANGED = "state.changed"
     CERTIFICATE_RENEWED = "certificate.renewed"
     CERTIFICATE_FAILED = "certificate.failed"

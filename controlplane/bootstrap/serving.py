@@ -25,9 +25,11 @@ from controlplane.domain.errors import ControlPlaneError
 from controlplane.domain.throttle import Admission
 from controlplane.rpc.callers import Callers
 from controlplane.rpc.calls import AuditService, EnrollmentService
+from controlplane.rpc.returning import Returning
 from controlplane.rpc.server import STOP_GRACE_SECONDS, start_enrollment, start_outposts
 from controlplane.rpc.streams import EXPIRY_LOOK_SECONDS, Streams
 from controlplane.rpc.sync import SyncDesk, SyncService
+from controlplane.services.adoption import Adoption
 from controlplane.services.clones import Clones
 from controlplane.services.delivery import DeliveryDesk
 from controlplane.services.enroll import Enrollment
@@ -37,6 +39,7 @@ from controlplane.services.issuance import OutpostIssuer
 from controlplane.services.presence import Presence
 from controlplane.services.recover import Recovery
 from controlplane.services.renew import Renewal
+from controlplane.services.returned import Returns
 from controlplane.services.rollouts import Rollouts, RolloutWatch
 from controlplane.services.trust import Trust
 from controlplane.services.views import Views
@@ -57,6 +60,7 @@ class Server:
         self._views = Views(plane.store, plane.clock)
         self._words = Words(plane.store, plane.clock)
         self._rollouts = RolloutWatch(plane.store, Rollouts(plane.store, plane.clock, plane.silent_ms), plane.clock)
+        self._adoption = Adoption(plane.store, self._views, self._trust, plane.clock)
         self._sync: SyncService | None = None
         self._identity: TLSIdentity | None = None
         self._applied: Trust | None = None  # what the listeners show
@@ -138,7 +142,7 @@ class Server:
         self._tasks.append(asyncio.create_task(beat.run()))
         enrollment = EnrollmentService(
             Enrollment(plane.store, issuer, plane.keyring.pepper(), plane.clock),
-            Recovery(plane.store, issuer, plane.keyring.derive(NONCE_INFO), plane.clock),
+            Recovery(plane.store, issuer, plane.keyring.derive(NONCE_INFO), plane.clock, self._adoption),
             settings.trust_domain,
             (ingest.witness.name, ingest.witness.public_key),
             lambda: (sync_endpoint, *beat.endpoints),
@@ -194,6 +198,8 @@ class Server:
             clones=Clones(plane.store, plane.clock),
             locks=plane.locks,
             trust=self._trust,
+            returning=Returning(Returns(plane.store, plane.clock)),
+            adoption=self._adoption,
         )
 
     def _changed(self, org: str) -> None:

@@ -34,6 +34,8 @@ class LazyGroup(click.Group):
 COMMANDS = {
     "init": ("controlplane.cli.server:init", "make a control plane: CAs, keys, databases"),
     "migrate": ("controlplane.cli.migrate:migrate", "bring the database to this program's schema"),
+    "backup": ("controlplane.cli.backups:backup", "write everything into one encrypted file"),
+    "restore": ("controlplane.cli.backups:restore", "make a control plane out of a backup"),
     "serve": ("controlplane.cli.server:serve", "run it"),
     "status": ("controlplane.cli.status:status", "orgs, outposts and ages of signatures"),
     "org": ("controlplane.cli.orgs:org", "create, list and show orgs, set their quotas and rule"),
@@ -53,6 +55,7 @@ COMMANDS = {
     "ca": ("controlplane.cli.cas:ca", "show and replace CAs, write revocation lists"),
     "ingress": ("controlplane.cli.ingresses:ingress", "certificates of proxies that end outposts' TLS"),
     "token-key": ("controlplane.cli.login:token_key", "let a new key sign access tokens"),
+    "airgap": ("controlplane.cli.airgap:airgap", "outposts that no network reaches, by files"),
     "completion": ("controlplane.cli.completion:completion", "completion for bash, zsh or fish"),
     "root": ("controlplane.cli.roots:root", "who signs what; keys that the customer holds"),
     "release": (

@@ -1,5 +1,6 @@
 """``outpost register|reenroll|list|show|lock|lock-all|revoke``."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ from controlplane.cli import output as out
 from controlplane.cli.secret_file import reserved
 from controlplane.cli.target import Target, target_options, target_options_beside_token
 
+DEFAULT_TTLS = {False: 900_000, True: 604_800_000}  # milliseconds; domain.join
 TTL_UNITS = {"s": 1000, "m": 60_000, "h": 3_600_000}
 MAX_REASON_CHARS = 200
+LOGICAL_HEADERS = ("LOGICAL", "WELL", "STATE", "REVISION", "LAST SEEN", "ATTENTION")
 MEMBER_HEADERS = ("NAME", "ID", "STATE", "REVISION", "LAST SEEN", "VERSION", "ATTENTION")
 
 
@@ -38,7 +41,8 @@ def outpost() -> None:
 @outpost.command()
 @click.argument("name")
 @out.org_option
-@click.option("--ttl", type=Duration(), default="15m", show_default=True, help="life of the join token")
+@click.option("--ttl", type=Duration(), help="life of the join token  [default: 15m; 168h with --courier]")
+@click.option("--courier", is_flag=True, help="for an outpost that no network reaches: enrolled by files (airgap)")
 @click.option("--logical", default="", help="logical outpost of which this one is a replica  [default: its own name]")
 @click.option("--source", default="", help="only callers from this network may use the token, such as 192.0.2.0/24")
 @click.option(
@@ -51,7 +55,9 @@ def register(name: str, org: str, token_file: Path | None, target: Target, **opt
 
     Example: controlplane outpost register prod-eu --org acme --token-file prod-eu.token
     """
-    terms = {"ttl_ms": options["ttl"], "logical": options["logical"], "source": options["source"]}
+    courier = options["courier"]
+    ttl_ms = options["ttl"] if options["ttl"] is not None else DEFAULT_TTLS[courier]
+    terms = {"ttl_ms": ttl_ms, "logical": options["logical"], "source": options["source"], "courier": courier}
     with reserved(token_file, target.output) as keep:
         made = dict(client.ask(target, "outposts.register", {"org": org}, {"name": name, **terms}).document)
         keep(made["token"] + "\n")
@@ -81,8 +87,7 @@ def reenroll(name: str, org: str, token_file: Path | None, target: Target, **opt
 
 
 def _show_token(made: dict[str, Any], token_file: Path | None, target: Target) -> None:
-    paste = f"outpost enroll --token-file {token_file or 'FILE'}"
-    made["paste"] = paste
+    made["paste"] = paste = made["paste"].replace("FILE", str(token_file or "FILE"), 1)
     if token_file:
         del made["token"]
     if target.is_json:
@@ -106,12 +111,18 @@ def _show_token(made: dict[str, Any], token_file: Path | None, target: Target) -
 
 @outpost.command("list")
 @out.org_option
+@click.option("--logical", is_flag=True, help="replicas of one logical outpost in one line")
 @target_options
-def list_outposts(org: str, target: Target) -> None:
+def list_outposts(org: str, logical: bool, target: Target) -> None:
     """List the outposts of an org.
 
-    Example: controlplane outpost list --org acme
+    Example: controlplane outpost list --org acme --logical
     """
+    if logical:
+        document = client.listed(target, "logical.list", "logical_outposts", {"org": org})
+        rows = [_logical_row(each) for each in document["logical_outposts"]]
+        out.show(target, document, lambda: out.emit_table(LOGICAL_HEADERS, rows), "logical_outposts")
+        return
     document = client.listed(target, "outposts.list", "outposts", {"org": org})
     rows = [member_row(each) for each in document["outposts"]]
     out.show(target, document, lambda: out.emit_table(MEMBER_HEADERS, rows), "outposts")
@@ -120,12 +131,17 @@ def list_outposts(org: str, target: Target) -> None:
 @outpost.command()
 @click.argument("name")
 @out.org_option
+@click.option("--logical", is_flag=True, help="NAME is a logical outpost: show it with its replicas")
 @target_options
-def show(name: str, org: str, target: Target) -> None:
+def show(name: str, org: str, logical: bool, target: Target) -> None:
     """Show one outpost: identity, configuration, heartbeat, audit log.
 
     Example: controlplane outpost show prod-eu --org acme
     """
+    if logical:
+        document = client.ask(target, "logical.show", {"org": org, "logical": name}).document
+        out.show(target, document, lambda: _emit_logical(document))
+        return
     document = client.ask(target, "outposts.show", {"org": org, "outpost": name}).document
     out.show(target, document, lambda: out.emit_lines(document))
 
@@ -185,6 +201,23 @@ def lock_all(org: str, target: Target, **options: Any) -> None:
     if not out.waits(target, answer, org):
         names = answer.document["locked"]
         out.show(target, answer.document, lambda: click.echo(f"{len(names)} outposts are locked"))
+
+
+def _logical_row(each: Mapping[str, Any]) -> tuple[str, ...]:
+    return (
+        each["name"],
+        f"{each['well']}/{each['serving']}",
+        each["state"],
+        ", ".join(each["revisions"]) or "-",
+        out.moment(each["last_seen_ms"]),
+        "; ".join(each["attention"]) or "-",
+    )
+
+
+def _emit_logical(document: Mapping[str, Any]) -> None:
+    out.emit_table(LOGICAL_HEADERS, [_logical_row(document)])
+    click.echo()
+    out.emit_table(MEMBER_HEADERS, [member_row(each) for each in document["members"]])
 
 
 def member_row(each: dict[str, Any]) -> tuple[str, ...]:

@@ -5,12 +5,14 @@ from dataclasses import dataclass
 
 from controlplane.domain.outposts import Outpost, OutpostState
 from controlplane.domain.records import Delivery, DeliveryState
+from controlplane.domain.sources import COURIER
 
 WELL = "ACTIVE"  # the one state of a heartbeat that needs nobody
 SEALED = "SEALED"
 OK = "ok"
 COMPLAINTS = {DeliveryState.REFUSED: "refused", DeliveryState.FAILED: "could not take"}
 ENROLLED = "ENROLLED"  # active here, and never seen
+CARRIED = "COURIER"  # enrolled by files, and no network leads to it: its heartbeats are not missed
 SILENT_MS = 30_000  # three heartbeats (docs/design.md 3: OFFLINE after 30 s without contact)
 HEARTBEAT_MS = 10_000  # outposts send one this often
 
@@ -22,8 +24,8 @@ class Condition:
     Attributes:
         outpost: the registered outpost.
         delivery: its newest word on an offer.
-        state: of its newest heartbeat (ACTIVE, OFFLINE, STALE, SEALED); ENROLLED before the first one; pending and
-            revoked are said in lower case.
+        state: of its newest heartbeat (ACTIVE, OFFLINE, STALE, SEALED); ENROLLED before the first one, COURIER where no
+            network leads to it; pending and revoked are said in lower case.
         revision: configuration that it runs, empty when it never said so; never one that was only offered.
         failed: functions that do not work, with their codes.
         attention: sentences on what is wrong, worst first; empty when all is well.
@@ -60,11 +62,12 @@ def condition(
     """
     if outpost.state is not OutpostState.ACTIVE:
         return Condition(outpost, delivery, outpost.state.value, "", {}, _alert(outpost))
-    state = str(status.get("state") or ENROLLED)
+    by_courier = outpost.boot_source == COURIER and not outpost.last_seen_ms
+    state = str(status.get("state") or (CARRIED if by_courier else ENROLLED))
     health = status.get("health")
     failed = {str(k): str(v) for k, v in health.items() if v != OK} if isinstance(health, Mapping) else {}
-    attention = [*_silence(outpost, now_ms, silent_ms)]
-    if state not in (WELL, ENROLLED):
+    attention = [] if by_courier else [*_silence(outpost, now_ms, silent_ms)]
+    if state not in (WELL, ENROLLED, CARRIED):
         attention.append(f"is {state}")
     attention += [f"{function} failed: {code}" for function, code in sorted(failed.items())]
     if delivery is not None and delivery.state in COMPLAINTS:

@@ -18,6 +18,8 @@ DEFAULT_TTL_MS = 15 * 60 * 1000
 MAX_TTL_MS = 24 * 3600 * 1000  # longer than a day is a password, not a token
 MIN_TTL_MS = 60 * 1000
 RETRY_MS = 10 * 60 * 1000  # the same CSR may ask again this long after the first time
+COURIER_TTL_MS = 7 * 24 * 3600 * 1000  # default life of a token that travels in files: a courier's week
+MAX_COURIER_TTL_MS = 31 * 24 * 3600 * 1000  # as long as a bundle that travels so may be fresh (core.bundle.limits)
 MAX_SKEW_MS = 5 * 60 * 1000  # leaf certificates are backdated by as much (design 4)
 
 
@@ -59,6 +61,12 @@ class TokenSourceError(RefusedError):
     code = "token.source"
 
 
+class TokenCourierError(RefusedError):
+    """The token is for files and was used over the network, or the reverse."""
+
+    code = "token.courier"
+
+
 class TokenLifeError(InputError):
     """A time to live outside the bounds."""
 
@@ -84,6 +92,7 @@ class JoinToken:
         serial: certificate recorded for it, empty while unspent.
         network: only callers from this network may spend it; empty for any.
         anew: it gives an outpost that had an identity before a fresh one.
+        offline: it is spent by files that an operator brings in, and never over the network.
     """
 
     digest: str
@@ -95,10 +104,13 @@ class JoinToken:
     serial: str = ""
     network: str = ""
     anew: bool = False
+    offline: bool = False
 
 
-def checked_ttl_ms(ttl_ms: int) -> int:
-    """A time to live within 1 minute and 24 hours, or TokenLifeError."""
+def checked_ttl_ms(ttl_ms: int, *, offline: bool = False) -> int:
+    """A time to live within 1 minute and 24 hours, for files 31 days, or TokenLifeError."""
+    if offline and MIN_TTL_MS <= ttl_ms <= MAX_COURIER_TTL_MS:
+        return ttl_ms
     if not MIN_TTL_MS <= ttl_ms <= MAX_TTL_MS:
         raise TokenLifeError(
             "a join token lives between 1 minute and 24 hours",
@@ -119,11 +131,18 @@ def judge(token: JoinToken, csr_sha256: str, caller_ms: int, source: str, now_ms
         now_ms: our clock.
 
     Raises:
+        TokenCourierError: it is for files; nothing is spent.
         TokenSourceError: not from the network that the token is bound to; nothing is spent.
         TokenUsedError: another request spent it, or the same one longer than 10 minutes ago.
         TokenExpiredError: too late; a retry of the request that spent it in time is not.
         ClockSkewError: more than 5 minutes between the two clocks; nothing is spent.
     """
+    if token.offline:
+        raise TokenCourierError(
+            "this join token is for an outpost that no network reaches",
+            field="token",
+            next_step="on that outpost: outpost airgap request --token-file TOKEN --out FILE",
+        )
     if token.network and not is_within(source, token.network):
         raise TokenSourceError(
             f"this join token may be used from {token.network} only, and the call came from {source}",
@@ -131,12 +150,7 @@ def judge(token: JoinToken, csr_sha256: str, caller_ms: int, source: str, now_ms
             next_step="run the command inside that network, or ask for a token for another one",
         )
     if token.spent_ms:
-        if token.csr_sha256 != csr_sha256:
-            raise TokenUsedError(
-                f"this join token was used {_ago(now_ms - token.spent_ms)} ago by another certificate request",
-                field="token",
-                next_step=("if that was not you, revoke the outpost: controlplane outpost revoke NAME --org ORG"),
-            )
+        _require_same(token, csr_sha256, now_ms)
         if now_ms - token.spent_ms > RETRY_MS:
             raise TokenUsedError(
                 f"this join token was used {_ago(now_ms - token.spent_ms)} ago; the same request may retry "
@@ -144,14 +158,58 @@ def judge(token: JoinToken, csr_sha256: str, caller_ms: int, source: str, now_ms
                 field="token",
                 next_step="ask for a new one: controlplane outpost register NAME --org ORG",
             )
-    elif now_ms >= token.expires_ms:
+    else:
+        _require_alive(token, now_ms)
+    _check_clock(token, caller_ms, now_ms)
+    return Redemption.RETRY if token.spent_ms else Redemption.FIRST
+
+
+def judge_courier(token: JoinToken, csr_sha256: str, made_ms: int, now_ms: int) -> Redemption:
+    """The same for a request that travelled in a file: it may be as old as its token, and be brought again.
+
+    Args:
+        token: the stored row that the secret matched.
+        csr_sha256: digest of the certificate request, 64 hex digits.
+        made_ms: by the outpost's clock, untrusted.
+        now_ms: our clock.
+
+    Raises:
+        TokenCourierError: the token is for the network; nothing is spent.
+        TokenUsedError: another request spent it.
+        TokenExpiredError: too late, also for the request that spent it in time.
+        ClockSkewError: made before the token was, or in the future; nothing is spent.
+    """
+    if not token.offline:
+        raise TokenCourierError(
+            "this join token is spent over the network: outpost enroll",
+            field="token",
+            next_step="for an outpost that no network reaches: controlplane outpost register NAME --org ORG --courier",
+        )
+    if token.spent_ms:
+        _require_same(token, csr_sha256, now_ms)
+    _require_alive(token, now_ms)
+    if made_ms < token.created_ms - MAX_SKEW_MS:
+        _check_clock(token, now_ms - (token.created_ms - made_ms), now_ms)
+    _check_clock(token, max(made_ms, now_ms), now_ms)
+    return Redemption.RETRY if token.spent_ms else Redemption.FIRST
+
+
+def _require_same(token: JoinToken, csr_sha256: str, now_ms: int) -> None:
+    if token.csr_sha256 != csr_sha256:
+        raise TokenUsedError(
+            f"this join token was used {_ago(now_ms - token.spent_ms)} ago by another certificate request",
+            field="token",
+            next_step=("if that was not you, revoke the outpost: controlplane outpost revoke NAME --org ORG"),
+        )
+
+
+def _require_alive(token: JoinToken, now_ms: int) -> None:
+    if now_ms >= token.expires_ms:
         raise TokenExpiredError(
             f"this join token expired {_ago(now_ms - token.expires_ms)} ago; the network and the CA pin are fine",
             field="token",
             next_step="ask for a new one: controlplane outpost register NAME --org ORG",
         )
-    _check_clock(token, caller_ms, now_ms)
-    return Redemption.RETRY if token.spent_ms else Redemption.FIRST
 
 
 def _check_clock(token: JoinToken, caller_ms: int, now_ms: int) -> None:

@@ -118,6 +118,7 @@ class Outpost:
         lock_order: signed order to wipe, canonical JSON; empty when there is none.
         lock_signatures: key ids and signatures of the order, hex.
         lock_confirmed_ms: when the outpost said that it obeys.
+        adopted_ms: when a certificate counted that a restored control plane had no record of (``restorations``).
     """
 
     id: str
@@ -148,6 +149,7 @@ class Outpost:
     lock_order: str = ""
     lock_signatures: tuple[tuple[str, str], ...] = ()
     lock_confirmed_ms: int = 0
+    adopted_ms: int = 0
 
     @property
     def is_order_out(self) -> bool:

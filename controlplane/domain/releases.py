@@ -93,6 +93,19 @@ def without_unnamed(documents: Documents, content: SetContent) -> Changes:
     return _changes(documents, kept)
 
 
+def leaped(documents: Documents, content: SetContent, by: int) -> Changes:
+    """The stable release again under a version that is higher by ``by`` than any that is here, everywhere at once.
+
+    After a restore: outposts may have run releases that the backup does not know, and accept none below them.
+    """
+    stable = content.stable.release
+    version = max(content.releases) + by
+    made = replace(stable, version=version, fallback=None)
+    resources = [each.path for each in stable.resources.values()]
+    files = {names.release_path(version): build_release(made)} | {path: documents[path] for path in resources}
+    return {**_changes(documents, files), **at_once(content, version)}
+
+
 def at_once(content: SetContent, version: int) -> Changes:
     """A roll-out in which a release is the stable one everywhere."""
     return rolled_out(RolloutDocument(content.org, version))

@@ -4,6 +4,8 @@ from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_netw
 
 from controlplane.domain.errors import InputError
 
+COURIER = "courier"
+"""Where a call comes from that an operator brought in a file; it stands where an address would."""
 MAX_ADDRESS = 45  # characters of an IPv6 address that ends in an IPv4 one
 
 

@@ -82,6 +82,10 @@ class Approvals(Protocol):
         """How many wait now."""
         ...
 
+    async def withdraw_all(self, reason: str, now_ms: int) -> int:
+        """End all that are stored as pending. Returns how many there were."""
+        ...
+
     async def newest(self, before: str, limit: int) -> tuple[Approval, ...]:
         """Newest first, those made before the one with id ``before``; from the newest when that is empty."""
         ...

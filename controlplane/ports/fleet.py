@@ -77,6 +77,14 @@ class Tokens(Protocol):
         """
         ...
 
+    async def void_all(self) -> int:
+        """End every unspent token of the org at once.
+
+        Returns:
+            How many there were.
+        """
+        ...
+
 
 class Certificates(Protocol):
     """Issuances of one org."""

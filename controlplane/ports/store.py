@@ -14,6 +14,7 @@ from controlplane.ports.fleet import Certificates, ClientKeys, Outposts, QuotaRo
 from controlplane.ports.logs import AuditEntries
 from controlplane.ports.plans import Plans
 from controlplane.ports.releases import Releases, RoleKeys
+from controlplane.ports.restorations import Restorations, RestoredRow
 from controlplane.ports.vault import Vault
 
 Heard = Callable[[str], None]
@@ -119,6 +120,11 @@ class OrgTransaction(Protocol):
         ...
 
     @property
+    def restored(self) -> RestoredRow:
+        """What is remembered of the newest restore."""
+        ...
+
+    @property
     def rules(self) -> AdminRules:
         """How the org wants to be administered."""
         ...
@@ -204,6 +210,11 @@ class Store(Protocol):
     @property
     def ingresses(self) -> Ingresses:
         """Certificates of ingresses."""
+        ...
+
+    @property
+    def restorations(self) -> Restorations:
+        """Restores of this control plane."""
         ...
 
     def for_org(self, org: str) -> OrgSpace:

@@ -32,6 +32,10 @@ class Vault(Protocol):
         """The key of a name. Raises NotInitialisedError: there is none; KeyStoreError: it does not open."""
         ...
 
+    async def in_modules(self) -> tuple[str, ...]:
+        """Names of keys that lie in a key module, and so are nowhere else."""
+        ...
+
     async def certificates(self, name: str) -> tuple[x509.Certificate, ...]:
         """A certificate with its issuers. Raises NotInitialisedError: there is none."""
         ...

@@ -64,6 +64,12 @@ class Callers:
             )
         return self._prove(_digest(shown, passed_on), lambda: _leaf(passed_on))
 
+    def leaf(self, context: Any) -> bytes:
+        """The certificate of a caller that was proved, DER."""
+        if self._is_ingress(context):
+            return _leaf(_header(context, PASSED_ON))[0]
+        return peer_chain(context.auth_context())[0]
+
     def source(self, context: Any) -> str:
         """Address that a call comes from; behind an ingress the one that it passes on."""
         if self._is_ingress(context):

@@ -22,6 +22,7 @@ PROTOCOL_VERSION = 1
 MAX_ORG = 31
 MAX_OUTPOST_ID = 19
 MAX_ISSUERS = 4  # entries
+MAX_LEAF_BYTES = 4_096
 SERIAL = re.compile(r"[0-9a-f]{1,40}")
 SEQUENCE_LIMIT = 1 << 53  # a sequence counts enrollments and renewals; beyond this it is none
 VERSION = re.compile(r"[0-9A-Za-z.+~_-]{0,32}")  # of software; it is shown on terminals, so no controls
@@ -43,6 +44,7 @@ MAX_ACTION = 32
 DIRECTIONS = frozenset({"input", "output"})
 MAX_TOTAL = (1 << 53) - 1  # beyond it JSON readers disagree
 SHA256_BYTES = 32
+CHUNK_BYTES = 65_536  # of FetchChunk.data and ReturnedPart.data
 OFFER_TAG = bytes([sync_pb2.SyncDown.OFFER_FIELD_NUMBER << 3 | 2])  # field number and wire type LEN
 
 
@@ -120,6 +122,7 @@ def recovery_call(message: enrollment_pb2.RecoverRequest, source: str) -> Recove
     require(message.join_sequence < SEQUENCE_LIMIT, "join_sequence")
     require(SERIAL.fullmatch(message.serial) is not None, "serial")
     require(len(message.proof) <= MAX_PROOF_BYTES, "proof")
+    require(len(message.leaf_der) <= MAX_LEAF_BYTES, "leaf_der")
     require(BOOT_ID.fullmatch(message.boot_id) is not None, "boot_id")
     require(VERSION.fullmatch(message.software_version) is not None, "software_version")
     return RecoveryCall(
@@ -130,6 +133,7 @@ def recovery_call(message: enrollment_pb2.RecoverRequest, source: str) -> Recove
         join_sequence=message.join_sequence,
         serial=message.serial,
         proof=message.proof,
+        leaf_der=message.leaf_der,
         boot_id=message.boot_id,
         caller_ms=message.now_ms,
         source=source,
@@ -250,6 +254,11 @@ def offer(nonce: str, now_ms: int, body: bytes) -> bytes:
     """
     own = sync_pb2.Offer(nonce=nonce, now_ms=now_ms).SerializeToString()
     return OFFER_TAG + _varint(len(own) + len(body)) + own + body
+
+
+def wanted(sha256s: Sequence[bytes]) -> bytes:
+    """Give these files of the held set back."""
+    return sync_pb2.SyncDown(wanted=sync_pb2.Wanted(sha256=sha256s[:MAX_HELD_FILES])).SerializeToString()
 
 
 def drain(spread_seconds: int) -> bytes:

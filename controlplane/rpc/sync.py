@@ -23,7 +23,9 @@ from controlplane.domain.throttle import Admission
 from controlplane.ports.world import Chance, Clock
 from controlplane.rpc import codec
 from controlplane.rpc.callers import Callers
+from controlplane.rpc.returning import Returning
 from controlplane.rpc.streams import Line, Stream, Streams
+from controlplane.services.adoption import Adoption
 from controlplane.services.clones import Clones, Sighting
 from controlplane.services.delivery import DeliveryDesk, OfferPlan
 from controlplane.services.identity import Gatekeeper, Principal
@@ -45,7 +47,6 @@ ROTATE_SPREAD_SECONDS = 60  # renewals after a change of CAs are spread over thi
 LOCKED = "LOCKED"  # state of an outpost that obeys
 NONCE_BYTES = 16
 KEPT_OFFERS = 4  # unanswered offers of a stream whose answers still count
-CHUNK_BYTES = 65_536  # sync.proto: FetchChunk.data
 
 
 class HelloMissingError(RefusedError):
@@ -71,6 +72,8 @@ class SyncDesk:
     clones: Clones
     locks: Locks
     trust: Callable[[], Trust]
+    returning: Returning
+    adoption: Adoption
 
 
 class SyncService(sync_pb2_grpc.SyncServicer):
@@ -87,6 +90,7 @@ class SyncService(sync_pb2_grpc.SyncServicer):
     async def Sync(self, request_iterator: AsyncIterator[sync_pb2.SyncUp], context: Any) -> None:  # noqa: N802
         """One stream of an outpost."""
         desk = self._desk
+        hello = None
         try:
             desk.admission.admit(desk.callers.org(context), desk.clock.monotonic() * 1000)
             admitted_ms = desk.clock.now_ms()
@@ -95,8 +99,10 @@ class SyncService(sync_pb2_grpc.SyncServicer):
             await self._order(context)
             raise
         except IdentitySupersededError:
-            await self._question_retired(context)
-            raise
+            hello = await self._adopted(context)
+            if hello is None:
+                raise
+            principal = await desk.callers.identified(context, Act.SYNC)
         except ControlPlaneError:
             # A client whose first message meets a stream that is closed already sees a broken stream, not the refusal.
             with contextlib.suppress(TimeoutError, DecodeError, ControlPlaneError):
@@ -111,7 +117,7 @@ class SyncService(sync_pb2_grpc.SyncServicer):
             telemetry.Event.CONNECTED, org=principal.org, outpost=principal.outpost_id, admitted_ms=admitted_ms
         )
         try:
-            await self._serve(stream)
+            await self._serve(stream, hello)
         except asyncio.CancelledError:
             if not stream.is_ending:
                 raise
@@ -140,8 +146,8 @@ class SyncService(sync_pb2_grpc.SyncServicer):
         codec.require(len(request.sha256) == codec.SHA256_BYTES, "sha256")
         async for part in self._desk.delivery.fetch(principal, request.sha256, request.offset):
             self._desk.gatekeeper.authorise(principal, Act.SYNC)
-            for at in range(0, len(part), CHUNK_BYTES):
-                await context.write(sync_pb2.FetchChunk(data=part[at : at + CHUNK_BYTES]))
+            for at in range(0, len(part), codec.CHUNK_BYTES):
+                await context.write(sync_pb2.FetchChunk(data=part[at : at + codec.CHUNK_BYTES]))
 
     async def Renew(self, request: sync_pb2.RenewRequest, context: Any) -> sync_pb2.RenewResponse:  # noqa: N802
         """Fresh key, fresh leaf."""
@@ -149,13 +155,15 @@ class SyncService(sync_pb2_grpc.SyncServicer):
             principal = await self._desk.callers.identified(context, Act.RENEW)
         except IdentitySupersededError:
             principal = self._desk.callers.proved(context)  # who renews with a retired certificate is judged by that
+            await self._adopt(context, principal, request.join_sequence)
         call = codec.renewal_call(request, self._desk.callers.source(context))
         renewed = await self._desk.renewal.renew(principal, call)
         return codec.renewal_answer(renewed)
 
-    async def _serve(self, stream: Stream) -> None:
-        """Serve a stream until it ends; every refusal is raised."""
-        await self._hello(stream)
+    async def _serve(self, stream: Stream, hello: sync_pb2.Hello | None) -> None:
+        """Serve a stream until it ends; every refusal is raised. ``hello`` is its first message, if it was read."""
+        await self._hello(stream, hello or await read_hello(stream.context))
+        await self._desk.returning.gather(stream.context, stream.principal, stream.held)
         self._streams.enter(stream)
         self._desk.gatekeeper.authorise(
             stream.principal, Act.SYNC
@@ -179,8 +187,7 @@ class SyncService(sync_pb2_grpc.SyncServicer):
             self._heard(stream, message)
             del message  # or every stream would hold its last one until the next comes
 
-    async def _hello(self, stream: Stream) -> None:
-        hello = await read_hello(stream.context)
+    async def _hello(self, stream: Stream, hello: sync_pb2.Hello) -> None:
         stream.held = self._desk.delivery.holding(
             codec.check_hello(hello), hello.set_sha256, partial=PARTIAL_OFFERS in hello.capabilities
         )
@@ -206,13 +213,27 @@ class SyncService(sync_pb2_grpc.SyncServicer):
         stream.trust_bundle = trust.bundle_sha256  # asked once on each stream
         return (codec.rotate_now(ROTATE_SPREAD_SECONDS),)
 
-    async def _question_retired(self, context: Any) -> None:
-        """A certificate that another one replaced: late bytes of the outpost, or a clone that lives."""
+    async def _adopted(self, context: Any) -> sync_pb2.Hello | None:
+        """A certificate that is not in use: late bytes of the outpost, or a clone that lives. After a restore it may be
+        the one that counts: then its Hello is returned.
+        """
         principal = self._desk.callers.proved(context)
-        if await self._desk.clones.is_retired(principal):
-            hello = await read_hello(context)
-            codec.check_hello(hello)
+        retired = await self._desk.clones.is_retired(principal)
+        if not retired and not await self._desk.adoption.may_claim(principal):
+            return None
+        hello = await read_hello(context)
+        codec.check_hello(hello)
+        if retired:
             await self._question(context, principal, Sighting(hello.boot_id, self._desk.callers.source(context)))
+            return None
+        return hello if await self._adopt(context, principal, hello.join_sequence) else None
+
+    async def _adopt(self, context: Any, principal: Principal, sequence: int) -> bool:
+        """After a restore: let a certificate count that is not on record."""
+        if not await self._desk.adoption.may_claim(principal):
+            return False
+        callers = self._desk.callers
+        return await self._desk.adoption.adopt(principal, callers.leaf(context), sequence, callers.source(context))
 
     async def _question(self, context: Any, principal: Principal, sighting: Sighting) -> None:
         """Ask a superseded holder of an identity whether it lives; the dead do not answer, whatever arrives of them.

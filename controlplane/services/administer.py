@@ -37,16 +37,19 @@ class Terms:
         ttl_ms: its life.
         logical: logical outpost of which the new one is a replica; empty for its own name.
         network: only callers from this network may spend it; empty for any.
+        offline: it is spent by files, never over the network.
     """
 
     ttl_ms: int = join.DEFAULT_TTL_MS
     logical: str = ""
     network: str = ""
+    offline: bool = False
 
     def checked(self) -> "Terms":
         """The same, in canonical form. Raises TokenLifeError, NetworkError."""
         network = checked_network(self.network) if self.network else ""
-        return Terms(join.checked_ttl_ms(self.ttl_ms), self.logical, network)
+        ttl_ms = join.checked_ttl_ms(self.ttl_ms, offline=self.offline)
+        return Terms(ttl_ms, self.logical, network, self.offline)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +140,7 @@ class Administration:
             expires_ms=now_ms + terms.ttl_ms,
             network=terms.network,
             anew=anew,
+            offline=terms.offline,
         )
         await transaction.tokens.add(row)
         token = JoinToken(transaction.org, outpost.name, door.endpoint, door.pin, secret)

@@ -5,7 +5,7 @@ The proof itself, a fresh nonce that comes back on the very stream, is the busin
 
 from dataclasses import dataclass
 
-from controlplane.domain import boots, outposts, renewals
+from controlplane.domain import boots, outposts, renewals, restorations
 from controlplane.domain.boots import Start
 from controlplane.domain.clones import CloneTrace, cloned
 from controlplane.domain.errors import NotFoundError, RefusedError
@@ -43,8 +43,7 @@ class Clones:
                 outpost = await transaction.outposts.get(principal.outpost_id)
             except NotFoundError:
                 return False
-            record = await transaction.certificates.get(principal.serial)
-        return renewals.is_retired(outpost, record)
+            return await self._is_retired(transaction, outpost, principal)
 
     async def found(self, principal: Principal, sighting: Sighting) -> RefusedError:
         """Lock the identity, unless what was seen is no trace any more.
@@ -54,7 +53,7 @@ class Clones:
         """
         async with self._store.for_org(principal.org).write() as transaction:
             outpost = await transaction.outposts.get(principal.outpost_id)
-            trace = await self._trace(transaction, outpost, principal.serial, sighting.boot_id)
+            trace = await self._trace(transaction, outpost, principal, sighting.boot_id)
             if trace is None:
                 return boots.earlier_error()
             sources = (outpost.boot_source, sighting.source)
@@ -64,10 +63,19 @@ class Clones:
             log_clone(principal.org, after)
         return outposts.ended_error(after)
 
+    async def _is_retired(self, transaction: OrgTransaction, outpost: Outpost, principal: Principal) -> bool:
+        """On record as replaced, or after a restore not on record while another one of that time is in use."""
+        record = await transaction.certificates.get(principal.serial)
+        if record is not None:
+            return renewals.is_retired(outpost, record)
+        restored = await transaction.restored.get()
+        may_claim = restorations.may_claim(outpost, principal.not_before_ms, restored, self._clock.now_ms())
+        return may_claim and restored is not None and restorations.is_adopted(outpost, restored)
+
     async def _trace(
-        self, transaction: OrgTransaction, outpost: Outpost, serial: str, boot_id: str
+        self, transaction: OrgTransaction, outpost: Outpost, principal: Principal, boot_id: str
     ) -> CloneTrace | None:
-        if renewals.is_retired(outpost, await transaction.certificates.get(serial)):
+        if await self._is_retired(transaction, outpost, principal):
             return CloneTrace.RETIRED_CERTIFICATE
         if boots.judge(outpost, boot_id) is Start.EARLIER:
             return CloneTrace.EARLIER_START

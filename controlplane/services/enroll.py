@@ -43,6 +43,7 @@ class EnrollmentCall:
     Attributes:
         source: address of the caller, for the throttle.
         caller_ms: the caller's clock.
+        courier: it came in a file that an operator brought in.
     """
 
     org: str
@@ -52,6 +53,7 @@ class EnrollmentCall:
     caller_ms: int
     software_version: str
     source: str
+    courier: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,7 @@ class Enrollment:
             ThrottledError: too many bad tokens from this source or for this org.
             TokenRefusedError: no such token, whatever the cause.
             TokenExpiredError: told only when the secret matches; so are TokenUsedError and ClockSkewError.
-            TokenSourceError: so is this.
+            TokenSourceError: so are this and TokenCourierError.
             OutpostRevokedError: the outpost was revoked before it enrolled.
             AuditKeyChangedError: it enrolls anew without its audit log.
             CertificateRequestError: the request; nothing is spent.
@@ -195,6 +197,8 @@ class Enrollment:
 
 
 def _judged(token: JoinToken, request: VerifiedRequest, call: EnrollmentCall, now_ms: int) -> Redemption:
+    if call.courier:
+        return join.judge_courier(token, request.request_sha256, call.caller_ms, now_ms)
     return join.judge(token, request.request_sha256, call.caller_ms, call.source, now_ms)
 
 

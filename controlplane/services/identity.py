@@ -35,6 +35,7 @@ class Principal:
         serial: of the certificate, hex.
         not_after_ms: end of the certificate; no stream outlives it.
         issuer: name of the CA that signed it.
+        not_before_ms: start of the certificate.
     """
 
     org: str
@@ -42,6 +43,7 @@ class Principal:
     serial: str
     not_after_ms: int
     issuer: str = ""
+    not_before_ms: int = 0
 
 
 class Gatekeeper:
@@ -188,7 +190,9 @@ def principal_of(peer: VerifiedOutpost) -> Principal:
     """The principal behind a verified peer."""
     identity = peer.spiffe_id
     issuer = x509.load_der_x509_certificate(peer.leaf_der).issuer.rfc4514_string()
-    return Principal(identity.org, identity.outpost, f"{peer.serial:x}", peer.not_after * 1000, issuer)
+    return Principal(
+        identity.org, identity.outpost, f"{peer.serial:x}", peer.not_after * 1000, issuer, peer.not_before * 1000
+    )
 
 
 def unknown_identity() -> IdentityRefusedError:

@@ -34,6 +34,7 @@ from controlplane.domain.renewals import Ask, Cloned, Facts, Granted
 from controlplane.domain.throttle import Rate, Throttle, recovery_throttled
 from controlplane.ports.store import OrgSpace, OrgTransaction, Store
 from controlplane.ports.world import Clock
+from controlplane.services.adoption import Adoption
 from controlplane.services.even import refused_evenly
 from controlplane.services.issuance import Chain, Issuance, OutpostIssuer, require_quota, stamped
 from controlplane.services.renew import facts_of, known_again, log_clone, record_issuance
@@ -49,6 +50,7 @@ class RecoveryCall:
 
     Attributes:
         serial: of the certificate whose key made the proof.
+        leaf_der: that certificate; it counts only when it is not on record, after a restore.
         caller_ms: the caller's clock.
         source: its address.
     """
@@ -63,6 +65,7 @@ class RecoveryCall:
     boot_id: str
     caller_ms: int
     source: str
+    leaf_der: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +84,12 @@ class Recovery:
         nonce_key: of all replicas, 32 bytes, used for nothing else.
     """
 
-    def __init__(self, store: Store, issuer: OutpostIssuer, nonce_key: bytes, clock: Clock) -> None:
+    def __init__(self, store: Store, issuer: OutpostIssuer, nonce_key: bytes, clock: Clock, adoption: Adoption) -> None:
         self._store = store
         self._issuer = issuer
         self._nonce_key = nonce_key
         self._clock = clock
+        self._adoption = adoption
         self._challenges = Throttle(CHALLENGES_PER_SOURCE)
         self._refusals = Throttle(REFUSALS_PER_SOURCE)
 
@@ -119,8 +123,11 @@ class Recovery:
         recover.check_nonce(self._nonce_key, call.nonce, call.org, call.outpost_id, now_ms)
         request = read_request(call.csr_der)
         async with refused_evenly(self._clock):
-            held = self._proved(call, await self._find(call))
+            known = await self._find(call)
+            held = self._proved(call, known or await self._claimed(call))
         try:
+            if known is None:
+                await self._take_up(call)
             return await self._grant(self._store.for_org(call.org), held, request, call)
         except ControlPlaneError as error:
             self._log_refusal(call, error.code)
@@ -132,6 +139,23 @@ class Recovery:
             held = await transaction.certificates.get(call.serial)
         is_theirs = held is not None and held.outpost_id == call.outpost_id and transaction.org == call.org
         return held if is_theirs and held is not None and held.leaf_der else None
+
+    async def _claimed(self, call: RecoveryCall) -> CertificateRecord | None:
+        """After a restore: a certificate that is not on record, by what it says itself; taken up once it is proved."""
+        principal = self._adoption.proved(call.leaf_der) if call.leaf_der else None
+        if principal is None or (principal.org, principal.outpost_id) != (call.org, call.outpost_id):
+            return None
+        if principal.serial != call.serial or not await self._adoption.may_claim(principal):
+            return None
+        return self._adoption.record(principal, call.leaf_der, call.join_sequence, call.source)
+
+    async def _take_up(self, call: RecoveryCall) -> None:
+        """Let a claimed certificate count, now that its holder proved the key. Raises IdentitySupersededError."""
+        principal = self._adoption.proved(call.leaf_der)
+        if principal is None or not await self._adoption.adopt(
+            principal, call.leaf_der, call.join_sequence, call.source
+        ):
+            raise outposts.superseded_error()
 
     def _proved(self, call: RecoveryCall, held: CertificateRecord | None) -> CertificateRecord:
         """The certificate whose key made the proof, or the one refusal that all strangers get."""

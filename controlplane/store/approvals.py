@@ -58,6 +58,16 @@ class ApprovalTable:
         )
         return integer(row[0]) if row else 0
 
+    async def withdraw_all(self, reason: str, now_ms: int) -> int:
+        """End all that wait."""
+        return await self._session.execute(
+            "UPDATE approvals SET state = $2, reason = $3, decided_ms = $4 WHERE org = $1 AND state = $5",
+            ApprovalState.WITHDRAWN.value,
+            reason,
+            now_ms,
+            ApprovalState.PENDING.value,
+        )
+
     async def newest(self, before: str, limit: int) -> tuple[Approval, ...]:
         """Newest first."""
         made = "(SELECT created_ms FROM approvals WHERE org = $1 AND id = $2)"

@@ -16,7 +16,7 @@ class TokenTable:
         """Insert."""
         await self._session.execute(
             "INSERT INTO tokens (org, digest, outpost_id, created_ms, expires_ms, spent_ms, csr_sha256, serial,"
-            " network, anew) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+            " network, anew, offline) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
             token.digest,
             token.outpost_id,
             token.created_ms,
@@ -26,16 +26,17 @@ class TokenTable:
             token.serial,
             token.network,
             int(token.anew),
+            int(token.offline),
         )
 
     async def match(self, digest: str) -> JoinToken | None:
         """The row with this keyed hash."""
         row = await self._session.fetch_one(
-            "SELECT digest, outpost_id, created_ms, expires_ms, spent_ms, csr_sha256, serial, network, anew"
+            "SELECT digest, outpost_id, created_ms, expires_ms, spent_ms, csr_sha256, serial, network, anew, offline"
             " FROM tokens WHERE org = $1 AND digest = $2",
             digest,
         )
-        return JoinToken(*row[:-1], anew=bool(row[-1])) if row else None  # type: ignore[arg-type, misc]
+        return JoinToken(*row[:-2], anew=bool(row[-2]), offline=bool(row[-1])) if row else None  # type: ignore[arg-type, misc]
 
     async def spend(self, token: JoinToken, csr_sha256: str, serial: str, now_ms: int) -> bool:
         """Compare-and-set."""
@@ -53,6 +54,12 @@ class TokenTable:
         """A void token ended when it began: no clock, however late, finds it valid."""
         return await self._session.execute(
             "UPDATE tokens SET expires_ms = created_ms WHERE org = $1 AND outpost_id = $2 AND spent_ms = 0", outpost_id
+        )
+
+    async def void_all(self) -> int:
+        """The same for every outpost."""
+        return await self._session.execute(
+            "UPDATE tokens SET expires_ms = created_ms WHERE org = $1 AND spent_ms = 0 AND expires_ms > created_ms"
         )
 
 

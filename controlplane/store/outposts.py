@@ -15,7 +15,7 @@ NAMES = (
     *("id", "name", "state", "created_ms", "activated_ms", "revoked_ms", "reason", "join_sequence", "serial"),
     *("next_serial", "audit_public_key", "software_version", "boot_id", "superseded_boots", "alert", "logical"),
     *("locked_ms", "enrolled_sequence", "boot_source", "draining", "advanced_ms", "recoveries", "alert_sources"),
-    *("alert_ms", "lock_order", "lock_signatures", "lock_confirmed_ms"),
+    *("alert_ms", "lock_order", "lock_signatures", "lock_confirmed_ms", "adopted_ms"),
 )
 LISTS = ("superseded_boots", "draining", "alert_sources")  # words with a space between them
 COLUMNS = ", ".join(NAMES)

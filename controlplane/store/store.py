@@ -17,6 +17,7 @@ from controlplane.store.audit import AuditTable
 from controlplane.store.authorities import AuthorityTable, IngressTable
 from controlplane.store.changes import ChangeTable
 from controlplane.store.clients import ClientTable
+from controlplane.store.dumping import StoreDumps
 from controlplane.store.identities import CertificateTable, TokenTable
 from controlplane.store.keys import KeyTable
 from controlplane.store.outposts import OutpostTable
@@ -25,6 +26,7 @@ from controlplane.store.quotas import QuotaTable
 from controlplane.store.releases import ReleaseTable
 from controlplane.store.replicas import ReplicaTable
 from controlplane.store.replies import ReplyTable, RuleTable
+from controlplane.store.restorations import RestorationTable, RestoredTable
 from controlplane.store.role_keys import RoleKeyTable
 from controlplane.store.sealing import Keyring
 from controlplane.store.session import Engine, Session
@@ -54,6 +56,7 @@ class Transaction:
         self.acts = ActTable(session)
         self.replies = ReplyTable(session)
         self.rules = RuleTable(session)
+        self.restored = RestoredTable(session)
         self.token_keys = TokenKeyTable(session)
 
 
@@ -93,6 +96,8 @@ class DatabaseStore:
         self.replicas = ReplicaTable(engine)
         self.authorities = AuthorityTable(engine, self.vault)
         self.ingresses = IngressTable(engine)
+        self.restorations = RestorationTable(engine)
+        self.dumps = StoreDumps(engine)
         self._engine = engine
         self._orgs = registry.OrgList(engine)
 

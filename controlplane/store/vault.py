@@ -82,6 +82,12 @@ class VaultTable:
             )
         return opener(str(label))
 
+    async def in_modules(self) -> tuple[str, ...]:
+        """Names of keys that lie in a key module."""
+        async with self._engine.registry(write=False) as session:
+            rows = await session.fetch("SELECT name FROM vault WHERE kind = $1 ORDER BY name", KeyKind.PKCS11.value)
+        return tuple(str(row[0]) for row in rows)
+
     async def certificates(self, name: str) -> tuple[x509.Certificate, ...]:
         """A certificate with its issuers."""
         found = await self.find_certificates(name)

@@ -29,6 +29,7 @@ from outpost.settings import Settings
 from outpost.sync import agent
 from outpost.sync import identity as identities
 from outpost.sync.files import IdentityFiles
+from outpost.sync.inbox import Inbox
 from outpost.sync.install import Activator, Installer
 from outpost.sync.knowledge import OK, Knowledge, Parts, Strangers, Timing
 from outpost.sync.obey import CODE, StateLocker, is_locked, read_mark
@@ -37,6 +38,7 @@ from outpost.telemetry import Event, emit
 VERSION = metadata.version("ai-outpost")
 HANDSHAKE_SECONDS = 10.0  # of a look at what a server shows
 WHOLE_CHAIN_ATTEMPTS = 5  # in a row, with the leaf alone
+INBOX_LOOK_SECONDS = 1.0  # between two looks for what was brought by hand
 LEDGER_RETRY_SECONDS = 1.0  # between two attempts to record our start
 
 
@@ -97,7 +99,11 @@ class Agents:
 
     async def run(self) -> None:
         """Run all until cancelled."""
-        work = [job for org, one in self._agents.items() for job in (self._record_start(org, one.knowledge), one.run())]
+        work = [
+            job
+            for org, one in self._agents.items()
+            for job in (self._record_start(org, one.knowledge), one.run(), self._watch_files(org, one))
+        ]
         await asyncio.gather(*work, asyncio.Event().wait())
 
     async def _record_start(self, org: str, known: Knowledge) -> None:
@@ -116,6 +122,25 @@ class Agents:
         if refused and known.functions["audit"] == refused:
             known.functions["audit"], known.notes["audit"] = OK, ""
             self._changed(known)
+
+    async def _watch_files(self, org: str, one: agent.OrgAgent) -> None:
+        """Take up what is brought by hand, until cancelled: bundles, and receipts for the audit log."""
+        files = self._shared.paths.org(org)
+        inbox, reader, cursor = Inbox(files.inbox), LogReader(files.audit), Cursor(files.audit)
+        while True:
+            await asyncio.sleep(INBOX_LOOK_SECONDS)
+            try:
+                data = await asyncio.to_thread(inbox.read)
+                if data:
+                    await one.bring(data)
+                    await asyncio.to_thread(inbox.clear, data)
+                if "control_link" not in one.knowledge.functions:
+                    sizes = await asyncio.to_thread(lambda: (reader.tree_size(), cursor.load().cosigned))
+                    if sizes != (one.knowledge.audit_size, one.knowledge.audit_cosigned):
+                        self._report(one.knowledge, sizes, None)
+            except (OutpostError, OSError) as error:  # the disk: it is tried again, and told
+                code = error.code if isinstance(error, OutpostError) else "audit.disk"
+                emit(Event.BUNDLE_REFUSED, 40, org=org, code=code, message=type(error).__name__)
 
     def _unusable(self, org: str, error: OutpostError | TrustError) -> None:
         emit(Event.SYNC_LOST, 40, org=org, code=error.code, message=error.message)

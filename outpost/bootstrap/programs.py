@@ -305,12 +305,14 @@ def _chosen(verified: VerifiedSet, left: Mapping[int, str]) -> ReleaseContent:
 def _open(paths: StatePaths, org: str, wrap_key: bytes, chance: ports.Chance) -> _Org:
     """Everything of an org that is read once. Raises IdentityUnreadableError."""
     files = paths.org(org)
+    enrollment = identities.load(files.identity).enrollment
+    revoked_code, by_courier = withdrawn_code(files.identity), not enrollment.endpoints
     return _Org(
         files=files,
         cache=open_cache(paths, org, wrap_key, chance),
         verifier=open_verifier(paths, org),
-        enrollment=identities.load(files.identity).enrollment,
-        facts=trust.OrgFacts(enrolled=True, revoked_code=withdrawn_code(files.identity)),
+        enrollment=enrollment,
+        facts=trust.OrgFacts(enrolled=True, revoked_code=revoked_code, by_courier=by_courier),
     )
 
 

@@ -103,14 +103,18 @@ def _held(state: Path | None, config_file: Path | None, org: str | None) -> "Hel
     from outpost.paths import StatePaths
 
     paths = StatePaths(settings.load(config_file, {"state": state}).state)
-    orgs = require_orgs(paths)
+    return load(paths, chosen_org(require_orgs(paths), org))
+
+
+def chosen_org(orgs: tuple[str, ...], org: str | None) -> str:
+    """The org that was named, or the only one. Raises OrgChoiceError."""
     if org is None and len(orgs) == 1:
-        org = orgs[0]
-    if org not in orgs:
+        return orgs[0]
+    if org is None or org not in orgs:
         raise OrgChoiceError(
             "name one of the orgs of this outpost", field="org", next_step=f"--org {' or '.join(orgs) or 'ORG'}"
         )
-    return load(paths, org)
+    return org
 
 
 def _read(file: Path) -> bytes:

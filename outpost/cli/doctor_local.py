@@ -152,13 +152,16 @@ def check_identity(paths: StatePaths, org: str, now: int) -> Iterator[Line]:
     """Key, certificate and enrollment of one org, at ``now`` in Unix seconds."""
     try:
         identity = identities.load(paths.org(org).identity)
-        peer = identity.verify(now)
+        peer = identity.verify(identity.judged_at(now))
     except (OutpostError, TrustError) as error:
         line = failed("OP-IDN-001", error, org)
         hint = "outpost run renews it while it is valid; afterwards register and enroll again"
         yield line if line.next_step else Line(line.id, line.level, line.message, org, line.code, hint)
         return
     yield ok("OP-IDN-001", f"{identity.enrollment.outpost_id} proves its name; the key is the certificate's", org)
+    if not identity.enrollment.endpoints:
+        yield ok("OP-IDN-002", "no live certificate is needed: no network leads to the control plane", org)
+        return
     left, life = peer.not_after - now, peer.not_after - peer.not_before
     message = f"the certificate is valid for {left / SECONDS_PER_HOUR:.1f} h more"
     if left < life * LOW_DAYS_FRACTION:

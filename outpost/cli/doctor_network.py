@@ -40,7 +40,10 @@ class ControlLink:
         self._host, self._port = "", 0
 
     def lines(self) -> Iterator[Line]:
-        """One line for each step, up to the first failure."""
+        """One line for each step, up to the first failure; none is taken where files travel."""
+        if not self._identity.enrollment.endpoints:
+            yield ok("OP-NET-001", "no network leads to the control plane: files travel (outpost airgap)", self._org)
+            return
         yield from until_failure((self._resolve, self._connect, self._judge, self._mutual, self._call))
 
     def _fail(self, line_id: str, message: str, code: str, next_step: str) -> Line:

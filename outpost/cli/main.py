@@ -34,6 +34,7 @@ class LazyGroup(click.Group):
 
 COMMANDS = {
     "enroll": "outpost.cli.enroll:enroll",
+    "airgap": "outpost.cli.airgap:airgap",
     "run": "outpost.cli.run:run_command",
     "_child": "outpost.cli.run:child",
     "status": "outpost.cli.status:status",

@@ -206,6 +206,11 @@ class GrpcSyncSession:
         """Tell how we are."""
         await self.send(codec.heartbeat(heartbeat))
 
+    async def give_back(self, sha256: bytes, body: bytes) -> None:
+        """Send a file of the set in force."""
+        for part in codec.returned_parts(sha256, body):
+            await self.send(part)
+
     def cancel(self) -> None:
         """End the stream from our side."""
         self._call.cancel()

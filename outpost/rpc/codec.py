@@ -1,6 +1,6 @@
 """Wire messages to plain values and back. Only this room touches generated messages."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import grpc
@@ -17,6 +17,8 @@ from outpost.core.errors import OutpostError, PeerError
 PROTOCOL_VERSION = 1
 CAPABILITIES = (PARTIAL_OFFERS,)
 MAX_ENDPOINTS = 8  # sync.proto: Endpoints.sync
+MAX_WANTED = 256  # sync.proto: Wanted.sha256
+PART_BYTES = 65_536  # sync.proto: ReturnedPart.data
 ERROR_KEY = "outpost-error-bin"
 TRANSIENT_STATUS = frozenset(
     {
@@ -203,6 +205,7 @@ def recovery_request(value: issuing.RecoveryRequest) -> enrollment_pb2.RecoverRe
         boot_id=value.boot_id,
         now_ms=value.now_ms,
         software_version=value.software_version,
+        leaf_der=value.leaf_der,
     )
 
 
@@ -231,7 +234,18 @@ def control_message(message: sync_pb2.SyncDown) -> ports.ControlMessage | None:
         return ports.Drain(message.drain.spread_seconds)
     if kind == "endpoints":
         return ports.Endpoints(_endpoints(message.endpoints.sync))
+    if kind == "wanted":
+        return ports.Wanted(tuple(message.wanted.sha256[:MAX_WANTED]))
     return None
+
+
+def returned_parts(sha256: bytes, body: bytes) -> Iterator[sync_pb2.SyncUp]:
+    """A file in parts, in order; one without data for a file that is not given."""
+    for offset in range(0, max(len(body), 1), PART_BYTES):
+        part = sync_pb2.ReturnedPart(
+            sha256=sha256, size=len(body), offset=offset, data=body[offset : offset + PART_BYTES]
+        )
+        yield sync_pb2.SyncUp(returned=part)
 
 
 def _endpoints(told: Sequence[str]) -> tuple[str, ...]:

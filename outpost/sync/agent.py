@@ -17,12 +17,13 @@ from certs import rotation
 from certs.errors import TrustError
 from outpost import ports
 from outpost.core.audit import record
+from outpost.core.bundle.archive import unpack_archive
 from outpost.core.bundle.delta import set_identity
 from outpost.core.bundle.release import VerifiedSet
 from outpost.core.bundle.trust import State
-from outpost.core.errors import OutpostError, PeerError
+from outpost.core.errors import OutpostError, PeerError, StoreError
 from outpost.sync.identity import Identity
-from outpost.sync.install import Progress
+from outpost.sync.install import Progress, brought, held_files, nothing_more
 from outpost.sync.keeper import Keeper, closing, is_unreachable
 from outpost.sync.knowledge import OK, WITHDRAWN, Knowledge, Parts, Report
 from outpost.sync.line import Line
@@ -70,6 +71,10 @@ class OrgAgent:
     async def run(self) -> None:
         """Stay connected until cancelled."""
         if not await asyncio.to_thread(self._parts.locker.is_locked):
+            if await asyncio.to_thread(self._is_by_courier):
+                self.knowledge.functions.pop("control_link", None)  # there is none that could fail
+                self._parts.changed(self.knowledge)
+                await asyncio.Event().wait()
             try:
                 await first_of(self._stay_connected(), self._keeper.run())
             except _ObeyedError:
@@ -78,6 +83,30 @@ class OrgAgent:
                 self._parts.identity.close()
         self._report.set("control_link", LOCKED)
         await asyncio.Event().wait()  # only a new enrollment, and a new start, lead on from here
+
+    def _is_by_courier(self) -> bool:
+        """Whether no network leads to the control plane. An identity that cannot be read is the link's matter."""
+        try:
+            identity = self._parts.identity.load()
+        except (OutpostError, TrustError):
+            return False
+        self._report.held(identity)
+        return not identity.enrollment.endpoints
+
+    async def bring(self, data: bytes) -> None:
+        """Take up a bundle that was brought in a file; a refusal is told and put on record, and changes nothing.
+
+        Raises:
+            StoreError: the log does not take what happened; the bundle is to be brought again.
+        """
+        try:
+            async with self._working:
+                offer = brought(unpack_archive(data, self._org))
+                await self._take_up(await self._parts.installer.install(offer, self.knowledge.active, nothing_more))
+        except StoreError:
+            raise
+        except OutpostError as error:
+            await self._note_refused("", error)
 
     async def _stay_connected(self) -> None:
         while True:
@@ -232,6 +261,8 @@ class OrgAgent:
             self._keeper.rotate(message.spread_seconds)
         elif isinstance(message, ports.Endpoints):
             await self._learn(message)
+        elif isinstance(message, ports.Wanted):
+            await self._give_back(session, message)
         else:
             wait = message.spread_seconds * self._parts.chance.uniform()
             raise StreamEndedError("the control plane asked us to connect again", wait)
@@ -249,6 +280,13 @@ class OrgAgent:
         identity = await asyncio.to_thread(self._parts.identity.load)
         if told.sync and told.sync != identity.enrollment.sync_endpoints:
             await asyncio.to_thread(self._parts.identity.save_endpoints, told.sync)
+
+    async def _give_back(self, session: ports.SyncSession, wanted: ports.Wanted) -> None:
+        """Give files of the set in force to a control plane that lost them; nothing else ever travels so."""
+        held = held_files(self.knowledge.active)
+        emit(Event.BUNDLE_RETURNED, org=self._org, revision=self.knowledge.revision, size=len(wanted.sha256s))
+        for sha256 in wanted.sha256s:
+            await session.give_back(sha256, held.get(sha256, b""))
 
     async def _lock(self, session: ports.SyncSession, order: ports.Locked) -> None:
         """Obey a signed order: stop serving, say so, wipe, and be silent until somebody enrolls."""
@@ -282,11 +320,15 @@ class OrgAgent:
                 raise  # the line broke: the same offer comes again with the next connection
             await self._refuse(session, offer, error, progress)
             return
-        # Not yet adopted: what the ledger did not take is offered, installed and recorded once more.
-        await self._report.record(record.BundleActivated(self._report.head(), verified.revision, known.revision))
+        await self._take_up(verified)
+        await session.ack(offer.nonce, verified.revision, self._parts.clock.now_ms(), progress.taken())
+
+    async def _take_up(self, verified: VerifiedSet) -> None:
+        """Note that a set is active: not before the ledger has it, or it would not be offered and recorded again."""
+        before = self.knowledge.revision
+        await self._report.record(record.BundleActivated(self._report.head(), verified.revision, before))
         self.adopt(verified)
         emit(Event.BUNDLE_ACTIVATED, org=self._org, revision=verified.revision)
-        await session.ack(offer.nonce, verified.revision, self._parts.clock.now_ms(), progress.taken())
 
     def adopt(self, verified: VerifiedSet) -> None:
         """Take note of the set that is active."""
@@ -298,12 +340,15 @@ class OrgAgent:
     async def _refuse(
         self, session: ports.SyncSession, offer: ports.Offer, error: OutpostError, progress: Progress
     ) -> None:
+        await self._note_refused(offer.revision, error)
+        await session.nack(offer.nonce, error.as_dict(), error.field, progress.taken())
+
+    async def _note_refused(self, revision: str, error: OutpostError) -> None:
         emit(Event.BUNDLE_REFUSED, 30, org=self._org, code=error.code, message=error.message)
         self._report.set("policy", error.code, error.message)
-        self.knowledge.refused = offer.revision[:MAX_REVISION_CHARS]
+        self.knowledge.refused = revision[:MAX_REVISION_CHARS]
         head = self._report.head()
         await self._report.record(record.BundleRefused(head, self.knowledge.refused, error.code, error.message))
-        await session.nack(offer.nonce, error.as_dict(), error.field, progress.taken())
 
     async def _beat(self, session: ports.SyncSession) -> None:
         every = self._parts.settings.heartbeat_seconds

@@ -18,7 +18,7 @@ from certs.verify import root_by_pin
 from outpost import issuing, ports
 from outpost.core.audit.note import NoteError, NoteVerifier, SignatureType
 from outpost.core.errors import PeerError, StoreError
-from outpost.paths import StatePaths
+from outpost.paths import OrgPaths, StatePaths
 from outpost.sync import identity as identities
 from outpost.sync import tuf
 from outpost.sync.files import WITHDRAWN, withdrawn_code
@@ -82,6 +82,22 @@ class Joining:
     anew: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What a join token says of whoever may answer.
+
+    Attributes:
+        org, name: whom the answer is for.
+        pin: of the root CA.
+        enroll_endpoint: where a certificate is recovered later; empty where no network leads there.
+    """
+
+    org: str
+    name: str
+    pin: str
+    enroll_endpoint: str = ""
+
+
 async def enroll(
     paths: StatePaths, token_text: str, calls: Calls, clock: ports.Clock, joining: Joining
 ) -> tuple[identities.Identity, bool]:
@@ -119,8 +135,8 @@ async def enroll(
         known = _known(identities.load(org.identity), token, paths)
         if not joining.anew and withdrawn_code(org.identity) != LOCKED_IDENTITY:
             return known, False
-    key_pem, csr_der = _pending(org.identity)
-    log_key = _log_key(org.audit)
+    key_pem, csr_der = pending_request(org.identity)
+    log_key = born_log_key(org.audit)
     host, port = join_token.split_endpoint(token.endpoint)
     root = root_by_pin(await calls.presented_chain(host, port), token.pin)
     request = issuing.EnrollmentRequest(
@@ -132,17 +148,24 @@ async def enroll(
         software_version=joining.version,
     )
     answer = await calls.enroll(token.endpoint, keys.certificates_pem([root]), request)
-    identity = _accept(token, answer, key_pem, clock.now_ms())
-    replace_private_file(org.tuf_root, _root(calls.expected_root, answer))
+    expected = Expected(token.org, token.name, token.pin, token.endpoint)
+    identity = accepted(expected, answer, key_pem, clock.now_ms())
+    identity.verify(clock.now_ms() // 1000)
+    keep(org, identity, known_root(calls.expected_root, answer))
+    return identity, True
+
+
+def keep(org: OrgPaths, identity: identities.Identity, tuf_root: bytes) -> None:
+    """Write a new identity, and forget the request for it. Raises KeyStoreError."""
+    replace_private_file(org.tuf_root, tuf_root)
     replace_private_file(org.audit / LOG_ORIGIN, identity.origin.encode() + b"\n")
     identities.save(org.identity, identity)
     lift(org)
     for name in (PENDING, PENDING_CSR, RENEWAL, WITHDRAWN):
         (org.identity / name).unlink(missing_ok=True)
-    return identity, True
 
 
-def _root(expected: bytes, answer: issuing.EnrollmentAnswer) -> bytes:
+def known_root(expected: bytes, answer: issuing.EnrollmentAnswer) -> bytes:
     """The TUF root at which verification starts.
 
     Raises:
@@ -170,9 +193,12 @@ def _known(identity: identities.Identity, token: join_token.JoinToken, paths: St
     return identity
 
 
-def _accept(
-    token: join_token.JoinToken, answer: issuing.EnrollmentAnswer, key_pem: bytes, now_ms: int
-) -> identities.Identity:
+def accepted(token: Expected, answer: issuing.EnrollmentAnswer, key_pem: bytes, now_ms: int) -> identities.Identity:
+    """The identity that an answer gives; its chain is still to be verified.
+
+    Raises:
+        EnrollmentAnswerError: the answer is for another outpost, or has nothing that can be used.
+    """
     if answer.org != token.org or answer.name != token.name:
         raise EnrollmentAnswerError("the answer is for another org or name than the join token")
     bundle = read_trust_bundle(answer.trust_bundle)
@@ -197,16 +223,14 @@ def _accept(
         enrolled_ms=now_ms,
         sync_endpoints=answer.sync_endpoints,
         leaf_alone=identities.is_leaf_alone(answer.chain, answer.issuers),
-        enroll_endpoint=token.endpoint,
+        enroll_endpoint=token.enroll_endpoint,
         logical="" if answer.logical == answer.name else answer.logical,
     )
     chain = keys.certificates_pem([keys.certificate_from_der(der) for der in answer.chain])
-    identity = identities.Identity(enrollment, key_pem, chain, keys.certificates_pem(bundle))
-    identity.verify(now_ms // 1000)
-    return identity
+    return identities.Identity(enrollment, key_pem, chain, keys.certificates_pem(bundle))
 
 
-def _pending(folder: Path) -> tuple[bytes, bytes]:
+def pending_request(folder: Path) -> tuple[bytes, bytes]:
     """Key and CSR of this enrollment: made once, sent until answered."""
     key_file, csr_file = folder / PENDING, folder / PENDING_CSR
     if key_file.exists() and csr_file.exists():
@@ -217,7 +241,7 @@ def _pending(folder: Path) -> tuple[bytes, bytes]:
     return key_pem, read_private_file(csr_file)
 
 
-def _log_key(folder: Path) -> ed25519.Ed25519PrivateKey:
+def born_log_key(folder: Path) -> ed25519.Ed25519PrivateKey:
     """Key that signs the audit log's checkpoints: born here, never leaves."""
     path = folder / LOG_KEY
     if not path.exists():

@@ -60,8 +60,11 @@ class Enrollment:
 
     @property
     def endpoints(self) -> tuple[str, ...]:
-        """Every address at which the control plane may be: what it told last, and what it told first."""
-        return tuple(dict.fromkeys((*self.sync_endpoints, self.sync_endpoint)))
+        """Every address at which the control plane may be: what it told last, and what it told first.
+
+        None where no network leads there: then files travel.
+        """
+        return tuple(dict.fromkeys(each for each in (*self.sync_endpoints, self.sync_endpoint) if each))
 
     @property
     def audience(self) -> Audience:
@@ -98,6 +101,13 @@ class Identity:
         """Start and end of our certificate's life, Unix seconds."""
         leaf = self.leaf
         return int(leaf.not_valid_before_utc.timestamp()), int(leaf.not_valid_after_utc.timestamp())
+
+    def judged_at(self, now: int) -> int:
+        """Moment at which our certificate is judged: now; where files travel, one of its own life, for nobody is called
+        with it.
+        """
+        starts, ends = self.life
+        return now if self.enrollment.endpoints else min(max(now, starts), ends)
 
     @property
     def roots(self) -> tuple[x509.Certificate, ...]:

@@ -4,6 +4,7 @@ Nothing of an offer takes effect before every step before the switch has passed;
 """
 
 import asyncio
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -171,6 +172,21 @@ async def collect(offer: ports.Offer, active: VerifiedSet | None, fetch: Fetch) 
         targets={name: body for name, body in held.targets.items() if name in names}
         | {item.name: body for item, body in pairs if not item.metadata},
     )
+
+
+def brought(signed: SignedSet) -> ports.Offer:
+    """An offer of a set that came in a file, complete: it is judged like any other."""
+    files = [
+        ports.OfferedFile(name, hashlib.sha256(body).digest(), len(body), metadata, body)
+        for group, metadata in ((signed.metadata, True), (signed.targets, False))
+        for name, body in sorted(group.items())
+    ]
+    return ports.Offer(nonce="", revision="", files=tuple(files), now_ms=0)
+
+
+async def nothing_more(sha256: bytes, size: int) -> bytes:
+    """What a file does not bring is nowhere else. Raises DeltaListingError."""
+    raise DeltaListingError("the bundle does not hold every file that it names", field="files")
 
 
 def _require_bounds(offer: ports.Offer) -> None:

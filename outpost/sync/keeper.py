@@ -227,6 +227,7 @@ class Keeper:
             boot_id=boot_id,
             now_ms=self._parts.clock.now_ms(),
             software_version=self._version,
+            leaf_der=keys.certificate_der(identity.leaf),
         )
 
     async def _take(self, identity: Identity, request: PendingRequest, answer: issuing.RenewalAnswer) -> Identity:

@@ -15,6 +15,7 @@ from controlplane.domain.changes import Change, ChangeKind
 from controlplane.domain.offers import SignedRelease
 from controlplane.domain.quotas import Quotas
 from controlplane.domain.records import Delivery, DeliveryState, Heartbeat, LogHead
+from controlplane.domain.restorations import RestoredOrg
 from controlplane.store.store import DatabaseStore, Transaction
 from tests.contract import attempts_admin, attempts_plans
 from tests.contract.stores import a_certificate, a_client_key, a_release, a_token, an_active_outpost, an_outpost
@@ -26,6 +27,7 @@ FIRST_RELEASE = 101
 QUOTA = 7_777_777
 TABLES = (
     *("changes", "outposts", "tokens", "certificates", "keys", "releases", "role_keys", "audit", "quotas"),
+    "restored",
     *attempts_admin.TABLES,
     *attempts_plans.TABLES,
 )
@@ -78,6 +80,7 @@ async def fill(store: DatabaseStore, org: str) -> Victim:
         )
         signer = await t.role_keys.create("policy", 1)
         await t.quotas.put(Quotas(QUOTA, QUOTA, QUOTA, QUOTA))
+        await t.restored.put(RestoredOrg(QUOTA, QUOTA, MARK, QUOTA, QUOTA, MARK))
         await attempts_admin.fill(t)
         await attempts_plans.fill(t)
     files = tuple(sha256(body).digest() for _, contents in releases for body in contents.values())
@@ -157,6 +160,9 @@ ATTEMPTS: dict[str, Attempt] = {
     "tokens.add": lambda t, v, r: t.tokens.add(a_token(r.choice(v.outposts), r.choice(v.digests))),
     "tokens.match": lambda t, v, r: t.tokens.match(r.choice(v.digests)),
     "tokens.spend": lambda t, v, r: t.tokens.spend(a_token("op-x", r.choice(v.digests)), "c" * 64, "1", 1_500),
+    "tokens.void_all": lambda t, v, r: t.tokens.void_all(),
+    "restored.get": lambda t, v, r: t.restored.get(),
+    "restored.put": lambda t, v, r: t.restored.put(RestoredOrg(1, 2)),
     "tokens.void": lambda t, v, r: t.tokens.void(r.choice(v.outposts)),
     "certificates.intend": lambda t, v, r: t.certificates.intend(
         a_certificate(r.choice(v.outposts), r.choice(v.serials))

@@ -92,6 +92,7 @@ ATTEMPTS: dict[str, Attempt] = {
     "approvals.save": lambda t, r: t.approvals.save(replace(an_approval("x"), id=r.choice(APPROVALS))),
     "approvals.get": lambda t, r: t.approvals.get(r.choice(APPROVALS)),
     "approvals.pending_on": lambda t, r: t.approvals.pending_on(MARK),
+    "approvals.withdraw_all": lambda t, r: t.approvals.withdraw_all("own", 5),
     "approvals.pending_count": lambda t, r: t.approvals.pending_count(5),
     "approvals.newest": lambda t, r: t.approvals.newest(r.choice(("", *APPROVALS)), 50),
     "acts.head": lambda t, r: t.acts.head(),

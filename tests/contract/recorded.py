@@ -30,6 +30,7 @@ from controlplane.domain.quotas import Quotas
 from controlplane.domain.records import Delivery, DeliveryState, Heartbeat, LogHead
 from controlplane.domain.replicas import Replica
 from controlplane.domain.replies import Reply
+from controlplane.domain.restorations import Restoration, RestoredOrg
 from controlplane.domain.rollout_terms import RolloutTerms
 from controlplane.domain.signing_keys import SigningKey
 from controlplane.domain.vault import VaultEntry
@@ -330,7 +331,19 @@ async def scenario_0006(store: DatabaseStore) -> None:
         await t.releases.holding("policy/packs")
 
 
-SCENARIOS = (registry_scenario, org_scenario, scenario_0002, scenario_0004, scenario_0005, scenario_0006)
+async def scenario_0007(store: DatabaseStore) -> None:
+    """What revision 0007 added."""
+    await store.restorations.add(Restoration("r", 1, 2, "1.2.3"))
+    await store.restorations.all()
+    await store.vault.in_modules()
+    async with store.for_org(ORG).write() as t:
+        await t.restored.put(RestoredOrg(1, 2, "d" * 64, 3, 4, "code"))
+        await t.restored.get()
+        await t.tokens.void_all()
+        await t.approvals.withdraw_all("why", 5)
+
+
+SCENARIOS = (registry_scenario, org_scenario, scenario_0002, scenario_0004, scenario_0005, scenario_0006, scenario_0007)
 
 
 async def record(scenarios: Sequence[Scenario] = SCENARIOS) -> list[Record]:

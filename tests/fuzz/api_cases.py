@@ -113,6 +113,7 @@ async def things(bed: Any, org: str) -> dict[str, list[str]]:
     return {
         "org": [org],
         "outpost": named_so,
+        "logical": named_so,
         "key": named_so,
         "user": named_so,
         "client": named_so,

@@ -182,11 +182,12 @@ async def recovered(cp: Running, client: Client, key: ec.EllipticCurvePrivateKey
     """Challenge and Recover by hand."""
     roots = keys.certificates_pem(keys.certificate_from_der(der) for der in client.answer.trust_bundle_der)
     org, outpost_id = changes.get("org", "acme"), changes.get("outpost_id", client.answer.outpost_id)
+    sequence = changes.pop("sequence", 1)
     async with channel(cp.ready["enroll"], roots) as bare:
         stub = enrollment_pb2_grpc.EnrollmentStub(bare)
         asked = await stub.Challenge(enrollment_pb2.ChallengeRequest(org=org, outpost_id=outpost_id), timeout=SECONDS)
         csr = build_request(key)
-        claim = recover.RecoverClaim(org, outpost_id, asked.nonce, csr, 1, boot(1))
+        claim = recover.RecoverClaim(org, outpost_id, asked.nonce, csr, sequence, boot(1))
         held = keys.private_key_from_pem(client.key_pem)
         assert isinstance(held, ec.EllipticCurvePrivateKey)
         values: dict[str, Any] = {
@@ -194,7 +195,7 @@ async def recovered(cp: Running, client: Client, key: ec.EllipticCurvePrivateKey
             "outpost_id": outpost_id,
             "nonce": asked.nonce,
             "csr_der": csr,
-            "join_sequence": 1,
+            "join_sequence": sequence,
             "serial": f"{keys.certificate_from_der(client.answer.chain_der[0]).serial_number:x}",
             "proof": held.sign(recover.recover_message(claim), ec.ECDSA(hashes.SHA256())),
             "boot_id": boot(1),

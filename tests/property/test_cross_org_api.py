@@ -41,6 +41,7 @@ async def filled(site: Site, org: str) -> dict[str, list[str]]:
     return {
         "org": [org],
         "outpost": [outpost["outpost"], f"{org}-canary"],
+        "logical": [f"{org}-canary"],
         "key": [key["id"], f"{org}-canary-key"],
         "user": [user.id, user.name],
         "client": [client, f"{org}-canary-client"],

@@ -7,6 +7,7 @@ from controlplane.store.migrations.steps import (
     s0004_identities,
     s0005_admin,
     s0006_plans,
+    s0007_restorations,
 )
 
 STEPS = (
@@ -16,6 +17,7 @@ STEPS = (
     s0004_identities.STEP,
     s0005_admin.STEP,
     s0006_plans.STEP,
+    s0007_restorations.STEP,
 )
 HEAD = STEPS[-1].revision
 BASE = "base"

@@ -75,6 +75,7 @@ class OrgFacts:
         revoked_code: what the control plane says of the identity ("outpost.revoked", "identity.locked"), or empty.
         on_revoked: of the active release, "enforce" or "seal".
         extended_until_ms: until when signed extensions keep the age from sealing, 0 = none.
+        by_courier: no network leads to the control plane: files travel, and no word from it is expected.
     """
 
     enrolled: bool
@@ -90,6 +91,7 @@ class OrgFacts:
     revoked_code: str = ""
     on_revoked: str = ENFORCE
     extended_until_ms: int = 0
+    by_courier: bool = False
 
     @property
     def sealed_from_ms(self) -> int | None:
@@ -159,7 +161,8 @@ def _by_freshness(facts: OrgFacts, now_ms: int) -> OrgState:
         return OrgState(
             State.STALE, "bundle.stale", "The configuration's timestamp has expired; the last good set is enforced."
         )
-    if facts.last_contact_ms == 0 or now_ms - facts.last_contact_ms >= OFFLINE_AFTER_MS:
+    silent = facts.last_contact_ms == 0 or now_ms - facts.last_contact_ms >= OFFLINE_AFTER_MS
+    if silent and not facts.by_courier:
         return OrgState(State.OFFLINE, "control.no_contact", "The control plane has not answered for 30 s.")
     return OrgState(State.ACTIVE)
 

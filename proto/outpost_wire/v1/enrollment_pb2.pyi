@@ -73,7 +73,7 @@ class ChallengeResponse(_message.Message):
     def __init__(self, nonce: _Optional[bytes] = ..., now_ms: _Optional[int] = ...) -> None: ...
 
 class RecoverRequest(_message.Message):
-    __slots__ = ("org", "outpost_id", "nonce", "csr_der", "join_sequence", "serial", "proof", "boot_id", "now_ms", "software_version")
+    __slots__ = ("org", "outpost_id", "nonce", "csr_der", "join_sequence", "serial", "proof", "boot_id", "now_ms", "software_version", "leaf_der")
     ORG_FIELD_NUMBER: _ClassVar[int]
     OUTPOST_ID_FIELD_NUMBER: _ClassVar[int]
     NONCE_FIELD_NUMBER: _ClassVar[int]
@@ -84,6 +84,7 @@ class RecoverRequest(_message.Message):
     BOOT_ID_FIELD_NUMBER: _ClassVar[int]
     NOW_MS_FIELD_NUMBER: _ClassVar[int]
     SOFTWARE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    LEAF_DER_FIELD_NUMBER: _ClassVar[int]
     org: str
     outpost_id: str
     nonce: bytes
@@ -94,7 +95,8 @@ class RecoverRequest(_message.Message):
     boot_id: str
     now_ms: int
     software_version: str
-    def __init__(self, org: _Optional[str] = ..., outpost_id: _Optional[str] = ..., nonce: _Optional[bytes] = ..., csr_der: _Optional[bytes] = ..., join_sequence: _Optional[int] = ..., serial: _Optional[str] = ..., proof: _Optional[bytes] = ..., boot_id: _Optional[str] = ..., now_ms: _Optional[int] = ..., software_version: _Optional[str] = ...) -> None: ...
+    leaf_der: bytes
+    def __init__(self, org: _Optional[str] = ..., outpost_id: _Optional[str] = ..., nonce: _Optional[bytes] = ..., csr_der: _Optional[bytes] = ..., join_sequence: _Optional[int] = ..., serial: _Optional[str] = ..., proof: _Optional[bytes] = ..., boot_id: _Optional[str] = ..., now_ms: _Optional[int] = ..., software_version: _Optional[str] = ..., leaf_der: _Optional[bytes] = ...) -> None: ...
 
 class RecoverResponse(_message.Message):
     __slots__ = ("chain_der", "trust_bundle_der", "join_sequence", "now_ms", "sync_endpoints", "issuer_der")

@@ -8,30 +8,34 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class SyncUp(_message.Message):
-    __slots__ = ("hello", "ack", "nack", "status")
+    __slots__ = ("hello", "ack", "nack", "status", "returned")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     ACK_FIELD_NUMBER: _ClassVar[int]
     NACK_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
+    RETURNED_FIELD_NUMBER: _ClassVar[int]
     hello: Hello
     ack: Ack
     nack: Nack
     status: Status
-    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ..., nack: _Optional[_Union[Nack, _Mapping]] = ..., status: _Optional[_Union[Status, _Mapping]] = ...) -> None: ...
+    returned: ReturnedPart
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ..., nack: _Optional[_Union[Nack, _Mapping]] = ..., status: _Optional[_Union[Status, _Mapping]] = ..., returned: _Optional[_Union[ReturnedPart, _Mapping]] = ...) -> None: ...
 
 class SyncDown(_message.Message):
-    __slots__ = ("offer", "lock", "rotate_now", "drain", "endpoints")
+    __slots__ = ("offer", "lock", "rotate_now", "drain", "endpoints", "wanted")
     OFFER_FIELD_NUMBER: _ClassVar[int]
     LOCK_FIELD_NUMBER: _ClassVar[int]
     ROTATE_NOW_FIELD_NUMBER: _ClassVar[int]
     DRAIN_FIELD_NUMBER: _ClassVar[int]
     ENDPOINTS_FIELD_NUMBER: _ClassVar[int]
+    WANTED_FIELD_NUMBER: _ClassVar[int]
     offer: Offer
     lock: Lock
     rotate_now: RotateNow
     drain: Drain
     endpoints: Endpoints
-    def __init__(self, offer: _Optional[_Union[Offer, _Mapping]] = ..., lock: _Optional[_Union[Lock, _Mapping]] = ..., rotate_now: _Optional[_Union[RotateNow, _Mapping]] = ..., drain: _Optional[_Union[Drain, _Mapping]] = ..., endpoints: _Optional[_Union[Endpoints, _Mapping]] = ...) -> None: ...
+    wanted: Wanted
+    def __init__(self, offer: _Optional[_Union[Offer, _Mapping]] = ..., lock: _Optional[_Union[Lock, _Mapping]] = ..., rotate_now: _Optional[_Union[RotateNow, _Mapping]] = ..., drain: _Optional[_Union[Drain, _Mapping]] = ..., endpoints: _Optional[_Union[Endpoints, _Mapping]] = ..., wanted: _Optional[_Union[Wanted, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
     __slots__ = ("protocol_min", "protocol_max", "software_version", "boot_id", "join_sequence", "held", "active_revision", "capabilities", "set_sha256", "trust_bundle_sha256", "refused_revision")
@@ -228,6 +232,24 @@ class Endpoints(_message.Message):
     SYNC_FIELD_NUMBER: _ClassVar[int]
     sync: _containers.RepeatedScalarFieldContainer[str]
     def __init__(self, sync: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class Wanted(_message.Message):
+    __slots__ = ("sha256",)
+    SHA256_FIELD_NUMBER: _ClassVar[int]
+    sha256: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, sha256: _Optional[_Iterable[bytes]] = ...) -> None: ...
+
+class ReturnedPart(_message.Message):
+    __slots__ = ("sha256", "size", "offset", "data")
+    SHA256_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    sha256: bytes
+    size: int
+    offset: int
+    data: bytes
+    def __init__(self, sha256: _Optional[bytes] = ..., size: _Optional[int] = ..., offset: _Optional[int] = ..., data: _Optional[bytes] = ...) -> None: ...
 
 class FetchRequest(_message.Message):
     __slots__ = ("sha256", "offset", "zstd")

@@ -13,6 +13,7 @@ from controlplane.bootstrap.key_places import VaultKeys
 from controlplane.domain.join import DEFAULT_TTL_MS
 from controlplane.domain.orgs import OPERATOR
 from controlplane.services.administer import Administration, Door, Terms
+from controlplane.services.adoption import Adoption
 from controlplane.services.authorities import Authorities
 from controlplane.services.ceremonies import Ceremonies
 from controlplane.services.certification import Certifier
@@ -141,6 +142,7 @@ async def bed(folder: Path, *orgs: str, engine: Engine | None = None) -> AsyncIt
     issuer = OutpostIssuer(TRUST_DOMAIN, lambda: board.current, chance)
     views = Views(store, clock)
     words = Words(store, clock)
+    adoption = Adoption(store, views, lambda: board.current, clock)
     for org in orgs or ("acme",):
         await publisher.create(org, [default_provider("http://127.0.0.1:9/v1", "provider")])
     try:
@@ -152,7 +154,7 @@ async def bed(folder: Path, *orgs: str, engine: Engine | None = None) -> AsyncIt
             setup=setup,
             board=board,
             authorities=Authorities(store, board, certifier, maker),
-            recovery=Recovery(store, issuer, keyring.derive(b"nonce"), clock),
+            recovery=Recovery(store, issuer, keyring.derive(b"nonce"), clock, adoption),
             clones=Clones(store, clock),
             locks=Locks(store, clock),
             publisher=publisher,

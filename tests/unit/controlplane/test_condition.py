@@ -49,6 +49,18 @@ CASES: dict[str, tuple[Outpost, dict[str, object], Delivery | None, tuple[str, s
     ),
     "as old as it may be": (replace(ACTIVE, last_seen_ms=NOW - SILENT_MS), WELL, None, ("ACTIVE", "2.4", ())),
     "never seen": (replace(ACTIVE, last_seen_ms=0), {}, None, ("ENROLLED", "", ("never seen",))),
+    "enrolled by files": (
+        replace(ACTIVE, last_seen_ms=0, boot_source="courier"),
+        {},
+        None,
+        ("COURIER", "", ()),
+    ),
+    "enrolled by files, and a network leads to it now": (
+        replace(ACTIVE, last_seen_ms=NOW - SILENT_MS - 1, boot_source="courier"),
+        WELL,
+        ANSWERED,
+        ("ACTIVE", "2.4", ("not seen for 30 s",)),
+    ),
     "enrolled a moment ago": (
         replace(ACTIVE, last_seen_ms=0, activated_ms=NOW - SILENT_MS),
         {},

@@ -87,6 +87,43 @@ def _clock(name: str, caller_ms: int, now_ms: int) -> int:
     return caller_ms if "clock" in name else now_ms
 
 
+CARRIED = replace(FRESH, offline=True, expires_ms=NOW + join.COURIER_TTL_MS)
+CARRIED_SPENT = replace(CARRIED, spent_ms=NOW, csr_sha256="mine", serial="1")
+LATER = NOW + 6 * 24 * 3600_000
+# token, request, made by the outpost's clock, now -> outcome
+COURIERS: dict[str, tuple[JoinToken, str, int, int, str]] = {
+    "a request that was days on its way": (CARRIED, "mine", NOW, LATER, "first"),
+    "the same request again, days later": (CARRIED_SPENT, "mine", NOW, LATER, "retry"),
+    "another request": (CARRIED_SPENT, "other", NOW, LATER, "token.used"),
+    "too late": (CARRIED, "mine", NOW, CARRIED.expires_ms, "token.expired"),
+    "too late, again": (CARRIED_SPENT, "mine", NOW, CARRIED.expires_ms, "token.expired"),
+    "a token for the network": (FRESH, "mine", NOW, NOW, "token.courier"),
+    "made before its token": (CARRIED, "mine", CARRIED.created_ms - MAX_SKEW_MS - 1, LATER, "token.clock"),
+    "made in the future": (CARRIED, "mine", LATER + MAX_SKEW_MS + 1, LATER, "token.clock"),
+}
+
+
+@pytest.mark.parametrize("name", COURIERS)
+def test_join_tokens_in_files(name: str) -> None:
+    token, request, made_ms, now_ms, outcome = COURIERS[name]
+    if "." not in outcome:
+        assert join.judge_courier(token, request, made_ms, now_ms) is Redemption(outcome)
+        return
+    with pytest.raises(ControlPlaneError) as caught:
+        join.judge_courier(token, request, made_ms, now_ms)
+    assert caught.value.code == outcome
+    assert caught.value.next_step
+
+
+def test_a_token_for_files_is_never_spent_over_the_network() -> None:
+    with pytest.raises(ControlPlaneError) as caught:
+        join.judge(CARRIED, "mine", NOW, SOURCE, NOW)
+    assert caught.value.code == "token.courier"
+    assert join.checked_ttl_ms(join.MAX_COURIER_TTL_MS, offline=True) == join.MAX_COURIER_TTL_MS
+    with pytest.raises(join.TokenLifeError):
+        join.checked_ttl_ms(join.MAX_COURIER_TTL_MS + 1, offline=True)
+
+
 def test_the_skew_is_named_in_words() -> None:
     with pytest.raises(join.ClockSkewError, match="7 min 12 s ahead of") as caught:
         join.judge(FRESH, "mine", NOW + 432_000, SOURCE, NOW)

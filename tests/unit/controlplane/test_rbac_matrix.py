@@ -18,6 +18,7 @@ AUTHENTICATED = [each for each in every_operation() if each.verb is not None]
 VALUES: dict[str, object] = {
     "org": "acme",
     "outpost": "prod",
+    "logical": "prod",
     "provider": "default",
     "key": "k",
     "user": "nobody",

@@ -19,6 +19,8 @@ from outpost.core.bundle.revocations import REVOKED, RevokedOutpost
 MAX_REASON_CHARS = 200
 MAX_MILLISECONDS = 1 << 53  # beyond it JSON readers disagree; rules of their own bound each time
 SHOWN_REFUSALS = 10
+PASTE = "outpost enroll --token-file FILE"
+COURIER_PASTE = "outpost airgap request --token-file FILE --out REQUEST"
 
 
 class OutpostParams(OrgParams):
@@ -44,6 +46,7 @@ class NewOutpost(Model):
         str,
         Field(max_length=64, description="only callers from this network may use the token, such as 192.0.2.0/24"),
     ] = ""
+    courier: Annotated[bool, Field(description="the outpost is enrolled by files, never over the network")] = False
 
 
 class Registration(Model):
@@ -75,6 +78,7 @@ class OutpostFacts(Model):
     serial: str
     software_version: str
     alert: str
+    logical: str
 
 
 class DeliveryFacts(Model):
@@ -163,7 +167,7 @@ class Revocation(Model):
 def facts(outpost: Outpost) -> dict[str, Any]:
     """Fields of OutpostFacts."""
     plain = {name: getattr(outpost, name) for name in OutpostFacts.model_fields}
-    return plain | {"state": outpost.state.value}
+    return plain | {"state": outpost.state.value, "logical": outpost.logical or outpost.name}
 
 
 def member(condition: Condition) -> dict[str, Any]:
@@ -183,10 +187,15 @@ def member(condition: Condition) -> dict[str, Any]:
     }
 
 
+def row_of(condition: Condition) -> OutpostRow:
+    """An outpost in a list."""
+    return OutpostRow(**(facts(condition.outpost) | member(condition)))
+
+
 async def register(context: Context, params: OrgParams, body: NewOutpost) -> Registration:
     """A join token that works once."""
     door: Door = context.prepared
-    terms = Terms(body.ttl_ms, body.logical, body.source)
+    terms = Terms(body.ttl_ms, body.logical, body.source, body.courier)
     made = await context.administration.register(context.org, body.name, terms, door)
     return Registration(
         outpost=made.outpost.id,
@@ -196,7 +205,7 @@ async def register(context: Context, params: OrgParams, body: NewOutpost) -> Reg
         pin=door.pin,
         expires_ms=made.expires_ms,
         again=made.again,
-        paste="outpost enroll --token-file FILE",
+        paste=COURIER_PASTE if body.courier else PASTE,
         token=made.token,
     )
 
@@ -210,7 +219,7 @@ async def list_outposts(context: Context, params: PageParams, body: NoBody) -> O
     cursors = Cursors(context.bench.seal, {"operation": "outposts.list", "org": context.org})
     found = await context.administration.outposts(context.org, context.bench.silent_ms)
     page = cut(found, lambda each: each.outpost.id, cursors, (params.cursor, params.limit))
-    rows = tuple(OutpostRow(**(facts(each.outpost) | member(each))) for each in page.items)
+    rows = tuple(map(row_of, page.items))
     return OutpostList(org=context.org, now_ms=context.now_ms, outposts=rows, next_cursor=page.following)
 
 

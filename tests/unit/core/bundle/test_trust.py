@@ -35,6 +35,13 @@ CASES: dict[str, tuple[OrgFacts, int, State, str]] = {
     "30 s without contact": (FACTS, SIGNED + OFFLINE_AFTER_MS, State.OFFLINE, "control.no_contact"),
     "no contact since the start": (replace(FACTS, last_contact_ms=0), SIGNED, State.OFFLINE, "control.no_contact"),
     "contact in the clock's future": (replace(FACTS, last_contact_ms=SIGNED + 9), SIGNED, State.ACTIVE, ""),
+    "no contact where files travel": (
+        replace(FACTS, last_contact_ms=0, by_courier=True),
+        SIGNED + OFFLINE_AFTER_MS,
+        State.ACTIVE,
+        "",
+    ),
+    "stale where files travel": (replace(FACTS, by_courier=True), SIGNED + DAY_MS, State.STALE, "bundle.stale"),
     "one millisecond before expiry": (FACTS, SIGNED + DAY_MS - 1, State.OFFLINE, "control.no_contact"),
     "at expiry": (FACTS, SIGNED + DAY_MS, State.STALE, "bundle.stale"),
     "expired, yet in contact": (
