@@ -86,7 +86,7 @@ eval: setup-dev ## labelled texts through a running outpost; DATA=folder, QUICK=
 	@test -n "$(DATA)" || { echo "say where the labelled texts are: make eval DATA=folder"; exit 2; }
 	@$(BIN)/python bench/eval.py "$(DATA)"
 
-.PHONY: eval bench-policy bench-kills bench-outage bench-issuance bench-revocation bench-propagation bench-idle bench-enroll bench-replica-kill
+.PHONY: eval bench-policy bench-kills bench-outage bench-issuance bench-revocation bench-propagation bench-idle bench-enroll bench-replica-kill bench-bad-release
 .PHONY: bench-store bench-api-fuzz
 bench-api-fuzz: setup-dev ## 2,000 requests that schemathesis makes from the OpenAPI document, with two orgs' tokens (QUICK=1: 200)
 	@PYTHONPATH=. $(BIN)/python bench/api_fuzz.py
@@ -125,6 +125,9 @@ bench-idle: setup-dev ## memory and CPU of the control plane for 2,000 connected
 
 bench-enroll: setup-dev ## certificates and whole enrollments in a second
 	@PYTHONPATH=. $(BIN)/python -m bench.fleet.enroll
+
+bench-bad-release: setup-dev ## a bad release: outposts that it touches, and how soon the last good one is back (QUICK=1)
+	@PYTHONPATH=. $(BIN)/python -m bench.fleet.bad_release
 
 bench-replica-kill: setup-dev ## one of three replicas dies under 1,000 outposts, then all of them
 	@PYTHONPATH=. $(BIN)/python -m bench.fleet.replica_kill

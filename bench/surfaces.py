@@ -193,7 +193,7 @@ def _marks(folder: Path) -> Surface:
 
 def wire(stand: Stand) -> list[Surface]:
     """Serialised messages, as they stand in the stream."""
-    verifier, runner = stand.warm(), asyncio.Runner()
+    verifier = stand.warm()
     served = {hashlib.sha256(body).digest(): body for body in stand.third.targets.values()}
 
     async def fetch(sha256: bytes, size: int) -> bytes:
@@ -205,14 +205,14 @@ def wire(stand: Stand) -> list[Surface]:
         message = lower.control_message(sync_pb2.SyncDown.FromString(data))
         if not isinstance(message, ports.Offer):
             raise BundleError("it is no offer any more")
-        signed = runner.run(install.collect(message, stand.active, fetch))
+        signed = asyncio.run(install.collect(message, stand.active, fetch))
         return stand.accept(verifier, signed)
 
     def chunk(name: str, data: bytes) -> object:
         async def chunks() -> AsyncIterator[sync_pb2.FetchChunk]:
             yield sync_pb2.FetchChunk.FromString(data)
 
-        return runner.run(client.fetched(chunks(), hashlib.sha256(body).digest(), len(body)))
+        return asyncio.run(client.fetched(chunks(), hashlib.sha256(body).digest(), len(body)))
 
     body = stand.third.targets[names.KEYS_PATH]
     plain = sync_pb2.FetchChunk(data=body).SerializeToString()

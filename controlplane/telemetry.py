@@ -43,6 +43,8 @@ class Event(StrEnum):
     ACT_UNRECORDED = "act.unrecorded"
     WORDS_FAILED = "words.failed"
     WORDS_DROPPED = "words.dropped"
+    ROLLOUT_MOVED = "rollout.moved"
+    ROLLOUT_FAILED = "rollout.failed"
     MAINTAINED = "maintenance.done"
     MAINTENANCE_FAILED = "maintenance.failed"
     STORE_LOST = "store.lost"
@@ -61,6 +63,7 @@ class Fields(TypedDict, total=False):
     method: str
     kind: str
     number: int
+    release: int
     size: int
     status: int
     admitted_ms: int

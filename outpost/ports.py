@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from outpost import issuing
 
@@ -229,6 +229,10 @@ class Heartbeat:
     workers_ready: int
     software_version: str
     trust_bundle_sha256: bytes = b""
+    release: int = 0  # version that runs; so are the figures, since it became active
+    requests: int = 0  # decided; of one worker
+    failed: int = 0  # of those, by our own fault
+    shadow: Mapping[str, Any] | None = None  # how the set's other release would have decided, as core.shadow.plain
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,6 +55,7 @@ class Single:
                 publish=self._publish,
                 fleet=lambda: (1, 1),
                 state=lambda org: self.worker.programs.state_of(org).state.value,
+                running=lambda org: self.worker.states().get(org, {}).get("running", {}),
             )
         )
         self._runner = await self.worker.serve(socket, listener.tls_context(self._settings))

@@ -29,6 +29,7 @@ class Event(StrEnum):
     SYNC_REFUSED = "sync.refused"
     BUNDLE_ACTIVATED = "bundle.activated"
     BUNDLE_REFUSED = "bundle.refused"
+    RELEASE_LEFT = "release.left"
     STATE_CHANGED = "state.changed"
     CERTIFICATE_RENEWED = "certificate.renewed"
     CERTIFICATE_FAILED = "certificate.failed"
@@ -52,6 +53,7 @@ class Fields(TypedDict, total=False):
     org: str
     outpost: str
     revision: str
+    release: int
     state: str
     code: str
     message: str

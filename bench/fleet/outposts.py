@@ -76,7 +76,7 @@ class Programs:
         digest = hashlib.sha256()
         for path in sorted(verified.documents):
             digest.update(path.encode() + b"\0" + hashlib.sha256(verified.documents[path]).digest())
-        key = digest.digest()
+        key = digest.digest() + verified.chosen.version.to_bytes(8, "big")  # of a set's two releases, the one that runs
         with self._lock:
             if key not in self._made:
                 self._made[key] = build(verified, self._scanner)
@@ -118,6 +118,9 @@ class Notes:
     ended: list[tuple[str, float]] = field(default_factory=list)  # code with which a stream ended
     refused: list[tuple[str, float]] = field(default_factory=list)  # code of the next call on that connection
     waits: list[float] = field(default_factory=list)  # seconds between two connections, as the agent chose them
+    ran: list[tuple[int, float]] = field(default_factory=list)  # release that was acknowledged, and when
+    nacked: list[tuple[str, float]] = field(default_factory=list)  # code of a refusal, when it was written
+    offered: list[tuple[str, int]] = field(default_factory=list)  # revision of an offer, and how many files it names
     offers: int = 0
     offer_bytes: int = 0  # of the Offer messages on the wire
     bundle_bytes: int = 0  # of that, bytes of files; fetched ones too
@@ -139,15 +142,18 @@ class ObservedSession:
             notes.connected.append(time.monotonic())
         if isinstance(message, ports.Offer):
             notes.offers += 1
+            notes.offered.append((message.revision, len(message.files)))
             notes.bundle_bytes += sum(len(item.inline) + len(item.delta) for item in message.files)
         return message
 
     async def ack(self, *given: Any, **named: Any) -> None:
         await self._plane.watched(self._session.ack(*given, **named))
         self._plane.notes.acked.append((given[1], time.monotonic()))
+        self._plane.notes.ran.append((given[3].release if len(given) > 3 else 0, time.monotonic()))
 
     async def nack(self, *given: Any, **named: Any) -> None:
         await self._plane.watched(self._session.nack(*given, **named))
+        self._plane.notes.nacked.append((str(given[1]["code"]), time.monotonic()))
 
     async def status(self, heartbeat: ports.Heartbeat) -> None:
         await self._plane.watched(self._session.status(heartbeat))
@@ -236,6 +242,7 @@ class Options:
     reconnect_cap_seconds: float = 60.0
     probing: bool = False  # call once more when a stream ends
     check_seconds: float = 5.0  # between two looks at the certificate
+    sick_body_bytes: int = 0  # inspection fails its own test under a release with this bound
 
 
 async def _never(plane: ports.ControlPlane, known: Knowledge) -> None:
@@ -357,11 +364,16 @@ class Outpost:
         self.notes.waits.append(seconds)
         await asyncio.sleep(seconds)
 
+    def _sickness(self, known: Knowledge) -> dict[str, str]:
+        """What a gateway would say that cannot find what it must find under the release that runs."""
+        running = known.active.release.max_body_bytes if known.active is not None else -1
+        return {"inspection": "canary.failed"} if running == self._options.sick_body_bytes else {}
+
     def _heartbeat(self, known: Knowledge) -> ports.Heartbeat:
         return ports.Heartbeat(
             now_ms=time.time_ns() // 1_000_000,
             state="ACTIVE",
-            functions=dict(known.functions),
+            functions={**known.functions, **self._sickness(known)},
             active_revision=known.revision,
             certificate_expires_ms=known.certificate_expires_ms,
             audit_size=known.audit_size,
@@ -371,6 +383,7 @@ class Outpost:
             workers_ready=2,
             software_version=agents.VERSION,
             trust_bundle_sha256=known.trust_bundle_sha256,
+            release=known.active.release.version if known.active is not None else 0,
         )
 
 

@@ -21,6 +21,7 @@ from bench.fleet.identities import Enrolled, enroll_many
 from certs.shell.private_files import create_private_file
 from controlplane.bootstrap.plane import Plane, initialise, opened
 from controlplane.domain.quotas import Quotas
+from controlplane.domain.rollout_terms import RolloutTerms
 from controlplane.services.defaults import default_provider
 from controlplane.settings import Settings
 
@@ -309,6 +310,7 @@ async def _raise_quotas(plane: Plane) -> None:
     """The replica's own limits are what is measured, not the default ones of an org."""
     async with plane.store.for_org(ORG).write() as transaction:
         await transaction.quotas.put(replace(Quotas(), connects_per_second=100_000, outposts=100_000))
+        await transaction.plans.put_terms(RolloutTerms(soak_seconds=86_400))  # nothing is signed but by the bench
 
 
 async def _serve(folder: Path, state: Path, number: int, port: int) -> Process:

@@ -38,7 +38,6 @@ from controlplane.services.locks import Locks
 from controlplane.services.setup import ROOT, Foundation, Setup
 from controlplane.services.trust import Trust, TrustBoard
 from controlplane.settings import FILE_NAME, Settings
-from controlplane.store.drafts import DraftFiles
 from controlplane.store.migrations.listing import HEAD
 from controlplane.store.postgres_address import read_address, user_of
 from controlplane.store.postgres_faults import wrong_address
@@ -197,7 +196,7 @@ def running_ports(folder: Path) -> Mapping[str, int]:
 
 
 def _assemble(folder: Path, settings: Settings, store: DatabaseStore, token: KeyToken | None) -> Plane:
-    clock, chance, drafts = SystemClock(), SystemChance(), DraftFiles(folder)
+    clock, chance = SystemClock(), SystemChance()
     maker: KeyMaker = VaultKeys() if token is None else TokenKeys(token, chance)
     certifier = Certifier(store, clock, chance, settings.trust_domain)
     board = TrustBoard(store, clock, settings.trust_domain)
@@ -211,8 +210,8 @@ def _assemble(folder: Path, settings: Settings, store: DatabaseStore, token: Key
         authorities=Authorities(store, board, certifier, maker),
         ingresses=IngressDesk(store, board, certifier),
         locks=Locks(store, clock),
-        publisher=Publisher(store, clock, chance, drafts),
-        ceremonies=Ceremonies(store, drafts, clock),
+        publisher=Publisher(store, clock, chance),
+        ceremonies=Ceremonies(store, clock),
         administration=Administration(store, clock, chance),
         clock=clock,
         chance=chance,

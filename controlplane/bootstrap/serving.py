@@ -37,6 +37,7 @@ from controlplane.services.issuance import OutpostIssuer
 from controlplane.services.presence import Presence
 from controlplane.services.recover import Recovery
 from controlplane.services.renew import Renewal
+from controlplane.services.rollouts import Rollouts, RolloutWatch
 from controlplane.services.trust import Trust
 from controlplane.services.views import Views
 from controlplane.services.words import Words
@@ -55,6 +56,7 @@ class Server:
         self._api = api
         self._views = Views(plane.store, plane.clock)
         self._words = Words(plane.store, plane.clock)
+        self._rollouts = RolloutWatch(plane.store, Rollouts(plane.store, plane.clock, plane.silent_ms), plane.clock)
         self._sync: SyncService | None = None
         self._identity: TLSIdentity | None = None
         self._applied: Trust | None = None  # what the listeners show
@@ -81,8 +83,9 @@ class Server:
         sync_endpoint = settings.sync_endpoint or endpoint_of(settings.hosts[0], sync_port)
         enroll_port = await self._listen_for_strangers(issuer, ingest, sync_endpoint)
         work = (
-            plane.store.listen(self._views.poke),
+            plane.store.listen(self._changed),
             self._views.watch(),
+            self._rollouts.run(),
             self._watch_trust(),
             self._end_expired(streams),
             self._maintain(),
@@ -192,6 +195,11 @@ class Server:
             locks=plane.locks,
             trust=self._trust,
         )
+
+    def _changed(self, org: str) -> None:
+        """Some process changed an org; any of them when it is empty."""
+        self._views.poke(org)
+        self._rollouts.poke(org)
 
     async def _watch_trust(self) -> None:
         """Take up what changed with CAs and ingresses, whatever process changed it, until cancelled."""

@@ -13,7 +13,6 @@ from controlplane.ports.vault import Vault
 from controlplane.services.acts import ActLog
 from controlplane.services.sign_in import Instruments, SignIn
 from controlplane.services.tokens import Tokens
-from controlplane.store.drafts import DraftFiles
 from controlplane.store.errors import NotInitialisedError, VaultTakenError
 from controlplane.store.seal import KekSeal
 from controlplane.store.token_keys import StoredTokenKeys
@@ -49,7 +48,6 @@ async def workbench(plane: Plane, root_key: Signer | None = None) -> AsyncIterat
             tokens=Tokens(StoredTokenKeys(plane.store), trust_domain, plane.clock),
             sign_in=SignIn(instruments),
             trust_domain=trust_domain,
-            drafts=DraftFiles(plane.folder),
             witness=await plane.setup.witness(),
             door=plane.door,
             silent_ms=plane.silent_ms,

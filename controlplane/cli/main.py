@@ -55,7 +55,10 @@ COMMANDS = {
     "token-key": ("controlplane.cli.login:token_key", "let a new key sign access tokens"),
     "completion": ("controlplane.cli.completion:completion", "completion for bash, zsh or fish"),
     "root": ("controlplane.cli.roots:root", "who signs what; keys that the customer holds"),
-    "release": ("controlplane.cli.releases:release", "releases that wait for keys held elsewhere"),
+    "release": (
+        "controlplane.cli.releases:release",
+        "releases on their way: drafts, roll-outs, rollbacks, keys held elsewhere",
+    ),
     "version": ("controlplane.cli.server:version", "print the version"),
 }
 

@@ -9,7 +9,7 @@ import click
 from controlplane.cli import client
 from controlplane.cli import output as out
 from controlplane.cli.documents import object_in
-from controlplane.cli.publishing import published
+from controlplane.cli.publishing import published, roll_options
 from controlplane.cli.target import Target, target_options
 
 DOCUMENT = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -53,10 +53,11 @@ def lint(file: Path, output: str) -> None:
 @click.option(
     "--wait", is_flag=True, help="until every connected outpost has it active, at most 30 s; 7 when one has not"
 )
+@roll_options
 @target_options
-def publish(file: Path, org: str, target: Target, *, wait: bool) -> None:
-    """Lint, sign and roll out a policy; connected outposts get it offered within a second. In an org with the
-    two-person rule it waits until another person approves it.
+def publish(file: Path, org: str, target: Target, *, wait: bool, roll: dict[str, str]) -> None:
+    """Lint, sign and roll out a policy: first to one outpost in twenty, then to a quarter, then to all, and back at
+    once when it does harm. In an org with the two-person rule it waits until another person approves it.
 
     Example: controlplane policy publish policy.yaml --org acme --wait
     """
@@ -65,7 +66,7 @@ def publish(file: Path, org: str, target: Target, *, wait: bool) -> None:
     async def work(api: client.Api) -> Any:
         if wait:
             await waiting.require_running(api, target)
-        answer = await api.ask("policy.publish", {"org": org}, {"document": _text(file)})
+        answer = await api.ask("policy.publish", {"org": org, **roll}, {"document": _text(file)})
         waits = wait and answer.status != out.WAITING and not answer.document["waiting"]
         return answer, await waiting.wait_active(api, org, answer.document["set"]) if waits else None
 
@@ -81,8 +82,10 @@ def publish(file: Path, org: str, target: Target, *, wait: bool) -> None:
 @click.option("--seal-after", metavar="SECONDS", help="age of a configuration at which outposts seal; or never")
 @click.option("--on-revoked", type=click.Choice(["enforce", "seal"]), help="what an outpost does once it was revoked")
 @click.option("--max-body-bytes", type=click.IntRange(1), help="largest chat body")
+@click.option("--self-tests", type=DOCUMENT, help='{"self_tests": [{"text": ..., "entity_type": ...}]}')
+@roll_options
 @target_options
-def terms(org: str, caps: Path | None, target: Target, **options: Any) -> None:
+def terms(org: str, caps: Path | None, target: Target, *, roll: dict[str, str], **options: Any) -> None:
     """Sign and roll out other terms of the release; what is not named stays as it is. In an org with the two-person
     rule it waits until another person approves it.
 
@@ -92,7 +95,9 @@ def terms(org: str, caps: Path | None, target: Target, **options: Any) -> None:
 
     async def work(api: client.Api) -> Any:
         named = changed if caps is None else {**changed, "caps": object_in(caps, "see the schema: docs/bundles.md")}
-        return await api.ask("policy.terms", {"org": org}, named)
+        if options["self_tests"] is not None:
+            named = {**named, **object_in(options["self_tests"], "see docs/controlplane.md")}
+        return await api.ask("policy.terms", {"org": org, **roll}, named)
 
     published(client.run(target, work), org, target)
 

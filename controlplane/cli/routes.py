@@ -9,7 +9,7 @@ from controlplane.cli import client
 from controlplane.cli import output as out
 from controlplane.cli.documents import object_in
 from controlplane.cli.policy import DOCUMENT
-from controlplane.cli.publishing import published
+from controlplane.cli.publishing import published, roll_options
 from controlplane.cli.target import Target, target_options
 
 FIELDS = frozenset({"schema", "org", "edition", "providers"})  # which edition it becomes is not for the author to say
@@ -28,8 +28,9 @@ def route() -> None:
 @click.option("--model", "models", multiple=True, default=("*",), show_default=True, help="glob of models it serves")
 @click.option("--connect-timeout-ms", type=int, default=5_000, show_default=True)
 @click.option("--read-timeout-ms", type=int, default=60_000, show_default=True)
+@roll_options
 @target_options
-def set_route(name: str, org: str, target: Target, **options: Any) -> None:
+def set_route(name: str, org: str, target: Target, *, roll: dict[str, str], **options: Any) -> None:
     """Add a provider, or replace the one of this name; the first provider with a matching model wins. In an org with
     the two-person rule it waits until another person approves it.
 
@@ -43,21 +44,22 @@ def set_route(name: str, org: str, target: Target, **options: Any) -> None:
         "connect_timeout_ms": options["connect_timeout_ms"],
         "read_timeout_ms": options["read_timeout_ms"],
     }
-    published(client.ask(target, "routes.set", {"org": org, "provider": name}, body), org, target)
+    published(client.ask(target, "routes.set", {"org": org, "provider": name, **roll}, body), org, target)
 
 
 @route.command()
 @click.argument("file", type=DOCUMENT)
 @out.org_option
+@roll_options
 @target_options
-def publish(file: Path, org: str, target: Target) -> None:
+def publish(file: Path, org: str, target: Target, *, roll: dict[str, str]) -> None:
     """Sign and roll out a whole list of providers: a document of schema outpost.routes/1.
 
     Example: controlplane route publish routes.json --org acme
     """
 
     async def work(api: client.Api) -> Any:
-        return await api.ask("routes.publish", {"org": org}, {"providers": _providers(file, org)})
+        return await api.ask("routes.publish", {"org": org, **roll}, {"providers": _providers(file, org)})
 
     published(client.run(target, work), org, target)
 

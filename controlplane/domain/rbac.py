@@ -86,6 +86,10 @@ class Verb(StrEnum):
     POLICY_READ = "policy.read"
     POLICY_LINT = "policy.lint"
     POLICY_PUBLISH = "policy.publish"
+    RELEASES_DRAFT = "releases.draft"
+    RELEASES_SIMULATE = "releases.simulate"
+    RELEASES_HALT = "releases.halt"
+    RELEASES_RULE = "releases.rule"
     ROUTES_READ = "routes.read"
     ROUTES_PUBLISH = "routes.publish"
     ROUTES_KILL = "routes.kill"
@@ -136,6 +140,10 @@ TABLE: Final[Mapping[Verb, frozenset[Role]]] = {
     Verb.POLICY_READ: _EVERYONE,
     Verb.POLICY_LINT: _EVERYONE,
     Verb.POLICY_PUBLISH: _TRUSTED,
+    Verb.RELEASES_DRAFT: _RUNNING,
+    Verb.RELEASES_SIMULATE: frozenset({_OWNER, _SECURITY, _AUDITOR, _OPERATOR}),
+    Verb.RELEASES_HALT: _RUNNING,
+    Verb.RELEASES_RULE: _TRUSTED,
     Verb.ROUTES_READ: _EVERYONE,
     Verb.ROUTES_PUBLISH: _TRUSTED,
     Verb.ROUTES_KILL: _RUNNING,
@@ -169,6 +177,7 @@ TWO_PERSONS: Final = frozenset(
     {
         Verb.POLICY_PUBLISH,
         Verb.ROUTES_PUBLISH,
+        Verb.RELEASES_RULE,
         Verb.ROOTS_APPLY,
         Verb.ORGS_LOOSEN,
         Verb.OUTPOSTS_LOCK_ALL,

@@ -60,20 +60,21 @@ def is_in_force(documents: Documents, content: SetContent, draft: Draft) -> bool
     return same and all(getattr(release, term) == value for term, value in draft.terms.items())
 
 
-def with_release(documents: Documents, content: SetContent, draft: Draft, *, beside: bool) -> Changes:
+def with_release(documents: Documents, content: SetContent, draft: Draft, version: int = 0, *, beside: bool) -> Changes:
     """The policy files of a new release; the roll-out is left as it is.
 
     Args:
         documents: in force.
         content: what they say.
         draft: the new release.
+        version: of it; 0 is the one after the highest of the set.
         beside: it stands beside the stable release, to which it may fall back; else it takes its place.
 
     Returns:
         Changes of the policy and vendor roles.
     """
     base = content.releases[content.rollout.newest].release
-    version = max(content.releases) + 1
+    version = version or max(content.releases) + 1
     data = {name: draft.resources.get(name) or resource_bytes(documents, base, name) for name in names.RESOURCE_ROLES}
     named = {name: resource(name, body) for name, body in data.items()}
     stable = content.stable.release
@@ -94,13 +95,12 @@ def without_unnamed(documents: Documents, content: SetContent) -> Changes:
 
 def at_once(content: SetContent, version: int) -> Changes:
     """A roll-out in which a release is the stable one everywhere."""
-    return {names.ROLLOUT_PATH: build_rollout(RolloutDocument(content.org, version))}
+    return rolled_out(RolloutDocument(content.org, version))
 
 
-def staged(content: SetContent, version: int, threshold: int, stage: int) -> Changes:
-    """A roll-out in which a release is the candidate below a threshold."""
-    rollout = RolloutDocument(content.org, content.rollout.stable, version, threshold, stage)
-    return {names.ROLLOUT_PATH: build_rollout(rollout)}
+def rolled_out(document: RolloutDocument) -> Changes:
+    """The roll-out that a document says."""
+    return {names.ROLLOUT_PATH: build_rollout(document)}
 
 
 def halted(content: SetContent) -> Changes:

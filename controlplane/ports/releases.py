@@ -23,6 +23,10 @@ class Releases(Protocol):
         """All files of a set by name."""
         ...
 
+    async def holding(self, name: str) -> SignedRelease | None:
+        """The newest set with a file of this name."""
+        ...
+
     async def size_of(self, sha256: bytes) -> int | None:
         """Size of a stored file of any set, or None."""
         ...

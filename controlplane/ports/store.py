@@ -12,6 +12,7 @@ from controlplane.ports.admin import Acts, AdminRules, Approvals, Clients, Repli
 from controlplane.ports.authorities import AuthorityRows, Ingresses
 from controlplane.ports.fleet import Certificates, ClientKeys, Outposts, QuotaRows, Tokens
 from controlplane.ports.logs import AuditEntries
+from controlplane.ports.plans import Plans
 from controlplane.ports.releases import Releases, RoleKeys
 from controlplane.ports.vault import Vault
 
@@ -70,6 +71,11 @@ class OrgTransaction(Protocol):
     @property
     def releases(self) -> Releases:
         """Signed sets."""
+        ...
+
+    @property
+    def plans(self) -> Plans:
+        """Releases on their way."""
         ...
 
     @property

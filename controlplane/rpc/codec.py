@@ -38,6 +38,10 @@ MAX_MESSAGE = 512
 MAX_ENDPOINTS = 8  # entries
 MAX_FUNCTIONS = 16  # entries
 MAX_TIERS = 16  # entries; three exist
+MAX_CHANGES = 64  # entries of a report of the judgement in the shadow
+MAX_ACTION = 32
+DIRECTIONS = frozenset({"input", "output"})
+MAX_TOTAL = (1 << 53) - 1  # beyond it JSON readers disagree
 SHA256_BYTES = 32
 OFFER_TAG = bytes([sync_pb2.SyncDown.OFFER_FIELD_NUMBER << 3 | 2])  # field number and wire type LEN
 
@@ -308,6 +312,7 @@ def status(message: sync_pb2.Status) -> dict[str, object]:
     require(len(message.trust_bundle_sha256) in (0, SHA256_BYTES), "trust_bundle_sha256")
     require(VERSION.fullmatch(message.active_revision) is not None, "active_revision")
     require(VERSION.fullmatch(message.software_version) is not None, "software_version")
+    require(VERSION.fullmatch(message.downloaded_revision) is not None, "downloaded_revision")
     for each in message.health:
         require(_is_word(each.function, MAX_FUNCTION) and _is_word(each.state, MAX_STATE), "health")
         require(_is_word(each.code, MAX_CODE), "health")
@@ -324,7 +329,30 @@ def status(message: sync_pb2.Status) -> dict[str, object]:
         "clock_ms": message.now_ms,
         "trust_bundle": message.trust_bundle_sha256.hex(),
         "health": {each.function: each.code or each.state for each in message.health},
+        "release": message.release,
+        "downloaded_revision": message.downloaded_revision,
+        "requests": _total(message.requests),
+        "failed": _total(message.failed),
+        **({"shadow": shadow(message.shadow)} if message.HasField("shadow") else {}),
     }
+
+
+def shadow(message: sync_pb2.ShadowReport) -> dict[str, object]:
+    """How a candidate would have decided, as plain JSON: names of actions and totals."""
+    require(len(message.changes) <= MAX_CHANGES, "shadow")
+    for each in message.changes:
+        require(each.direction in DIRECTIONS, "shadow")
+        require(_is_word(each.before, MAX_ACTION) and _is_word(each.after, MAX_ACTION), "shadow")
+    changes = [
+        {"direction": each.direction, "before": each.before, "after": each.after, "count": _total(each.count)}
+        for each in message.changes
+    ]
+    return {"release": message.release, "compared": _total(message.compared), "changes": changes}
+
+
+def _total(value: int) -> int:
+    """A total as JSON readers agree on it: what is more is not believed, and cut."""
+    return min(value, MAX_TOTAL)
 
 
 def renewal_answer(renewed: Renewed) -> sync_pb2.RenewResponse:

@@ -278,7 +278,7 @@ class SyncService(sync_pb2_grpc.SyncServicer):
         plan = _answered(stream, message.nonce)
         if plan is None:
             return  # an answer to an older stream or offer says nothing about this one
-        stream.held = plan.after
+        stream.held = self._desk.delivery.like(plan.after, partial=stream.held.partial)
         self._desk.delivery.acknowledged(stream.principal, plan, codec.acknowledgement(message))
 
     def _nack(self, stream: Stream, message: sync_pb2.Nack) -> None:
@@ -306,11 +306,17 @@ class SyncService(sync_pb2_grpc.SyncServicer):
             stream.writing = False
 
     async def _next_offer(self, stream: Stream) -> bytes | None:
-        """The newest set as a message, once; None when the stream was offered it."""
+        """The newest set as a message, once; None when the stream was offered it.
+
+        While the outpost works on an offer, it is not known which set it holds when the next one's turn comes; so that
+        one is complete, instead of a change to a set that is not in force any more, which it would have to refuse.
+        """
         desk = self._desk
         if stream.offered and desk.views.held(stream.principal.org).number <= stream.offered:
             return None
-        plan = await desk.delivery.plan(stream.principal, stream.held)
+        working = any(not plan.packing.is_empty for _, plan in stream.plans)
+        held = desk.delivery.like(stream.held, partial=False) if working else stream.held
+        plan = await desk.delivery.plan(stream.principal, held)
         if plan is None or plan.number <= stream.offered:
             return None
         stream.offered, stream.withheld = plan.number, bool(plan.withheld)

@@ -11,6 +11,7 @@ from controlplane.domain.records import CertificateRecord, Delivery, LogHead
 from controlplane.domain.sources import checked_network
 from controlplane.ports.store import OrgTransaction, Store
 from controlplane.ports.world import Chance, Clock
+from controlplane.services.staging import spare
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,7 @@ class Administration:
         async with self._store.for_org(org).write() as transaction:
             taken = await transaction.outposts.named(new.name)
             outpost = new if taken is None else outposts.registered_again(taken)
+            await spare(transaction, new.logical or outpost.site, now_ms)
             if taken is None:
                 await transaction.outposts.add(new)
             elif new.logical and new.logical != outpost.logical:

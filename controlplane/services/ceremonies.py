@@ -14,10 +14,10 @@ from controlplane.domain.ceremony_reading import read_ceremony, require_summary
 from controlplane.domain.errors import InputError, NotFoundError
 from controlplane.domain.outlook import RoleOutlook, outlook
 from controlplane.domain.summary import summarise
-from controlplane.ports.drafts import Drafts
 from controlplane.ports.store import OrgTransaction, Store
 from controlplane.ports.world import Clock
 from controlplane.services.payloads import ALL_ROLES, layout_of, stored
+from controlplane.services.plans import Planner
 from controlplane.services.repository import ROOT_THRESHOLD, Repository
 from controlplane.services.sets import Published, current_set, keep_set, repository_of, revision_of
 from outpost.core.bundle import limits, names
@@ -57,10 +57,10 @@ class KeyProposal:
 class Ceremonies:
     """The use case."""
 
-    def __init__(self, store: Store, drafts: Drafts, clock: Clock) -> None:
+    def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
-        self._drafts = drafts
         self._clock = clock
+        self._planner = Planner(store, clock)
 
     async def outlook(self, org: str) -> tuple[RoleOutlook, ...]:
         """What expires when, and who must sign."""
@@ -153,35 +153,46 @@ class Ceremonies:
     async def check_release(self, org: str, data: bytes) -> None:
         """Refuse what ``import_release`` would refuse now; nothing is done."""
         async with self._store.for_org(org).read() as transaction:
-            await self._adopted_release(transaction, data)
+            ceremony, version = _release_of(data, org)
+            _, current = await current_set(transaction)
+            content = read_documents(current.targets, org)
+            repository = await repository_of(transaction)
+            repository.adopt(current, ceremony, releases.at_once(content, version), self._clock.now_ms())
 
-    def draft(self, org: str) -> bytes:
+    async def draft(self, org: str) -> bytes:
         """The release that waits for signatures.
 
         Raises:
             DraftMissingError: none waits.
         """
-        data = self._drafts.get(org)
-        if data is None:
+        async with self._store.for_org(org).read() as transaction:
+            plan = await transaction.plans.waiting()
+        if plan is None:
             raise DraftMissingError(
                 "no draft of this org waits for signatures",
                 field="org",
                 next_step="make one: controlplane policy publish FILE",
             )
-        return data
+        return plan.ceremony
 
     async def import_release(self, org: str, data: bytes) -> Published:
-        """Publish a signed release, everywhere at once.
+        """Publish a signed release, and begin its roll-out.
 
         Raises:
             SignatureError: it is not signed by all who must.
             CeremonyStaleError: the configuration changed meanwhile.
+            RollingError: another release is on its way.
         """
         async with self._store.for_org(org).write() as transaction:
-            number, signed = await self._adopted_release(transaction, data)
+            ceremony, version = _release_of(data, org)
+            number, current = await current_set(transaction)
+            repository = await repository_of(transaction)
+            plan, wish = await self._planner.imported(transaction, version)
+            document = await self._planner.begin(transaction, plan, version, wish)
+            signed = repository.adopt(current, ceremony, releases.rolled_out(document), self._clock.now_ms())
             published = await self._keep(transaction, signed, number)
-        self._drafts.drop(org)
-        return published
+            begun = await self._planner.begun(transaction, plan, document, number + 1)
+        return replace(published, plan=begun.id, stage=begun.stage)
 
     async def _adopted_keys(self, transaction: OrgTransaction, data: bytes) -> tuple[int, SignedSet]:
         """Number of the set in force, and the one that follows it by a file that changes keys."""
@@ -193,19 +204,6 @@ class Ceremonies:
         repository = await repository_of(transaction)
         return number, repository.adopt(current, ceremony, {}, self._clock.now_ms())
 
-    async def _adopted_release(self, transaction: OrgTransaction, data: bytes) -> tuple[int, SignedSet]:
-        """Number of the set in force, and the one that follows it by a signed release."""
-        ceremony = read_ceremony(data, transaction.org)
-        require_summary(ceremony, summarise(ceremony))
-        if ceremony.kind != RELEASE:
-            raise ProposalError("this file changes keys", field="file", next_step="controlplane root apply FILE")
-        version = max(map(names.release_version, ceremony.documents), default=0)
-        number, current = await current_set(transaction)
-        content = read_documents(current.targets, transaction.org)
-        repository = await repository_of(transaction)
-        chosen = releases.at_once(content, version)
-        return number, repository.adopt(current, ceremony, chosen, self._clock.now_ms())
-
     async def _keep(self, transaction: OrgTransaction, signed: SignedSet, number: int) -> Published:
         org = read_org(signed)
         await keep_set(transaction, org, signed, number + 1, self._clock.now_ms())
@@ -216,6 +214,15 @@ class Ceremonies:
             first = len((await transaction.role_keys.all()).get(role, ())) + 1
             made = [await transaction.role_keys.create(role, first + number) for number in range(count)]
         return [Repository.public_key(signer) for signer in made]
+
+
+def _release_of(data: bytes, org: str) -> tuple[Ceremony, int]:
+    """A file with a signed release, and the release's version."""
+    ceremony = read_ceremony(data, org)
+    require_summary(ceremony, summarise(ceremony))
+    if ceremony.kind != RELEASE:
+        raise ProposalError("this file changes keys", field="file", next_step="controlplane root apply FILE")
+    return ceremony, max(map(names.release_version, ceremony.documents), default=0)
 
 
 def _layout(before: Mapping[str, Authority], proposal: KeyProposal) -> dict[str, Authority]:

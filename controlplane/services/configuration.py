@@ -1,7 +1,8 @@
 """Publish signed configuration: every act makes a new set in one transaction, and connected outposts get it offered.
 
 A set holds all metadata and all documents. Policy and routes belong to the policy role: changing them makes a new
-release and rolls it out. Client keys belong to the access role: changing them leaves the release as it is.
+release, which rolls out by a plan (``plans``). Client keys belong to the access role: changing them leaves the release
+as it is.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -11,13 +12,13 @@ from controlplane.domain import keys, releases
 from controlplane.domain.errors import InputError
 from controlplane.domain.offers import SignedRelease
 from controlplane.domain.orgs import checked_customer_id
+from controlplane.domain.plans import PlanKind
 from controlplane.domain.releases import Changes, Draft
-from controlplane.domain.summary import summarise
-from controlplane.ports.drafts import Drafts
 from controlplane.ports.store import OrgTransaction, Store
 from controlplane.ports.world import Chance, Clock
 from controlplane.services.defaults import default_documents
-from controlplane.services.payloads import VALIDITY_MS, layout_of
+from controlplane.services.payloads import VALIDITY_MS
+from controlplane.services.plans import Planner, Wish
 from controlplane.services.repository import ROOT_THRESHOLD
 from controlplane.services.sets import (
     ConfigurationMissingError,
@@ -47,6 +48,9 @@ REFRESH_SHARE = 2  # a timestamp is signed again when less than half of its vali
 Change = Callable[[OrgTransaction, SignedSet, SetContent], Awaitable[Changes]]
 """From what is in force to what changes; an empty change signs nothing."""
 First = Callable[[OrgTransaction], Awaitable[None]]
+
+AT_ONCE = Wish(at_once=True)
+"""Everybody in one stage; the stable release is still there to go back to."""
 
 __all__ = ["ConfigurationMissingError", "Published", "Publisher", "acceptable_policy", "judge_policy"]
 
@@ -101,14 +105,32 @@ def acceptable_policy(org: str, text: bytes) -> tuple[PolicyDocument, tuple[Lint
     return document, findings
 
 
+def routes_draft(content: SetContent, providers: Sequence[Provider]) -> Draft:
+    """Providers in the place of those of the newest release that may run.
+
+    They get a new edition unless they are the same and nothing is switched off: whoever signs routes confirms all that
+    stands in them.
+    """
+    newest = content.releases[content.rollout.newest]
+    killed = content.kill.under(newest.routes_sha256)
+    same = newest.routes.providers == tuple(providers) and not killed.providers and not killed.models
+    edition = newest.routes.edition if same else newest.routes.edition + 1
+    return Draft({names.ROUTES: build_routes(RoutesDocument(content.org, tuple(providers), edition))})
+
+
+def terms_draft(terms: Mapping[str, object], caps: CapsDocument | None) -> Draft:
+    """Other terms of the release, and other caps unless these are None."""
+    return Draft({} if caps is None else {names.CAPS: build_caps(caps)}, terms)
+
+
 class Publisher:
     """Signs and stores the configuration of every org."""
 
-    def __init__(self, store: Store, clock: Clock, chance: Chance, drafts: Drafts) -> None:
+    def __init__(self, store: Store, clock: Clock, chance: Chance) -> None:
         self._store = store
         self._clock = clock
         self._chance = chance
-        self._drafts = drafts
+        self._planner = Planner(store, clock)
 
     async def create(self, org: str, providers: Sequence[Provider], first: First | None = None) -> Published:
         """Make an org: its keys, its repository and the default release.
@@ -139,49 +161,51 @@ class Publisher:
         await self._store.make_ready(org)
         return Published(number, revision_of(org, current), changed=True)
 
-    async def publish_policy(self, org: str, text: bytes) -> Published:
+    async def publish_policy(self, org: str, text: bytes, wish: Wish = AT_ONCE) -> Published:
         """Lint, compile, sign and roll out a policy.
 
         Raises:
             BundleError: the document cannot be read or compiled.
             PolicyLintError: certain mistakes.
             PolicyAudienceError: it is for another org.
+            RollingError: another release is on its way.
             OrgUnknownError: no such org.
         """
         async with self._store.for_org(org).read():
             pass  # an unknown org is the first mistake to be told
         document, findings = acceptable_policy(org, text)
-        published = await self._release(org, lambda content: Draft({names.PACKS: canonical_bytes(document)}))
+        draft = Draft({names.PACKS: canonical_bytes(document)})
+        published = await self._release(org, PlanKind.POLICY, lambda content: draft, wish)
         return replace(published, findings=findings)
 
-    async def publish_routes(self, org: str, providers: Sequence[Provider]) -> Published:
-        """Sign and roll out the providers of an org. Raises BundleError: a provider that an outpost would refuse.
+    async def publish_routes(self, org: str, providers: Sequence[Provider], wish: Wish = AT_ONCE) -> Published:
+        """Sign and roll out the providers of an org.
 
         What was switched off is on again: whoever signs routes confirms all that stands in them.
+
+        Raises:
+            BundleError: a provider that an outpost would refuse.
+            RollingError: another release is on its way.
         """
+        return await self._release(org, PlanKind.ROUTES, lambda content: routes_draft(content, providers), wish)
 
-        def draft(content: SetContent) -> Draft:
-            newest = content.releases[content.rollout.newest]
-            killed = content.kill.under(newest.routes_sha256)
-            same = newest.routes.providers == tuple(providers) and not killed.providers and not killed.models
-            edition = newest.routes.edition if same else newest.routes.edition + 1
-            return Draft({names.ROUTES: build_routes(RoutesDocument(org, tuple(providers), edition))})
-
-        return await self._release(org, draft)
-
-    async def publish_terms(self, org: str, terms: Mapping[str, object], caps: CapsDocument | None) -> Published:
+    async def publish_terms(
+        self, org: str, terms: Mapping[str, object], caps: CapsDocument | None, wish: Wish = AT_ONCE
+    ) -> Published:
         """Sign and roll out other terms of the release, or other caps on what online keys may hand out.
 
         Args:
             org: org id.
             terms: fields of ``Release`` that change.
             caps: in the place of those in force; None leaves them.
+            wish: how it rolls out.
 
         Raises:
             BundleError: a value that an outpost would refuse, or keys in force beyond the new caps.
+            RollingError: another release is on its way.
         """
-        resources = {} if caps is None else {names.CAPS: build_caps(caps)}
-        return await self._release(org, lambda content: Draft(resources, terms))
+        draft = terms_draft(terms, caps)
+        return await self._release(org, PlanKind.TERMS, lambda content: draft, wish)
 
     async def kill(self, org: str, providers: Iterable[str], models: Iterable[str]) -> Published:
         """Switch providers and models off under the routes in force: one online signature."""
@@ -278,30 +302,17 @@ class Publisher:
             await keep_set(transaction, org, signed, number + 1, now_ms)
         return Published(number + 1, revision_of(org, signed), changed=True)
 
-    async def _release(self, org: str, draft_of: Callable[[SetContent], Draft]) -> Published:
-        """Publish changed documents of the policy role under a new release that runs everywhere at once.
-
-        When the keys of the policy role are elsewhere, the release is kept as a draft until they have signed it.
-        """
-        waits = False
-
-        async def change(transaction: OrgTransaction, current: SignedSet, content: SetContent) -> Changes:
-            nonlocal waits
+    async def _release(
+        self, org: str, kind: PlanKind, draft_of: Callable[[SetContent], Draft], wish: Wish
+    ) -> Published:
+        """Publish changed documents of the policy role as a new release; nothing happens when they are in force."""
+        async with self._store.for_org(org).write() as transaction:
+            number, current = await current_set(transaction)
+            content = read_documents(current.targets, org)
             draft = draft_of(content)
             if releases.is_in_force(current.targets, content, draft):
-                return {}
-            repository = await repository_of(transaction)
-            if not repository.can_sign(layout_of(current.metadata)[names.POLICY]):
-                files = releases.with_release(current.targets, content, draft, beside=True)
-                proposal = repository.propose_release(current, files, self._clock.now_ms())
-                self._drafts.keep(org, replace(proposal, summary=summarise(proposal)).to_bytes())
-                waits = True
-                return {}
-            files = releases.with_release(current.targets, content, draft, beside=False)
-            return {**files, **releases.at_once(content, max(content.releases) + 1)}
-
-        published = await self._publish(org, change)
-        return replace(published, waiting=waits)
+                return Published(number, revision_of(org, current), changed=False)
+            return await self._planner.release(transaction, kind, draft, wish)
 
     async def _publish(self, org: str, change: Change) -> Published:
         space = self._store.for_org(org)

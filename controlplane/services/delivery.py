@@ -135,6 +135,15 @@ class DeliveryDesk:
         """
         return self._holding(files, partial=partial if not files else told == set_identity(files))
 
+    def like(self, held: Holding, *, partial: bool) -> Holding:
+        """The same set, held by somebody who is offered changes, or complete sets."""
+        if held.partial == partial:
+            return held
+        found = self._holdings.get((held.identity, partial))
+        if found is None:
+            found = self._holdings[held.identity, partial] = Holding(held.identity, held.files, partial)
+        return found
+
     def _holding(self, files: Mapping[str, bytes], *, partial: bool) -> Holding:
         key = set_identity(files), partial
         found = self._holdings.get(key)

@@ -9,7 +9,7 @@ from controlplane.ports.world import Clock
 from controlplane.services.identity import Principal
 from controlplane.services.words import Words
 
-TOLD_AT_ONCE = ("state", "health", "active_revision")
+TOLD_AT_ONCE = ("state", "health", "active_revision", "release")
 
 
 class _Known:

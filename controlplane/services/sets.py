@@ -33,6 +33,7 @@ class Published:
         changed: false when the same content was in force already; then nothing was signed.
         findings: remarks of the linter on a policy, none of them an error.
         waiting: the draft is kept until those who hold the keys of the policy role have signed it.
+        plan: id of the plan that it belongs to, empty for what is no release; ``stage`` is how far that is, in percent.
     """
 
     number: int
@@ -40,6 +41,8 @@ class Published:
     changed: bool
     findings: tuple[LintFinding, ...] = ()
     waiting: bool = False
+    plan: str = ""
+    stage: int = 0
 
 
 async def repository_of(transaction: OrgTransaction) -> Repository:

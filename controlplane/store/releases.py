@@ -51,8 +51,19 @@ class ReleaseTable:
             "SELECT number, revision, created_ms, timestamp_expires_ms FROM releases WHERE org = $1"
             " ORDER BY number DESC LIMIT 1"
         )
-        if row is None:
-            return None
+        return await self._listed(row) if row is not None else None
+
+    async def holding(self, name: str) -> SignedRelease | None:
+        """The newest set with a file of this name."""
+        row = await self._session.fetch_one(
+            "SELECT r.number, r.revision, r.created_ms, r.timestamp_expires_ms FROM releases r WHERE r.org = $1"
+            " AND r.number = (SELECT max(f.number) FROM release_files f WHERE f.org = $1 AND f.name = $2)",
+            name,
+        )
+        return await self._listed(row) if row is not None else None
+
+    async def _listed(self, row: Row) -> SignedRelease:
+        """A set with its files."""
         files = await self._session.fetch(
             "SELECT f.name, f.sha256, b.size, f.metadata FROM release_files f"
             " JOIN blobs b ON b.org = $1 AND b.sha256 = f.sha256 WHERE f.org = $1 AND f.number = $2 ORDER BY f.name",

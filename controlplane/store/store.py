@@ -20,6 +20,7 @@ from controlplane.store.clients import ClientTable
 from controlplane.store.identities import CertificateTable, TokenTable
 from controlplane.store.keys import KeyTable
 from controlplane.store.outposts import OutpostTable
+from controlplane.store.plans import PlanTable
 from controlplane.store.quotas import QuotaTable
 from controlplane.store.releases import ReleaseTable
 from controlplane.store.replicas import ReplicaTable
@@ -43,6 +44,7 @@ class Transaction:
         self.certificates = CertificateTable(session)
         self.keys = KeyTable(session)
         self.releases = ReleaseTable(session, self.changes)
+        self.plans = PlanTable(session)
         self.role_keys = RoleKeyTable(session, keyring)
         self.audit = AuditTable(session)
         self.quotas = QuotaTable(session, self.changes)

@@ -54,6 +54,7 @@ class Shared:
         publish: tells workers and `status` what the agents know.
         fleet: (workers, workers ready).
         state: state of an org as the workers judge it.
+        running: how the release that runs does, as a worker says; empty while none says anything.
     """
 
     settings: Settings
@@ -67,6 +68,7 @@ class Shared:
     publish: Callable[[Mapping[str, Any]], None]
     fleet: Callable[[], tuple[int, int]]
     state: Callable[[str], str]
+    running: Callable[[str], Mapping[str, Any]] = lambda org: {}
 
 
 class Agents:
@@ -193,10 +195,11 @@ class Agents:
 
     def _heartbeat(self, known: Knowledge) -> ports.Heartbeat:
         workers, ready = self._shared.fleet()
+        running = self._shared.running(known.org)
         return ports.Heartbeat(
             now_ms=self._shared.clock.now_ms(),
             state=self._shared.state(known.org),
-            functions=dict(known.functions),
+            functions={**known.functions, **functions_of(running)},
             active_revision=known.revision,
             certificate_expires_ms=known.certificate_expires_ms,
             audit_size=known.audit_size,
@@ -206,11 +209,23 @@ class Agents:
             workers_ready=ready,
             software_version=VERSION,
             trust_bundle_sha256=known.trust_bundle_sha256,
+            release=int(running.get("release", 0)),
+            requests=int(running.get("requests", 0)),
+            failed=int(running.get("failed", 0)),
+            shadow=running.get("shadow"),
         )
 
     def _changed(self, known: Knowledge) -> None:
         self._known[known.org] = known
         self._shared.publish({org: view(item) for org, item in self._known.items()})
+
+
+def functions_of(running: Mapping[str, Any]) -> dict[str, str]:
+    """Functions of a heartbeat that follow from what a worker says: inspection, and why a release was left."""
+    if not running:
+        return {}
+    found = {"inspection": str(running["inspection"] or OK)}
+    return {**found, "release": str(running["left"])} if running["left"] else found
 
 
 def view(known: Knowledge) -> dict[str, Any]:

@@ -176,6 +176,7 @@ async def _agent(child: Child, index: int) -> None:
             publish=lambda orgs: child.link.cast({"type": "health", "orgs": orgs}),
             fleet=lambda: (fleet.workers, fleet.ready),
             state=lambda org: fleet.states.get(org, "ENROLLED"),
+            running=lambda org: fleet.running.get(org, {}),
         )
     )
     job = asyncio.create_task(agents.run())
@@ -196,11 +197,13 @@ class Fleet:
         self.workers = 0
         self.ready = 0
         self.states: dict[str, str] = {}
+        self.running: dict[str, Any] = {}
 
     async def told(self, frame: frames.Frame) -> None:
         """Take a frame."""
         self.workers, self.ready = int(frame["workers"]), int(frame["workers_ready"])
         self.states = {org: str(item["state"]) for org, item in frame["states"].items()}
+        self.running = {org: item.get("running", {}) for org, item in frame["states"].items()}
 
 
 class RemoteWorkers:

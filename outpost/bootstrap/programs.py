@@ -3,7 +3,8 @@
 A worker judges the state of an org itself, at each request, from signed facts and the clock.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from certs.errors import TrustError
 from outpost import ports
@@ -12,6 +13,7 @@ from outpost.cache.errors import CacheMissingError
 from outpost.cache.seal import Seal
 from outpost.cache.slots import SlotCache
 from outpost.core.bundle import trust
+from outpost.core.bundle.content import ReleaseContent
 from outpost.core.bundle.extension import verify_extension
 from outpost.core.bundle.limits import MAX_EXTENSION_BYTES
 from outpost.core.bundle.release import VerifiedSet
@@ -74,7 +76,10 @@ class _Org:
     enrollment: identities.Enrollment
     facts: trust.OrgFacts
     program: OrgProgram | None = None
-    prepared: OrgProgram | None = None
+    verified: VerifiedSet | None = None  # of the program
+    prepared: tuple[OrgProgram, VerifiedSet] | None = None
+    reserve: OrgProgram | None = None  # of the set's other release: judged in the shadow, and what one goes back to
+    left: dict[int, str] = field(default_factory=dict)  # candidates that failed their own test here, and why
     extension_looked_at: float = float("-inf")  # monotonic seconds
 
 
@@ -134,7 +139,7 @@ class Programs:
             stored = entry.cache.load_active()
             high_water = entry.cache.read_high_water()
             verified = entry.verifier.reverify(stored, high_water)
-            program = build(verified, self._scanner)
+            program = self._usable(entry, verified)
         except CacheMissingError:
             entry.facts = replace(entry.facts, configured=False)
             return
@@ -143,9 +148,10 @@ class Programs:
             emit(Event.BUNDLE_REFUSED, 40, org=org, code=code, message=str(error.as_dict()["message"]))
             entry.facts = replace(entry.facts, tamper_code=code)
             return
-        self._use(entry, program, high_water.time_floor_ms)
+        self._use(entry, program, verified)
+        entry.facts = replace(entry.facts, time_floor_ms=high_water.time_floor_ms)
 
-    def prepare(self, org: str, slot: str) -> None:
+    def prepare(self, org: str, slot: str) -> OrgProgram:
         """Load a slot without using it.
 
         Raises:
@@ -153,7 +159,9 @@ class Programs:
         """
         entry = self._require(org)
         verified = entry.verifier.reverify(entry.cache.load(slot), entry.cache.surviving_high_water())
-        entry.prepared = build(verified, self._scanner)
+        program = build(verified, self._scanner, _chosen(verified, entry.left))
+        entry.prepared = program, verified
+        return program
 
     def commit(self, org: str) -> None:
         """Use what was prepared: one assignment; running requests keep theirs."""
@@ -161,10 +169,52 @@ class Programs:
         if entry.prepared is None:
             self.load(org)  # this process came up between prepare and commit
             return
-        program, entry.prepared = entry.prepared, None
-        self._use(
-            entry, program, trust.next_time_floor(entry.facts.time_floor_ms, program.signed_at_ms, self._clock.now_ms())
-        )
+        (program, verified), entry.prepared = entry.prepared, None
+        self._use(entry, program, verified)
+        floor = trust.next_time_floor(entry.facts.time_floor_ms, program.signed_at_ms, self._clock.now_ms())
+        entry.facts = replace(entry.facts, time_floor_ms=floor)
+
+    def other(self, org: str) -> tuple[VerifiedSet, ReleaseContent] | None:
+        """The release of the active set that does not run here, for ``build``; None when there is none."""
+        entry = self._orgs.get(org)
+        if entry is None or entry.verified is None or entry.program is None:
+            return None
+        running = entry.program.release.version
+        named = [each for each in entry.verified.content.named if each.version != running]
+        return (entry.verified, named[0]) if named else None
+
+    def keep_reserve(self, org: str, verified: VerifiedSet, program: OrgProgram) -> None:
+        """Keep the other release of a set, unless another set became active meanwhile."""
+        entry = self._orgs.get(org)
+        if entry is not None and entry.verified is verified:
+            entry.reserve = program
+
+    def reserve(self, org: str) -> OrgProgram | None:
+        """The other release of the active set, once it is built."""
+        entry = self._orgs.get(org)
+        return entry.reserve if entry is not None else None
+
+    def left(self, org: str) -> Mapping[int, str]:
+        """Candidates that failed their own test here, and why."""
+        entry = self._orgs.get(org)
+        return dict(entry.left) if entry is not None else {}
+
+    def leave(self, org: str, release: int, code: str, stable: OrgProgram | None = None) -> None:
+        """Never run a candidate again; where it runs, the stable release of its set takes its place.
+
+        Args:
+            org: org id.
+            release: version of the candidate.
+            code: why.
+            stable: built before, and tested; None when the candidate does not run here.
+        """
+        entry = self._orgs.get(org)
+        if entry is None:
+            return
+        entry.left[release] = code
+        if stable is not None and entry.program is not None and entry.program.release.version == release:
+            entry.program, entry.reserve = stable, entry.program
+            self._take_terms(entry, stable)
 
     def lock(self, org: str) -> None:
         """Forget an org's program and refuse from now on: a signed order was obeyed."""
@@ -193,8 +243,30 @@ class Programs:
         self._locked[org] = mark
         return True
 
-    def _use(self, entry: _Org, program: OrgProgram, time_floor_ms: int) -> None:
-        entry.program = program
+    def _usable(self, entry: _Org, verified: VerifiedSet) -> OrgProgram:
+        """The program of a set; that of its stable release when the candidate cannot be built any more.
+
+        Raises:
+            BundleError: neither can.
+        """
+        chosen = _chosen(verified, entry.left)
+        try:
+            return build(verified, self._scanner, chosen)
+        except BundleError as error:
+            if chosen is verified.content.stable:
+                raise
+            emit(Event.RELEASE_LEFT, 40, org=verified.org, release=chosen.version, code=error.code)
+            program = build(verified, self._scanner, verified.content.stable)
+            entry.left[chosen.version] = error.code
+            return program
+
+    def _use(self, entry: _Org, program: OrgProgram, verified: VerifiedSet) -> None:
+        entry.program, entry.verified, entry.reserve = program, verified, None
+        entry.left = {version: why for version, why in entry.left.items() if version in verified.content.rollout.named}
+        self._take_terms(entry, program)
+
+    def _take_terms(self, entry: _Org, program: OrgProgram) -> None:
+        """Take over what the state of the org depends on."""
         entry.facts = replace(
             entry.facts,
             configured=True,
@@ -202,7 +274,6 @@ class Programs:
             timestamp_expires_ms=program.timestamp_expires_ms,
             seal_after_seconds=program.release.seal_after_seconds,
             on_revoked=program.release.on_revoked,
-            time_floor_ms=time_floor_ms,
             tamper_code="",
         )
         entry.facts = replace(entry.facts, revoked_code=entry.facts.revoked_code or _listed_as_revoked(entry))
@@ -224,6 +295,11 @@ class Programs:
         if entry is None:
             raise UnknownOrgError("this process does not know the org", field="org", next_step="restart the outpost")
         return entry
+
+
+def _chosen(verified: VerifiedSet, left: Mapping[int, str]) -> ReleaseContent:
+    """The release of a set that runs here."""
+    return verified.content.stable if verified.chosen.version in left else verified.chosen
 
 
 def _open(paths: StatePaths, org: str, wrap_key: bytes, chance: ports.Chance) -> _Org:

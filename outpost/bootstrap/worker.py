@@ -13,6 +13,7 @@ from aiohttp import web
 from outpost import ports
 from outpost.bootstrap.programs import Programs
 from outpost.bootstrap.state import wrap_key
+from outpost.bootstrap.trials import Trials
 from outpost.core.audit.record import StateChanged
 from outpost.core.bundle.trust import OrgState, State
 from outpost.core.detect.pattern import Scanner
@@ -64,8 +65,10 @@ class Worker:
             orgs=lambda: self.programs.orgs,
             options=GatewayOptions(version=metadata.version("ai-outpost"), workers=max(1, settings.workers)),
         )
+        self._trials = Trials(self.programs, self.gateway, scanner, self._publish)
         for org in self.programs.orgs:
             self._publish(org)
+            self._trials.begin(org)
 
     async def serve(self, listener: socket.socket, tls: ssl.SSLContext | None) -> web.AppRunner:
         """Accept clients on a socket."""
@@ -80,6 +83,7 @@ class Worker:
         """Use what was prepared, and judge a canary with it at once."""
         self.programs.commit(org)
         self._publish(org)
+        self._trials.begin(org)
         await self.check_canary()
 
     async def lock(self, org: str) -> None:
@@ -93,8 +97,8 @@ class Worker:
         for org, known in orgs.items():
             self.programs.contact(org, int(known.get("last_contact_ms", 0)), str(known.get("withdrawn", "")))
 
-    def states(self) -> dict[str, dict[str, str]]:
-        """State of each org, now, and whether the keys of its providers are here."""
+    def states(self) -> dict[str, dict[str, Any]]:
+        """State of each org, now, whether the keys of its providers are here, and how its release does."""
         found = {org: self.programs.state_of(org) for org in self.programs.orgs}
         return {
             org: {
@@ -102,6 +106,7 @@ class Worker:
                 "code": item.code,
                 "reason": item.reason,
                 "provider_keys": probes.provider_keys(self.gateway, org),
+                "running": self._trials.facts(org),
             }
             for org, item in found.items()
         }
@@ -109,7 +114,9 @@ class Worker:
     async def check_canary(self) -> None:
         """One canary per org; its failure seals the org in this process."""
         for report in await canary.run_once(self.gateway):
-            self.programs.inspection(report.org, report.code)
+            after = self._trials.judged(report)
+            self.programs.inspection(after.org, after.code)
+            self._trials.compare(after.org)
 
     async def keep_canary(self) -> None:
         """Judge canaries until cancelled."""

@@ -91,21 +91,7 @@ class OrgProgram:
             ModelKilledError: the model is switched off.
             ProviderKilledError: it is served, but only by providers that are switched off.
         """
-        if _matches(self.killed.models, model):
-            raise ModelKilledError(
-                "this model was switched off by an administrator", field="model", next_step="ask for another model"
-            )
-        serving = [provider for provider in self.providers if _matches(provider.models, model)]
-        for provider in serving:
-            if provider.name not in self.killed.providers:
-                return provider
-        if serving:
-            raise ProviderKilledError(
-                "the provider of this model was switched off by an administrator",
-                field="model",
-                next_step="ask for a model of another provider",
-            )
-        return None
+        return find_route(self.providers, self.killed, model)
 
     def serves(self, model: str) -> bool:
         """Whether a request for the model is routed at all."""
@@ -113,6 +99,35 @@ class OrgProgram:
             return self.route(model) is not None
         except DeniedError:
             return False
+
+
+def find_route(providers: tuple[Provider, ...], killed: KillList, model: str) -> Provider | None:
+    """First provider that is not switched off and one of whose globs matches the model.
+
+    Args:
+        providers: in order of preference.
+        killed: providers and models that are switched off.
+        model: as the client asks for it.
+
+    Raises:
+        ModelKilledError: the model is switched off.
+        ProviderKilledError: it is served, but only by providers that are switched off.
+    """
+    if _matches(killed.models, model):
+        raise ModelKilledError(
+            "this model was switched off by an administrator", field="model", next_step="ask for another model"
+        )
+    serving = [provider for provider in providers if _matches(provider.models, model)]
+    for provider in serving:
+        if provider.name not in killed.providers:
+            return provider
+    if serving:
+        raise ProviderKilledError(
+            "the provider of this model was switched off by an administrator",
+            field="model",
+            next_step="ask for a model of another provider",
+        )
+    return None
 
 
 def _matches(globs: tuple[str, ...], model: str) -> bool:

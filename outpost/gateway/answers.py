@@ -39,6 +39,7 @@ class AnswerFigures:
     bytes_inspected: int = 0
     bytes_released: int = 0
     finished: bool = False
+    remembered: bool = False
 
     def judged(self, decision: Decision, features: Features, bytes_inspected: int) -> None:
         """Note the verdict on the answer."""

@@ -13,6 +13,7 @@ from outpost.core.program import OrgProgram
 from outpost.gateway.errors import AuditUnavailableError, StoppingError
 from outpost.gateway.limits import MAX_IN_FLIGHT, REPLY_SECONDS, InFlight, RequestRate
 from outpost.gateway.metrics import GatewayMetrics
+from outpost.gateway.watch import Watch
 from outpost.ports import Chance, Clock, Ledger, Secrets, Upstream
 from outpost.telemetry import Event, emit
 
@@ -101,6 +102,7 @@ class Gateway:
     options: GatewayOptions = field(default_factory=GatewayOptions)
     programs: Programs = field(default_factory=Programs)
     metrics: GatewayMetrics = field(default_factory=GatewayMetrics)
+    watch: Watch = field(default_factory=Watch)
     audit_error: str = ""
     canary_errors: dict[str, str] = field(default_factory=dict)
     stopping: bool = False

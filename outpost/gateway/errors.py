@@ -130,6 +130,11 @@ class StoppingError(InternalError):
     fatal = False
 
 
+def is_own_fault(error: OutpostError | None) -> bool:
+    """Whether it is us who failed a request: no caller, no provider, no rule, and not the end of the process."""
+    return isinstance(error, StoreError | InternalError | BundleError) and not isinstance(error, StoppingError)
+
+
 class UnknownEndpointError(RequestError):
     """No such path."""
 

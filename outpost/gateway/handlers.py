@@ -19,6 +19,7 @@ from outpost.gateway.errors import (
     StoppingError,
     UnknownEndpointError,
     answer,
+    is_own_fault,
     status_of,
 )
 from outpost.gateway.journey import CLIENT_GONE_STATUS, ENDPOINT, Caller, Journey, check_admission, identify
@@ -51,9 +52,26 @@ class Handlers:
         """POST /v1/chat/completions."""
 
         async def serve(request: web.Request, request_id: str, caller: Caller) -> web.StreamResponse:
-            return await Journey(self._gateway, request, request_id, caller).run()
+            return await self._counted(Journey(self._gateway, request, request_id, caller))
 
         return await self._guarded(request, serve)
+
+    async def _counted(self, journey: Journey) -> web.StreamResponse:
+        """Serve a journey and count it for the release that decides; what was refused before a decision does not."""
+        failed = True  # whatever is not foreseen
+        try:
+            response = await journey.run()
+            failed = is_own_fault(journey.failure)
+            return response
+        except OutpostError as error:
+            failed = is_own_fault(error)
+            raise
+        except (ConnectionError, asyncio.CancelledError):
+            failed = False
+            raise
+        finally:
+            if journey.decided or failed:
+                self._gateway.watch.finished(journey.caller.program, failed=failed)
 
     async def models(self, request: web.Request) -> web.StreamResponse:
         """GET /v1/models: what the key may ask for."""

@@ -105,6 +105,8 @@ class Journey:
     received: int = 0
     began: float = 0.0
     figures: AnswerFigures = field(default_factory=AnswerFigures)
+    decided: bool = False  # and on record
+    failure: OutpostError | None = None  # what ended a stream whose head was sent already
 
     async def run(self) -> web.StreamResponse:
         """Serve the request.
@@ -242,10 +244,15 @@ class Journey:
             bytes_inspected=inspection.bytes_inspected,
         )
         await self.gateway.record(self.caller.org, record.to_bytes())
+        self.decided = True
+        self.gateway.watch.decided(self.caller.program, features, inspection.decision)
 
     def _finished(self, status: int, outcome: Outcome) -> bytes:
         figures = self.figures
         figures.finished = True
+        if figures.decision is not None and figures.features is not None and not figures.remembered:
+            figures.remembered = True
+            self.gateway.watch.decided(self.caller.program, figures.features, figures.decision)
         elapsed = self.gateway.ports.clock.monotonic() - self.began
         return RequestFinished(
             head=self.gateway.head(self.caller.org),
@@ -279,6 +286,7 @@ class Journey:
                 return await self._reply(response, inspection)
             answer = self._answer(inspection)
             out = await self._stream(answer, response, inspection)
+            self.failure = answer.failure
             if isinstance(answer.failure, PeerError):
                 self._tell(answer.failure, provider)
             lingering = answer.lingering

@@ -1,6 +1,7 @@
 """Wire messages to plain values and back. Only this room touches generated messages."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -160,7 +161,20 @@ def heartbeat(value: ports.Heartbeat) -> sync_pb2.SyncUp:
             workers_ready=value.workers_ready,
             software_version=value.software_version,
             trust_bundle_sha256=value.trust_bundle_sha256,
+            release=value.release,
+            requests=value.requests,
+            failed=value.failed,
+            shadow=shadow(value.shadow) if value.shadow is not None else None,
         )
+    )
+
+
+def shadow(value: Mapping[str, Any]) -> sync_pb2.ShadowReport:
+    """Totals of the judgement in the shadow."""
+    return sync_pb2.ShadowReport(
+        release=value["release"],
+        compared=value["compared"],
+        changes=[sync_pb2.ShadowChange(**each) for each in value["changes"]],
     )
 
 

@@ -34,6 +34,7 @@ LONGEST_ASKED_SECONDS = 300.0  # of a wait that the control plane asks for: what
 LOOK_ATTEMPTS = 3  # connections that failed before it is looked at why
 SLOW = frozenset({"identity.superseded", *WITHDRAWN})  # refusals that pass, if at all, by an act of a person
 MAX_REVISION_CHARS = 32  # sync.proto: Hello.refused_revision
+TELL_SECONDS = 1.0  # between two looks for what is told before the next heartbeat is due
 LOCKED = "outpost.locked"  # code of a link that is none any more
 MOVE_RETRY_SECONDS = 30.0  # between two attempts to change to a new certificate while the old connection stands
 
@@ -305,11 +306,19 @@ class OrgAgent:
         await session.nack(offer.nonce, error.as_dict(), error.field, progress.taken())
 
     async def _beat(self, session: ports.SyncSession) -> None:
+        every = self._parts.settings.heartbeat_seconds
+        looks = max(1, round(every / TELL_SECONDS))
+        told = _worth_telling(self._parts.heartbeat(self.knowledge))
         while True:
-            await asyncio.sleep(self._parts.settings.heartbeat_seconds)
+            for _ in range(looks):
+                await asyncio.sleep(every / looks)
+                heartbeat = self._parts.heartbeat(self.knowledge)
+                if _worth_telling(heartbeat) != told:
+                    break  # whoever rolls a release out must not wait for it
             # The stream is open and keepalive pings are answered, else the transport would have ended it.
             self.knowledge.last_contact_ms = self._parts.clock.now_ms()
-            await session.status(self._parts.heartbeat(self.knowledge))
+            told = _worth_telling(heartbeat)
+            await session.status(heartbeat)
             self._parts.changed(self.knowledge)
 
     async def _lost(self, error: OutpostError | TrustError) -> str:
@@ -322,6 +331,11 @@ class OrgAgent:
         if code in WITHDRAWN:
             await self._report.withdrawn(code)
         return code
+
+
+def _worth_telling(heartbeat: ports.Heartbeat) -> tuple[object, ...]:
+    """What a heartbeat is sent for at once: state, functions, the release that runs."""
+    return heartbeat.state, dict(heartbeat.functions), heartbeat.release
 
 
 async def first_of(*jobs: Coroutine[Any, Any, None] | Awaitable[None]) -> None:

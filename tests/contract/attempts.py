@@ -16,7 +16,7 @@ from controlplane.domain.offers import SignedRelease
 from controlplane.domain.quotas import Quotas
 from controlplane.domain.records import Delivery, DeliveryState, Heartbeat, LogHead
 from controlplane.store.store import DatabaseStore, Transaction
-from tests.contract import attempts_admin
+from tests.contract import attempts_admin, attempts_plans
 from tests.contract.stores import a_certificate, a_client_key, a_release, a_token, an_active_outpost, an_outpost
 
 MARK = "VICTIMS-CONTENT"
@@ -27,10 +27,13 @@ QUOTA = 7_777_777
 TABLES = (
     *("changes", "outposts", "tokens", "certificates", "keys", "releases", "role_keys", "audit", "quotas"),
     *attempts_admin.TABLES,
+    *attempts_plans.TABLES,
 )
-ALONE = attempts_admin.ALONE | {
-    *("tokens.add", "certificates.intend", "audit.save_head", "audit.append", "audit.add_tile")
-}
+ALONE = (
+    attempts_admin.ALONE
+    | attempts_plans.ALONE
+    | {*("tokens.add", "certificates.intend", "audit.save_head", "audit.append", "audit.add_tile")}
+)
 """May contradict rows, and then end their transaction: each has one of its own."""
 
 
@@ -76,6 +79,7 @@ async def fill(store: DatabaseStore, org: str) -> Victim:
         signer = await t.role_keys.create("policy", 1)
         await t.quotas.put(Quotas(QUOTA, QUOTA, QUOTA, QUOTA))
         await attempts_admin.fill(t)
+        await attempts_plans.fill(t)
     files = tuple(sha256(body).digest() for _, contents in releases for body in contents.values())
     return Victim(
         outposts=tuple(each.id for each in everyone),
@@ -168,6 +172,7 @@ ATTEMPTS: dict[str, Attempt] = {
     "keys.all": lambda t, v, r: t.keys.all(),
     "releases.add": _add_release,
     "releases.newest": lambda t, v, r: t.releases.newest(),
+    "releases.holding": lambda t, v, r: t.releases.holding("policy/secret"),
     "releases.contents": lambda t, v, r: t.releases.contents(r.choice(v.releases)),
     "releases.size_of": lambda t, v, r: t.releases.size_of(r.choice(v.files)),
     "releases.part": lambda t, v, r: t.releases.part(r.choice(v.files), 0, 1000),
@@ -191,6 +196,7 @@ ATTEMPTS: dict[str, Attempt] = {
     "quotas.get": lambda t, v, r: t.quotas.get(),
     "quotas.put": lambda t, v, r: t.quotas.put(Quotas(r.randint(1, 9), 2, 3, 4)),
     **{name: _admin(attempt) for name, attempt in attempts_admin.ATTEMPTS.items()},
+    **{name: _admin(attempt) for name, attempt in attempts_plans.ATTEMPTS.items()},
 }
 
 
@@ -198,7 +204,9 @@ def leaked(name: str, answer: object) -> bool:
     """Whether an answer holds something of the victim."""
     if name == "releases.size_of":
         return answer is not None
-    return MARK in repr(answer) or str(QUOTA) in repr(answer) or attempts_admin.leaked(name, answer)
+    if attempts_admin.leaked(name, answer) or attempts_plans.leaked(name, answer):
+        return True
+    return MARK in repr(answer) or str(QUOTA) in repr(answer)
 
 
 def methods() -> set[str]:

@@ -25,10 +25,12 @@ from controlplane.domain.acts import ActFilter, ActRow
 from controlplane.domain.authorities import Authority, AuthorityKind, AuthorityState
 from controlplane.domain.changes import PRUNE_EVERY, Change, ChangeKind
 from controlplane.domain.ingress import IngressCertificate
+from controlplane.domain.plans import Moved
 from controlplane.domain.quotas import Quotas
 from controlplane.domain.records import Delivery, DeliveryState, Heartbeat, LogHead
 from controlplane.domain.replicas import Replica
 from controlplane.domain.replies import Reply
+from controlplane.domain.rollout_terms import RolloutTerms
 from controlplane.domain.signing_keys import SigningKey
 from controlplane.domain.vault import VaultEntry
 from controlplane.store import statements
@@ -37,6 +39,7 @@ from controlplane.store.session import Engine, PerEngine, Row, Session, Value
 from controlplane.store.sqlite import SqliteEngine
 from controlplane.store.store import DatabaseStore
 from tests.contract.attempts_admin import a_client, a_user, an_act, an_approval
+from tests.contract.attempts_plans import a_plan
 from tests.contract.stores import (
     ORG,
     Place,
@@ -307,7 +310,27 @@ async def scenario_0004(store: DatabaseStore) -> None:
         await t.certificates.alive(5)
 
 
-SCENARIOS = (registry_scenario, org_scenario, scenario_0002, scenario_0004, scenario_0005)
+async def scenario_0006(store: DatabaseStore) -> None:
+    """What revision 0006 added."""
+    plan = a_plan()
+    async with store.for_org(ORG).write() as t:
+        await t.plans.add(plan)
+        await t.plans.save(plan)
+        await t.plans.note(1, Moved(1, plan.state, 5, "code", "reason", "who"))
+        await t.plans.put_terms(RolloutTerms(soak_seconds=5))
+    async with store.for_org(ORG).read() as t:
+        await t.plans.next_number()
+        await t.plans.get(1)
+        await t.plans.rolling()
+        await t.plans.waiting()
+        await t.plans.newest(0, 5)
+        await t.plans.highest_release()
+        await t.plans.history(1)
+        await t.plans.terms()
+        await t.releases.holding("policy/packs")
+
+
+SCENARIOS = (registry_scenario, org_scenario, scenario_0002, scenario_0004, scenario_0005, scenario_0006)
 
 
 async def record(scenarios: Sequence[Scenario] = SCENARIOS) -> list[Record]:

@@ -299,3 +299,35 @@ async def test_an_init_that_failed_leaves_nothing_and_may_be_tried_again(tmp_pat
     assert (list(state.iterdir()), root.exists()) == ([], False)
     await ok(state, "init", "--host", "cp.example", "--root-key-out", str(root))
     assert private_key_from_pem(root.read_bytes())
+
+
+async def test_a_release_on_the_command_line(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    await made(state)
+    policy, samples = tmp_path / "policy.json", tmp_path / "prompts.txt"
+    policy.write_text((await ok(state, "policy", "show", "--org", "acme")).out.replace("BLOCK", "CANCEL"))
+    samples.write_text("my card is 4111 1111 1111 1111\n\ngood morning\n")
+    drafted = (await ok(state, "release", "draft", "--org", "acme", "--policy", str(policy), "--json")).json
+    assert (drafted["id"], drafted["state"]) == ("plan-1", "linted")
+    tried = await ok(state, "release", "simulate", "plan-1", "--org", "acme", "--samples", str(samples))
+    assert tried.out.splitlines()[0].startswith(
+        "sample 1: BLOCK -> CANCEL (baseline/payment-and-identity; 1 credit_card"
+    )
+    assert tried.out.splitlines()[1].startswith("sample 2: ALLOW -> ALLOW")
+    published = await ok(state, "release", "publish", "plan-1", "--org", "acme")
+    assert "configuration 2.2 of org acme is signed" in published.out
+    shown = await ok(state, "release", "show", "plan-1", "--org", "acme", "--wait", "5")
+    assert "complete 100 %" in shown.out
+    assert (await run(state, "release", "halt", "plan-1", "--org", "acme")).status == 5
+    await ok(state, "release", "rollback", "1", "--org", "acme", "--at-once")
+    listed = (await ok(state, "release", "list", "--org", "acme", "--json")).json["releases"]
+    assert [(each["id"], each["kind"], each["state"]) for each in listed] == [
+        ("plan-2", "rollback", "complete"),
+        ("plan-1", "policy", "complete"),
+    ]
+    await ok(state, "release", "draft", "--org", "acme", "--policy", str(policy))
+    assert "withdrawn" in (await ok(state, "release", "withdraw", "plan-3", "--org", "acme")).out
+    rules = (await ok(state, "release", "rules", "--org", "acme", "--percents", "50,100", "--json")).json
+    assert rules["percents"] == [50, 100]
+    assert (await ok(state, "release", "status", "plan-2", "--org", "acme")).out.startswith("OUTPOST")
+    assert (await run(state, "release", "show", "plan-9", "--org", "acme")).status == 4

@@ -17,6 +17,7 @@ from controlplane.rpc import streams, sync
 from controlplane.services.defaults import default_policy, default_provider
 from controlplane.settings import Settings
 from outpost import ports
+from outpost.core.bundle.delta import set_identity
 from outpost.rpc import codec
 from tests.contract.control_planes import Outpost, digests, enroll, hello
 from tests.integration.controlplane_client import SECONDS, Client, Running, ended, read
@@ -177,6 +178,35 @@ async def test_a_set_that_comes_while_an_offer_is_unanswered_is_offered_too(tmp_
         )
         assert shown.delivery is not None
         assert shown.delivery.revision == "4.4"
+        await outpost.plane.close()
+
+
+async def test_while_an_offer_is_worked_on_the_next_one_says_nothing_against_the_set_that_was_held(
+    tmp_path: Path,
+) -> None:
+    async with serving(tmp_path / "cp") as cp:
+        outpost = await enroll(cp)
+        session = await outpost.plane.open(hello())
+        first = await session.receive()
+        assert isinstance(first, ports.Offer)
+        await session.ack(first.nonce, first.revision, 1)
+        await cp.shown(outpost.name, holds=lambda found: bool(found.delivery and found.delivery.state == "active"))
+        offers = []
+        for word in (b"one.", b"two."):  # the first of the two is not answered before the second comes
+            await cp.plane.publisher.publish_policy("acme", default_policy("acme").replace(b"found.", word))
+            async with asyncio.timeout(SECONDS):
+                offers.append(await session.receive())
+        one, two = offers
+        assert isinstance(one, ports.Offer)
+        assert isinstance(two, ports.Offer)
+        assert (bool(one.base_sha256), two.base_sha256, two.removed) == (True, b"", ())
+        await session.ack(one.nonce, one.revision, 1)
+        await session.ack(two.nonce, two.revision, 1)
+        await cp.plane.publisher.publish_policy("acme", default_policy("acme").replace(b"found.", b"three."))
+        async with asyncio.timeout(SECONDS):
+            three = await session.receive()
+        assert isinstance(three, ports.Offer)
+        assert three.base_sha256 == set_identity({item.name: item.sha256 for item in two.files})
         await outpost.plane.close()
 
 

@@ -6,6 +6,7 @@ from controlplane.store.migrations.steps import (
     s0003_delivery_times,
     s0004_identities,
     s0005_admin,
+    s0006_plans,
 )
 
 STEPS = (
@@ -14,6 +15,7 @@ STEPS = (
     s0003_delivery_times.STEP,
     s0004_identities.STEP,
     s0005_admin.STEP,
+    s0006_plans.STEP,
 )
 HEAD = STEPS[-1].revision
 BASE = "base"

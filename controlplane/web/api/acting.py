@@ -84,7 +84,7 @@ class Acting:
         for each in (author, context.principal):  # what it takes may have changed since it was asked for
             rbac.authorise(each, further or approval.verb)
         context.after_failure.append(remedy)
-        result = await operation.handler(replace(context, principal=author), params, body)
+        result = await operation.handler(replace(context, principal=author, second=context.principal), params, body)
         act = replace(
             context.write_act(author, Outcome.DONE),
             operation=operation.name,

@@ -2,14 +2,15 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 from certs.signer import Signer
 from controlplane.domain.acts import Act, Outcome
 from controlplane.domain.approvals import Approval
+from controlplane.domain.plans import NOBODY, Author
 from controlplane.domain.rbac import Principal
 from controlplane.ports.admin import Seal
-from controlplane.ports.drafts import Drafts
 from controlplane.ports.store import OrgTransaction, Store
 from controlplane.ports.world import Chance, Clock
 from controlplane.services.acts import ActLog
@@ -22,9 +23,11 @@ from controlplane.services.ingresses import IngressDesk
 from controlplane.services.locks import Locks
 from controlplane.services.machines import Machines
 from controlplane.services.persons import Persons
+from controlplane.services.plans import Planner, Wish
 from controlplane.services.sign_in import SignIn
 from controlplane.services.tokens import Tokens
 
+NO_TERMS: Final[Mapping[str, object]] = MappingProxyType({})
 Executed = tuple[int, Mapping[str, object]]
 Remedy = Callable[[OrgTransaction, Exception], Awaitable[None]]
 
@@ -34,7 +37,6 @@ class Workbench:
     """What operations work with; one for a process.
 
     Attributes:
-        drafts: releases that wait for signatures of keys that are elsewhere.
         witness: key that cosigns heads of outposts' logs.
         door: where outposts enroll.
         silent_ms: an outpost not seen for longer is silent.
@@ -53,7 +55,6 @@ class Workbench:
     tokens: Tokens
     sign_in: SignIn
     trust_domain: str
-    drafts: Drafts
     witness: Signer
     door: Callable[[], Awaitable[Door]]
     silent_ms: int
@@ -90,6 +91,7 @@ class Context:
         write_act: makes the record of this call; handlers of OWN operations append it themselves.
         execute: does a stored act within this one; only approvals use it.
         recheck: holds If-Match against what a context sees now; SPANNING operations do it in their own transaction.
+        second: who approves the act, where it waited for a second person; None otherwise.
         after_failure: what is to be kept although the act failed; done in the transaction that records the failure.
     """
 
@@ -104,6 +106,7 @@ class Context:
     prepared: Any
     execute: Callable[["Context", Approval, Principal, Remedy], Awaitable[Executed]]
     recheck: Callable[["Context"], Awaitable[None]]
+    second: Principal | None = None
     after_failure: list[Remedy] = field(default_factory=list)
 
     @property
@@ -121,12 +124,24 @@ class Context:
     @property
     def publisher(self) -> Publisher:
         """Signed configuration."""
-        return Publisher(self.store, self.bench.clock, self.bench.chance, self.bench.drafts)
+        return Publisher(self.store, self.bench.clock, self.bench.chance)
+
+    @property
+    def planner(self) -> Planner:
+        """Releases on their way."""
+        return Planner(self.store, self.bench.clock)
+
+    def wish(
+        self, title: str = "", terms: Mapping[str, object] = NO_TERMS, *, at_once: bool = False, supersede: bool = False
+    ) -> Wish:
+        """How the caller wants a release."""
+        second = Author(self.second.id, self.second.name) if self.second is not None else NOBODY
+        return Wish(Author(self.principal.id, self.principal.name), second, title, at_once, supersede, terms)
 
     @property
     def ceremonies(self) -> Ceremonies:
         """Keys and releases that take signatures made elsewhere."""
-        return Ceremonies(self.store, self.bench.drafts, self.bench.clock)
+        return Ceremonies(self.store, self.bench.clock)
 
     @property
     def persons(self) -> Persons:

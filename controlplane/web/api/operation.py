@@ -56,6 +56,15 @@ class PageParams(OrgParams):
     cursor: Cursor = ""
 
 
+class RollParams(OrgParams):
+    """How a release is to roll out."""
+
+    at_once: Annotated[bool, Field(description="everybody in one stage, instead of one outpost in twenty first")] = (
+        False
+    )
+    supersede: Annotated[bool, Field(description="in the place of a release that is on its way")] = False
+
+
 class NoBody(Model):
     """An operation without a body."""
 

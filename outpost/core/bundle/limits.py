@@ -29,6 +29,7 @@ MAX_GROUPS = 64  # groups of one client key
 MAX_TEXT_CHARS = 128  # characters of a name, user, group, agent, glob
 MAX_REQUESTS_PER_MINUTE = 1_000_000  # per key
 MAX_RELEASES = 2  # releases in one set: the stable one and a candidate
+MAX_SPARED = 4096  # cohort values that a roll-out spares: outposts that came during one stage; 11 bytes each, 45 KiB
 COHORT_VALUES = 2**32  # cohort values that there are: four bytes of a hash
 MAX_REVOCATIONS = 100_000  # outposts in access/revocations.json; they never leave it, and 90 bytes each fill 9 MB
 MAX_KILLS = 16  # routes documents with a kill list; a set has two at most, the others are of releases to come

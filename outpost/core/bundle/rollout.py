@@ -4,15 +4,18 @@ Theory. Every logical outpost has a cohort value for each candidate, a number th
 of a hash over org, candidate and name. A candidate runs where the value is below the signed threshold. So the outposts
 of a stage follow from two numbers, replicas of one logical outpost go together, a rising threshold only adds outposts,
 and another candidate meets others first.
+
+Whoever comes while a stage runs would join it by the same numbers, and then more outposts than the stage's share would
+have met the candidate. So those are spared: the document lists their values, and the stable release runs there.
 """
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from outpost.core.bundle import limits, names
 from outpost.core.bundle.canonical import encode
 from outpost.core.bundle.documents import open_document
+from outpost.core.bundle.fields import Fields
 
 ROLLOUT_SCHEMA = "outpost.rollout/2"
 COHORT_DOMAIN = "outpost.cohort/1"
@@ -30,6 +33,7 @@ class RolloutDocument:
         candidate: version of the release that is tried, higher than ``stable``; None when there is none.
         threshold: the candidate runs where the cohort value is below it, 0 to 2^32.
         stage: share of outposts in percent, for people.
+        spared: cohort values below the threshold where the stable release runs all the same; rising.
     """
 
     org: str
@@ -37,6 +41,7 @@ class RolloutDocument:
     candidate: int | None = None
     threshold: int = 0
     stage: int = 100
+    spared: tuple[int, ...] = ()
 
     @property
     def named(self) -> tuple[int, ...]:
@@ -63,11 +68,22 @@ def parse_rollout(data: bytes, org: str) -> RolloutDocument:
         candidate=fields.optional_integer("candidate", stable + 1, limits.MAX_VERSION),
         threshold=fields.integer("threshold", 0, EVERYBODY),
         stage=fields.integer("stage", 0, 100),
+        spared=_spared(fields),
     )
     if document.candidate is None and document.threshold:
         raise fields.fail("threshold", "must be 0 without a candidate")
+    if document.spared and document.spared[-1] >= document.threshold:
+        raise fields.fail("spared", "must hold values below the threshold")
     fields.done()
     return document
+
+
+def _spared(fields: Fields) -> tuple[int, ...]:
+    items = fields.items("spared", limits.MAX_SPARED)
+    values = tuple(item for item in items if isinstance(item, int) and not isinstance(item, bool))
+    if len(values) != len(items) or list(values) != sorted(set(values)) or (values and values[0] < 0):
+        raise fields.fail("spared", "must hold rising cohort values")
+    return values
 
 
 def build_rollout(document: RolloutDocument) -> bytes:
@@ -84,6 +100,7 @@ def build_rollout(document: RolloutDocument) -> bytes:
             "candidate": document.candidate,
             "threshold": document.threshold,
             "stage": document.stage,
+            "spared": list(document.spared),
         }
     )
     parse_rollout(data, document.org)
@@ -105,25 +122,7 @@ def cohort_value(org: str, candidate: int, logical: str) -> int:
 def choose(document: RolloutDocument, logical: str) -> int:
     """Version of the release that runs on a logical outpost."""
     candidate = document.candidate
-    if candidate is not None and cohort_value(document.org, candidate, logical) < document.threshold:
-        return candidate
-    return document.stable
-
-
-def stage_size(total: int, percent: int) -> int:
-    """Logical outposts of a stage: at least one, else the share rounded down."""
-    return max(1, total * percent // 100)
-
-
-def threshold_for(values: Sequence[int], count: int) -> int:
-    """Threshold below which exactly ``count`` of the values are.
-
-    Outposts with one and the same value cannot be told apart and take part together: then there are more.
-
-    Args:
-        values: cohort values of all logical outposts.
-        count: how many shall take the candidate; all and more means everybody, also who registers later.
-    """
-    if count >= len(values):
-        return EVERYBODY
-    return sorted(values)[count - 1] + 1 if count > 0 else 0
+    if candidate is None:
+        return document.stable
+    value = cohort_value(document.org, candidate, logical)
+    return candidate if value < document.threshold and value not in document.spared else document.stable

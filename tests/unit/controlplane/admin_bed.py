@@ -29,7 +29,6 @@ from controlplane.services.setup import Setup
 from controlplane.services.sign_in import Instruments, SignIn
 from controlplane.services.tokens import Tokens
 from controlplane.services.trust import TrustBoard
-from controlplane.store.drafts import DraftFiles
 from controlplane.store.seal import KekSeal
 from controlplane.store.sealing import Keyring
 from controlplane.store.session import Engine
@@ -214,7 +213,6 @@ async def admin_bed(
         tokens=Tokens(StoredTokenKeys(port), TRUST_DOMAIN, clock),
         sign_in=SignIn(Instruments(port, passwords, seal, clock, chance, TRUST_DOMAIN, pause)),
         trust_domain=TRUST_DOMAIN,
-        drafts=DraftFiles(folder),
         witness=await setup.witness(),
         door=door,
         silent_ms=30_000,

@@ -31,7 +31,6 @@ from controlplane.services.setup import Setup
 from controlplane.services.trust import TrustBoard
 from controlplane.services.views import Views
 from controlplane.services.words import Words
-from controlplane.store.drafts import DraftFiles
 from controlplane.store.sealing import Keyring
 from controlplane.store.session import Engine
 from controlplane.store.sqlite import SqliteEngine
@@ -138,8 +137,7 @@ async def bed(folder: Path, *orgs: str, engine: Engine | None = None) -> AsyncIt
     await store.add_org(OPERATOR, START_MS)
     board = TrustBoard(store, clock, TRUST_DOMAIN)
     await board.refresh()
-    drafts = DraftFiles(folder)
-    publisher = Publisher(store, clock, chance, drafts)
+    publisher = Publisher(store, clock, chance)
     issuer = OutpostIssuer(TRUST_DOMAIN, lambda: board.current, chance)
     views = Views(store, clock)
     words = Words(store, clock)
@@ -158,7 +156,7 @@ async def bed(folder: Path, *orgs: str, engine: Engine | None = None) -> AsyncIt
             clones=Clones(store, clock),
             locks=Locks(store, clock),
             publisher=publisher,
-            ceremonies=Ceremonies(store, drafts, clock),
+            ceremonies=Ceremonies(store, clock),
             administration=Administration(store, clock, chance),
             issuer=issuer,
             enrollment=Enrollment(store, issuer, keyring.pepper(), clock),

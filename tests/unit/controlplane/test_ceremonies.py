@@ -97,7 +97,7 @@ async def test_a_policy_waits_for_the_customers_signatures(tmp_path: Path) -> No
         waiting = await plane.publisher.publish_policy("acme", OTHER_POLICY)
         assert (waiting.waiting, waiting.changed) == (True, False)
         assert (await accepted(plane, root)).revision == "1.2"
-        draft = read_ceremony(plane.ceremonies.draft("acme"), "acme")
+        draft = read_ceremony(await plane.ceremonies.draft("acme"), "acme")
         for keys in ((), POLICY[:1]):
             with pytest.raises(BundleError) as refused:
                 await plane.ceremonies.import_release("acme", sign(draft, *keys).to_bytes())
@@ -108,7 +108,7 @@ async def test_a_policy_waits_for_the_customers_signatures(tmp_path: Path) -> No
         assert verified.chosen.packs == OTHER_POLICY
         assert verified.release.fallback == 1
         with pytest.raises(ControlPlaneError) as gone:
-            plane.ceremonies.draft("acme")
+            await plane.ceremonies.draft("acme")
         assert gone.value.code == "release.no_draft"
 
 
@@ -308,7 +308,7 @@ async def test_a_key_holder_knows_whether_the_comparison_is_true(tmp_path: Path)
     async with bed(tmp_path) as plane:
         await taken_over(plane)
         await plane.publisher.publish_policy("acme", OTHER_POLICY)
-        draft = read_ceremony(plane.ceremonies.draft("acme"), "acme")
+        draft = read_ceremony(await plane.ceremonies.draft("acme"), "acme")
         assert any("says another message" in line for line in draft.summary)
         require_known_base(draft, raw(POLICY[0])[0])
         release = names.release_path(1)

@@ -78,7 +78,7 @@ async def loosening(plane: Bed) -> Ceremony:
     await taken_over(plane)
     assert LOOSE != OTHER_POLICY
     await plane.publisher.publish_policy("acme", LOOSE)
-    return read_ceremony(plane.ceremonies.draft("acme"), "acme")
+    return read_ceremony(await plane.ceremonies.draft("acme"), "acme")
 
 
 @pytest.mark.parametrize("sentence", LIES)

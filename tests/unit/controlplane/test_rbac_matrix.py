@@ -27,6 +27,7 @@ VALUES: dict[str, object] = {
     "role": "policy",
     "kind": "servers",
     "ingress": "edge",
+    "plan": "plan-9",
 }
 BODIES: dict[str, dict[str, object]] = {
     "orgs.create": {"org": "x"},
@@ -45,6 +46,7 @@ BODIES: dict[str, dict[str, object]] = {
     "keys.create": {"name": "k"},
     "roots.apply": {"file": "{}"},
     "releases.import": {"file": "{}"},
+    "releases.rollback": {"release": 9},
     "users.create": {"name": "new", "role": "read_only"},
     "users.set_role": {"role": "read_only"},
     "users.enroll_totp": {"password": "x", "totp": "1"},

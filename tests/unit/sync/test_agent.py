@@ -95,6 +95,20 @@ async def test_heartbeats_are_sent_and_count_as_contact(tmp_path: Path) -> None:
         assert world.agent.knowledge.last_contact_ms == NOW_MS
 
 
+async def test_what_changes_is_told_before_the_next_heartbeat_is_due(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agent, "TELL_SECONDS", 0.01)
+    world = World(tmp_path)
+    world.agent = agent.OrgAgent(ORG, world.parts(heartbeat_seconds=3600.0), "1.0")
+    async with running(world) as plane:
+        for code in ("canary.not_stopped", "ok"):
+            world.agent.knowledge.functions["inspection"] = code
+            beat = await asyncio.wait_for(plane.session.beats.get(), PATIENCE)
+            while beat.functions.get("inspection") != code:  # what changed while it connected may come first
+                beat = await asyncio.wait_for(plane.session.beats.get(), PATIENCE)
+
+
 BREAKS: dict[str, Callable[[Plane], None]] = {
     "the stream breaks": lambda plane: plane.session.down.put_nowait(PeerError("reset")),
     "the control plane ends it": lambda plane: plane.session.down.put_nowait(None),

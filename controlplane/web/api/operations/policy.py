@@ -10,10 +10,11 @@ from controlplane.domain.errors import ConflictError
 from controlplane.domain.rbac import Verb
 from controlplane.services.configuration import Published, acceptable_policy, judge_policy
 from controlplane.web.api.context import Context
-from controlplane.web.api.operation import Effect, Model, NoBody, Operation, OrgParams
+from controlplane.web.api.operation import Effect, Model, NoBody, Operation, OrgParams, RollParams, shaped
 from outpost.core.bundle import limits
 from outpost.core.bundle.canonical import encode
 from outpost.core.bundle.caps import CapsDocument, parse_caps
+from outpost.core.bundle.release_document import SelfTest
 from outpost.core.policy.source import MAX_DOCUMENT_BYTES
 
 
@@ -50,6 +51,8 @@ class Publication(Model):
     changed: bool
     set: int
     waiting: Annotated[bool, Field(description="kept as a draft until keys that are held elsewhere sign it")] = False
+    plan: Annotated[str, Field(description="by which the release rolls out; empty when nothing does")] = ""
+    stage: Annotated[int, Field(description="percent of the outposts that it begins with")] = 0
     findings: tuple[Finding, ...] = ()
 
 
@@ -58,6 +61,13 @@ class PolicyShown(Model):
 
     org: str
     policy: dict[str, Any]
+
+
+class SelfTestPrompt(Model):
+    """A text in which every outpost must find something of a type, or it refuses the release."""
+
+    text: Annotated[str, Field(min_length=1, max_length=limits.MAX_SELF_TEST_CHARS)]
+    entity_type: Annotated[str, Field(max_length=64, json_schema_extra=shaped("[a-z][a-z0-9_]{0,63}"))]
 
 
 class ReleaseTerms(Model):
@@ -70,6 +80,13 @@ class ReleaseTerms(Model):
     ) = None
     on_revoked: Literal["enforce", "seal"] | None = None
     max_body_bytes: Annotated[int, Field(ge=1, le=limits.MAX_BODY_BYTES)] | None = None
+    self_tests: (
+        Annotated[
+            tuple[SelfTestPrompt, ...],
+            Field(max_length=limits.MAX_SELF_TESTS, description="run by every outpost before activation, and on"),
+        ]
+        | None
+    ) = None
     caps: Annotated[dict[str, Any] | None, Field(description="document of schema outpost.caps/1")] = None
 
 
@@ -81,6 +98,8 @@ def publication(org: str, published: Published) -> Publication:
         changed=published.changed,
         set=published.number,
         waiting=published.waiting,
+        plan=published.plan,
+        stage=published.stage,
         findings=tuple(Finding(**asdict(each)) for each in published.findings),
     )
 
@@ -93,12 +112,13 @@ async def lint(context: Context, params: OrgParams, body: PolicyText) -> Lint:
     )
 
 
-async def publish(context: Context, params: OrgParams, body: PolicyText) -> Publication:
+async def publish(context: Context, params: RollParams, body: PolicyText) -> Publication:
     """Lint, sign, roll out."""
-    return publication(context.org, await context.publisher.publish_policy(context.org, body.document.encode()))
+    text, wish = body.document.encode(), context.wish(at_once=params.at_once, supersede=params.supersede)
+    return publication(context.org, await context.publisher.publish_policy(context.org, text, wish))
 
 
-async def _check(context: Context, params: OrgParams, body: PolicyText) -> None:
+async def _check(context: Context, params: RollParams, body: PolicyText) -> None:
     acceptable_policy(context.org, body.document.encode())
 
 
@@ -107,21 +127,31 @@ async def show(context: Context, params: OrgParams, body: NoBody) -> PolicyShown
     return PolicyShown(org=context.org, policy=json.loads(await context.publisher.policy(context.org)))
 
 
-async def terms(context: Context, params: OrgParams, body: ReleaseTerms) -> Publication:
+async def terms(context: Context, params: RollParams, body: ReleaseTerms) -> Publication:
     """A new release under other terms."""
+    wish = context.wish(at_once=params.at_once, supersede=params.supersede)
+    changed, caps = changed_terms(body), caps_of(context, body)
+    return publication(context.org, await context.publisher.publish_terms(context.org, changed, caps, wish))
+
+
+async def _check_terms(context: Context, params: RollParams, body: ReleaseTerms) -> None:
+    caps_of(context, body)
+
+
+def changed_terms(body: ReleaseTerms) -> dict[str, object]:
+    """Fields of a release that a body changes."""
     changed: dict[str, object] = {
         name: value for name in ("on_revoked", "max_body_bytes") if (value := getattr(body, name)) is not None
     }
     if body.seal_after_seconds is not None:
         changed["seal_after_seconds"] = None if body.seal_after_seconds == "never" else body.seal_after_seconds
-    return publication(context.org, await context.publisher.publish_terms(context.org, changed, _caps(context, body)))
+    if body.self_tests is not None:
+        changed["self_tests"] = tuple(SelfTest(each.text, each.entity_type) for each in body.self_tests)
+    return changed
 
 
-async def _check_terms(context: Context, params: OrgParams, body: ReleaseTerms) -> None:
-    _caps(context, body)
-
-
-def _caps(context: Context, body: ReleaseTerms) -> CapsDocument | None:
+def caps_of(context: Context, body: ReleaseTerms) -> CapsDocument | None:
+    """Caps in a body, read as an outpost reads them. Raises BundleError."""
     return None if body.caps is None else parse_caps(encode(body.caps), context.org, "caps")
 
 
@@ -145,7 +175,7 @@ OPERATIONS = (
         method="PUT",
         path="/v1/orgs/{org}/policy",
         effect=Effect.ACT,
-        params=OrgParams,
+        params=RollParams,
         body=PolicyText,
         result=Publication,
         handler=publish,
@@ -162,7 +192,7 @@ OPERATIONS = (
         method="PATCH",
         path="/v1/orgs/{org}/policy/terms",
         effect=Effect.ACT,
-        params=OrgParams,
+        params=RollParams,
         body=ReleaseTerms,
         result=Publication,
         handler=terms,

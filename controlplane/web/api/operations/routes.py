@@ -1,5 +1,6 @@
 """Providers of an org, in order of preference."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated
 
@@ -8,7 +9,16 @@ from pydantic import Field
 from controlplane.domain.errors import ConflictError
 from controlplane.domain.rbac import Verb
 from controlplane.web.api.context import Context
-from controlplane.web.api.operation import Effect, Model, NameOrId, NoBody, Operation, OrgParams, shaped
+from controlplane.web.api.operation import (
+    Effect,
+    Model,
+    NameOrId,
+    NoBody,
+    Operation,
+    OrgParams,
+    RollParams,
+    shaped,
+)
 from controlplane.web.api.operations.orgs import FILE_NAME, KEY_SECRET, Url
 from controlplane.web.api.operations.policy import Publication, publication
 from outpost.core.bundle import limits
@@ -18,7 +28,7 @@ Milliseconds = Annotated[int, Field(ge=1, le=limits.MAX_TIMEOUT_MS)]
 Glob = Annotated[str, Field(min_length=1, max_length=limits.MAX_TEXT_CHARS)]
 
 
-class RouteParams(OrgParams):
+class RouteParams(RollParams):
     """One provider."""
 
     provider: NameOrId
@@ -63,9 +73,9 @@ class RoutesShown(Routes):
     org: str
 
 
-async def publish(context: Context, params: OrgParams, body: Routes) -> Publication:
+async def publish(context: Context, params: RollParams, body: Routes) -> Publication:
     """Replace all providers."""
-    return publication(context.org, await context.publisher.publish_routes(context.org, _providers(body)))
+    return await _published(context, params, providers_of(body))
 
 
 async def set_route(context: Context, params: RouteParams, body: ProviderTerms) -> Publication:
@@ -74,7 +84,12 @@ async def set_route(context: Context, params: RouteParams, body: ProviderTerms) 
     present = await context.publisher.providers(context.org)
     kept = [new if each.name == new.name else each for each in present]
     changed = kept if new in kept else [*kept, new]
-    return publication(context.org, await context.publisher.publish_routes(context.org, changed))
+    return await _published(context, params, changed)
+
+
+async def _published(context: Context, params: RollParams, providers: Sequence[Provider]) -> Publication:
+    wish = context.wish(at_once=params.at_once, supersede=params.supersede)
+    return publication(context.org, await context.publisher.publish_routes(context.org, providers, wish))
 
 
 async def show(context: Context, params: OrgParams, body: NoBody) -> RoutesShown:
@@ -88,15 +103,16 @@ async def kill(context: Context, params: OrgParams, body: Killed) -> Publication
     return publication(context.org, await context.publisher.kill(context.org, body.providers, body.models))
 
 
-async def _check_all(context: Context, params: OrgParams, body: Routes) -> None:
-    build_routes(RoutesDocument(context.org, _providers(body)))
+async def _check_all(context: Context, params: RollParams, body: Routes) -> None:
+    build_routes(RoutesDocument(context.org, providers_of(body)))
 
 
 async def _check_one(context: Context, params: RouteParams, body: ProviderTerms) -> None:
     build_routes(RoutesDocument(context.org, (_provider(params.provider, body),)))
 
 
-def _providers(body: Routes) -> tuple[Provider, ...]:
+def providers_of(body: Routes) -> tuple[Provider, ...]:
+    """In order of preference."""
     return tuple(_provider(each.name, each) for each in body.providers)
 
 
@@ -120,11 +136,12 @@ OPERATIONS = (
         method="PUT",
         path="/v1/orgs/{org}/routes",
         effect=Effect.ACT,
-        params=OrgParams,
+        params=RollParams,
         body=Routes,
         result=Publication,
         handler=publish,
         schema="controlplane.publication/1",
+        families=(ConflictError,),
         target="routes",
         check=_check_all,
         guards="routes.show",
@@ -141,6 +158,7 @@ OPERATIONS = (
         result=Publication,
         handler=set_route,
         schema="controlplane.publication/1",
+        families=(ConflictError,),
         target="route/{provider}",
         check=_check_one,
         guards="routes.show",

@@ -2,14 +2,10 @@
 
 import pytest
 
-from outpost.core.bundle.rollout import (
-    EVERYBODY,
-    RolloutDocument,
-    choose,
-    cohort_value,
-    stage_size,
-    threshold_for,
-)
+from outpost.core.bundle import limits
+from outpost.core.bundle.canonical import decode, encode
+from outpost.core.bundle.errors import DocumentError
+from outpost.core.bundle.rollout import EVERYBODY, RolloutDocument, build_rollout, choose, cohort_value, parse_rollout
 
 ORG = "acme"
 OUTPOSTS = [f"site-{number}" for number in range(1000)]
@@ -39,45 +35,48 @@ def test_names_and_versions_cannot_run_into_each_other() -> None:
     assert cohort_value("acme", 1, "2-x") != cohort_value("acme", 12, "-x")
 
 
-STAGES = {5: 50, 25: 250, 100: 1000}
+def test_a_rising_threshold_only_adds() -> None:
+    stages = [taking(threshold) for threshold in (2**28, 2**30, EVERYBODY)]
+    assert set() < stages[0] < stages[1] < stages[2] == set(OUTPOSTS)
 
 
-@pytest.mark.parametrize("percent", STAGES)
-def test_a_stage_has_exactly_its_share(percent: int) -> None:
-    count = stage_size(len(OUTPOSTS), percent)
-    assert count == STAGES[percent]
-    assert len(taking(threshold_for([*VALUES.values()], count))) == count
+def test_who_is_spared_runs_the_stable_release_below_the_threshold_too() -> None:
+    name = min(OUTPOSTS, key=lambda each: VALUES[each])
+    document = RolloutDocument(ORG, 7, 8, EVERYBODY, 5, (VALUES[name],))
+    assert {each for each in OUTPOSTS if choose(document, each) == 7} == {name}
+    assert parse_rollout(build_rollout(document), ORG) == document
 
 
-def test_later_stages_only_add() -> None:
-    stages = [taking(threshold_for([*VALUES.values()], stage_size(1000, percent))) for percent in (5, 25, 100)]
-    assert stages[0] < stages[1] < stages[2] == set(OUTPOSTS)
-
-
-SIZES = {(0, 5): 1, (1, 5): 1, (3, 5): 1, (19, 5): 1, (40, 5): 2, (7, 25): 1, (8, 25): 2, (9, 100): 9}
-
-
-@pytest.mark.parametrize("case", SIZES, ids=str)
-def test_sizes_of_stages(case: tuple[int, int]) -> None:
-    assert stage_size(*case) == SIZES[case]
-
-
-THRESHOLDS = {
-    "nobody": ([5, 3, 9], 0, 0),
-    "the lowest": ([5, 3, 9], 1, 4),
-    "two of three": ([5, 3, 9], 2, 6),
-    "all, also who comes later": ([5, 3, 9], 3, EVERYBODY),
-    "more than there are": ([5], 7, EVERYBODY),
-    "no outpost at all": ([], 1, EVERYBODY),
-    "two that cannot be told apart": ([5, 5, 9], 1, 6),
-    "the highest value there is": ([EVERYBODY - 1, 0], 1, 1),
+SPARED = {
+    "not rising": [5, 3],
+    "twice the same": [5, 5],
+    "below zero": [-1],
+    "not below the threshold": [100],
+    "a truth value": [True],
+    "a text": ["5"],
+    "no list": 5,
+    "more than may be": list(range(limits.MAX_SPARED + 1)),
 }
 
 
-@pytest.mark.parametrize("sentence", THRESHOLDS)
-def test_thresholds(sentence: str) -> None:
-    values, count, expected = THRESHOLDS[sentence]
-    assert threshold_for(values, count) == expected
+@pytest.mark.parametrize("sentence", SPARED)
+def test_spared_values_that_are_none(sentence: str) -> None:
+    threshold = EVERYBODY if sentence.startswith("more") else 100
+    fields = decode(build_rollout(RolloutDocument(ORG, 7, 8, threshold, 5)), "rollout")
+    with pytest.raises(DocumentError) as caught:
+        parse_rollout(encode({**fields, "spared": SPARED[sentence]}), ORG)  # type: ignore[dict-item]
+    assert "spared" in caught.value.field
+
+
+def test_as_many_may_be_spared_as_the_bound_says() -> None:
+    document = RolloutDocument(ORG, 7, 8, EVERYBODY, 5, tuple(range(limits.MAX_SPARED)))
+    assert parse_rollout(build_rollout(document), ORG) == document
+
+
+def test_nobody_is_spared_without_a_candidate() -> None:
+    fields = decode(build_rollout(RolloutDocument(ORG, 7)), "rollout")
+    with pytest.raises(DocumentError):
+        parse_rollout(encode({**fields, "spared": [3]}), ORG)
 
 
 def test_without_a_candidate_the_stable_release_runs() -> None:
