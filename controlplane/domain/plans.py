@@ -18,7 +18,6 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
 
-from controlplane.domain.approvals import Approval, ApprovalState, seen_at
 from controlplane.domain.errors import ConflictError, InputError, NotFoundError, RefusedError
 from controlplane.domain.rollout_terms import RolloutTerms
 from controlplane.domain.stages import ALL
@@ -142,7 +141,6 @@ class Plan:
         digest: SHA-256 of the draft, 64 hex digits: what an approver saw is what is signed.
         terms: how careful the roll-out is.
         at_once: one stage, everybody.
-        approval: id of the approval that it waited for, or empty.
         approver: who approved it; empty where one person is enough.
         draft: the changes, as ``plan_drafts`` writes them; empty once they are signed.
         ceremony: the file that waits for signatures made elsewhere, or empty.
@@ -166,7 +164,6 @@ class Plan:
     terms: RolloutTerms = field(default_factory=RolloutTerms)
     state: PlanState = PlanState.DRAFT
     at_once: bool = False
-    approval: str = ""
     approver: Author = NOBODY
     draft: bytes = b""
     ceremony: bytes = b""
@@ -233,7 +230,7 @@ def approved(plan: Plan, approver: Author, *, two_persons: bool) -> Plan:
         raise PlanAuthorError(
             "this org releases nothing that one person alone wants",
             field="approver",
-            next_step=f"let another person run: controlplane release approve {plan.id}",
+            next_step="let another person run: controlplane approval approve",
         )
     return replace(_moved(plan, PlanState.APPROVED), approver=approver)
 
@@ -321,22 +318,6 @@ def require_free(present: Plan | None, *, at_once: bool, supersede: bool) -> Non
         field="release",
         next_step="wait for its end, halt it: controlplane release halt, or take its place: --supersede",
     )
-
-
-def shown(plan: Plan, approval: Approval | None, now_ms: int) -> Plan:
-    """A plan as it stands at a time: one whose approval came to nothing is withdrawn.
-
-    Args:
-        plan: as stored.
-        approval: the one that it waits for, if there is one.
-        now_ms: Unix milliseconds.
-    """
-    if plan.state is not PlanState.LINTED or approval is None:
-        return plan
-    seen = seen_at(approval, now_ms)
-    if seen.state in (ApprovalState.PENDING, ApprovalState.EXECUTED):
-        return plan
-    return withdrawn(plan, f"approval {seen.id} {seen.state.value} {seen.reason}".strip(), seen.decided_ms or now_ms)
 
 
 def history(plan: Plan, now_ms: int, by: str = "") -> Moved:

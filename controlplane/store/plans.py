@@ -10,7 +10,7 @@ from controlplane.store.session import MOST_INTEGER, Row, Session, Value, intege
 
 NAMES = (
     *("number", "kind", "title", "author_id", "author_name", "created_ms", "digest", "terms", "state", "at_once"),
-    *("approval", "approver_id", "approver_name", "draft", "ceremony", "release", "fallback", "stage", "first_set"),
+    *("approver_id", "approver_name", "draft", "ceremony", "release", "fallback", "stage", "first_set"),
     *("stage_set", "began_ms", "settled_ms", "ended_ms", "code", "reason", "culprit", "shadow"),
 )
 COLUMNS = ", ".join(NAMES)

@@ -29,7 +29,6 @@ def a_plan(number: int = 1, mark: str = "own", state: PlanState = PlanState.ROLL
         RolloutTerms((1, 50, 100), 2, 3, 4, 5),
         state,
         at_once=True,
-        approval=mark,
         approver=Author(mark, mark),
         draft=mark.encode(),
         ceremony=mark.encode(),

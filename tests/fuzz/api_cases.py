@@ -106,6 +106,7 @@ async def things(bed: Any, org: str) -> dict[str, list[str]]:
         await bed.ok("keys.create", own, {"name": name}, local="root")
         await bed.ok("users.create", own, {"name": name, "role": "auditor"}, local="root")
         await bed.ok("clients.create", own, {"name": name, "role": "read_only"}, local="root")
+    plan = await bed.ok("releases.draft", own, {"terms": {"on_revoked": "seal"}}, local="root")
     await bed.ok("orgs.set_two_person", own, {"on": True}, local="root")
     waiting = await bed.call("routes.publish", own, {"providers": []}, local="root")
     await bed.bench.acts.sign_grown()
@@ -118,6 +119,7 @@ async def things(bed: Any, org: str) -> dict[str, list[str]]:
         "user": named_so,
         "client": named_so,
         "approval": [waiting.document["id"]],
+        "plan": [plan["id"], "plan-2"],
         "provider": ["default"],
         "role": ["policy", "timestamp"],
         "kind": ["root", "outposts", "servers"],

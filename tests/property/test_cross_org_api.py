@@ -35,6 +35,8 @@ async def filled(site: Site, org: str) -> dict[str, list[str]]:
     outpost = await bed.ok("outposts.register", own, {"name": f"{org}-canary"}, local="root")
     key = await bed.ok("keys.create", own, {"name": f"{org}-canary-key", "groups": [f"{org}-canary"]}, local="root")
     client, _, _ = await bed.machine(org, f"{org}-canary-client", Role.READ_ONLY)
+    draft = {"title": f"{org}-canary", "terms": {"on_revoked": "seal"}}
+    plan = await bed.ok("releases.draft", own, draft, local="root")
     await bed.ok("orgs.set_two_person", own, {"on": True}, local="root")
     approval = await bed.call("routes.publish", own, {"providers": []}, local="root")
     await bed.bench.acts.sign_grown()
@@ -46,6 +48,7 @@ async def filled(site: Site, org: str) -> dict[str, list[str]]:
         "user": [user.id, user.name],
         "client": [client, f"{org}-canary-client"],
         "approval": [approval.document["id"]],
+        "plan": [plan["id"]],
         "provider": ["default"],
         "role": ["policy", "timestamp"],
         "sequence": ["0", "1", "99999"],
@@ -107,6 +110,7 @@ async def test_a_foreign_name_in_the_own_org_is_an_unknown_one(tmp_path: Path) -
         unknown = {name: ["op-" + "0" * 16] for name in theirs} | {
             "sequence": ["77777"],
             "approval": ["ap-" + "0" * 12],
+            "plan": ["plan-77"],
         }
         alice = await site.bed.person("acme", "alice")
         naming = [

@@ -6,10 +6,8 @@ from itertools import product
 import pytest
 
 from controlplane.domain import plans
-from controlplane.domain.approvals import Approval, ApprovalState
 from controlplane.domain.errors import ControlPlaneError
 from controlplane.domain.plans import MOVES, Author, Moved, Plan, PlanKind, PlanState
-from controlplane.domain.rbac import Verb
 from controlplane.domain.rollout_terms import RolloutTerms, RolloutTermsError, checked, overridden, plain
 
 ADA, BOB = Author("user-ada", "ada"), Author("user-bob", "bob")
@@ -128,41 +126,6 @@ def test_one_plan_rolls_at_a_time(sentence: str) -> None:
     with pytest.raises(plans.RollingError) as caught:
         plans.require_free(present, at_once=at_once, supersede=supersede)
     assert "--supersede" in caught.value.next_step
-
-
-def approval(state: ApprovalState, expires_ms: int = 50_000) -> Approval:
-    return Approval(
-        "ap-1",
-        "policy.publish",
-        Verb.POLICY_PUBLISH,
-        "policy",
-        "{}",
-        "00",
-        "user-ada",
-        "ada",
-        (),
-        1_000,
-        expires_ms,
-        state,
-    )
-
-
-# sentence: the plan, its approval, the state that is shown at 10,000 ms
-SHOWN: dict[str, tuple[Plan, Approval | None, PlanState]] = {
-    "it waits": (at(S.LINTED), approval(ApprovalState.PENDING), S.LINTED),
-    "its approval ran out": (at(S.LINTED), approval(ApprovalState.PENDING, 9_000), S.WITHDRAWN),
-    "its approval was rejected": (at(S.LINTED), approval(ApprovalState.REJECTED), S.WITHDRAWN),
-    "its author took it back": (at(S.LINTED), approval(ApprovalState.WITHDRAWN), S.WITHDRAWN),
-    "it could not be done any more": (at(S.LINTED), approval(ApprovalState.FAILED), S.WITHDRAWN),
-    "one person was enough": (at(S.ROLLING), None, S.ROLLING),
-    "it went on": (at(S.ROLLING), approval(ApprovalState.EXECUTED), S.ROLLING),
-}
-
-
-@pytest.mark.parametrize("sentence", SHOWN)
-def test_a_plan_is_shown_with_what_became_of_its_approval(sentence: str) -> None:
-    plan, waits_for, expected = SHOWN[sentence]
-    assert plans.shown(plan, waits_for, 10_000).state is expected
 
 
 NUMBERS = {"plan-7": 7, "7": 7, "plan-": None, "seven": None, "-7": None, "٣": None, "1234567890": None}

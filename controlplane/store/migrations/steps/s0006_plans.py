@@ -17,7 +17,6 @@ PLANS = Table(
     terms TEXT NOT NULL,
     state TEXT NOT NULL,
     at_once BIGINT NOT NULL,
-    approval TEXT NOT NULL,
     approver_id TEXT NOT NULL,
     approver_name TEXT NOT NULL,
     draft BYTEA NOT NULL,

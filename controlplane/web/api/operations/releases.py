@@ -174,7 +174,7 @@ async def list_plans(context: Context, params: PageParams, body: NoBody) -> Plan
 async def show(context: Context, params: PlanParams, body: NoBody) -> PlanShown:
     """Where it stands, how it came there, and what comes next."""
     found = await context.planner.shown(context.org, plans.number_of(params.plan))
-    plan = plans.shown(found.plan, found.approval, context.now_ms)
+    plan = found.plan
     sight = await _sight(context) if plan.state is PlanState.ROLLING else None
     view = approval_view(found.approval, context.org, context.now_ms) if found.approval is not None else None
     return PlanShown(
