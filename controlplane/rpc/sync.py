@@ -292,6 +292,8 @@ class SyncService(sync_pb2_grpc.SyncServicer):
                 self._ack(stream, message.ack)
             case "nack":
                 self._nack(stream, message.nack)
+            case "returned":
+                return  # late parts of files that are waited for no longer
             case _:
                 raise codec.SyncProtocolError("Hello comes once, and first", field="message")
 

@@ -14,6 +14,7 @@ from tests.e2e.conftest import CARD, LISTED_MODEL, ORG, Site, outcome, until
 
 OTHER = "globex"
 NAME = "plant"
+TEST_SECONDS = 300.0  # some fifty commands, each a process
 
 
 @dataclass
@@ -104,6 +105,7 @@ async def serving(one: Gap) -> Site:
     return Site(one.stack, program.ready["url"], "", str(one.stack.programs["provider"].ready["url"]))
 
 
+@pytest.mark.timeout(TEST_SECONDS)
 async def test_a_life_by_files_alone(tmp_path: Path) -> None:
     async with gap(tmp_path) as one:
         await enrolled(one)

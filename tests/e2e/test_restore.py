@@ -26,6 +26,7 @@ PASSPHRASE = "correct horse battery staple"
 STEADY, RENEWED, WITHDRAWN, LATE = "outpost", "renewed", "withdrawn", "late"
 BACK_SECONDS = 60.0
 DATABASES = ("sqlite", "postgres")
+TEST_SECONDS = 300.0  # five programs, three of them started, and a control plane made twice; 35 s on a quiet machine
 
 
 @asynccontextmanager
@@ -151,6 +152,7 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, ...]:
     return tuple(words)
 
 
+@pytest.mark.timeout(TEST_SECONDS)
 async def test_outposts_come_back_by_themselves(tmp_path: Path, database: tuple[str, ...]) -> None:
     async with fleet(tmp_path) as life:
         running, steady = life.site.stack, life.site
