@@ -7,7 +7,6 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from controlplane.store.drafts import DraftFiles
 
 from controlplane.domain.backup_errors import BackupError
 from controlplane.domain.backup_frames import MIN_SCRYPT_N, Lock, open_chunks, unlock
@@ -78,26 +77,25 @@ def head() -> BackupHead:
     return BackupHead("1.2.3", HEAD, 5, "outpost.internal", {}, bytes(32))
 
 
-async def taken(engine: Engine, folder: Path) -> bytes:
+async def taken(engine: Engine) -> bytes:
     """A backup."""
     file = io.BytesIO()
-    taker = BackupTaker(StoreDumps(engine), DraftFiles(folder), HandClock())
+    taker = BackupTaker(StoreDumps(engine), HandClock())
     await taker.take(head(), (PASSPHRASE, Lock(bytes(32), MIN_SCRYPT_N)), file.write)
     return file.getvalue()
 
 
-async def restored(data: bytes, engine: Engine, folder: Path) -> None:
+async def restored(data: bytes, engine: Engine) -> None:
     """It, in an empty store."""
     file = io.BytesIO(data)
     reader = BackupReader(open_chunks(file.read, unlock(file.read, PASSPHRASE)))
-    await load(reader, StoreLanding(engine, reader.head.revision), DraftFiles(folder))
+    await load(reader, StoreLanding(engine, reader.head.revision))
 
 
 async def test_every_row_is_the_same_through_both_engines(postgres: Server, tmp_path: Path) -> None:
     first, last = tmp_path / "first", tmp_path / "last"
     engine = await a_full_store(first)
-    DraftFiles(first).keep("acme", b"a draft that waits")
-    backup = await taken(engine, first)
+    backup = await taken(engine)
     await engine.close()
 
     between = tmp_path / "between"
@@ -106,26 +104,25 @@ async def test_every_row_is_the_same_through_both_engines(postgres: Server, tmp_
     server = PostgresEngine(postgres.url(database))
     async with landing(server) as one:
         assert await is_empty(one)
-        await restored(backup, one, between)
+        await restored(backup, one)
     assert not await is_empty(server)
-    again = await taken(server, between)
+    again = await taken(server)
     await server.close()
     await postgres.drop(database)
 
     last.mkdir(mode=0o700)
     files = SqliteEngine(last)
-    await restored(again, files, last)
+    await restored(again, files)
     await files.close()
     before, after = everything(first), everything(last)
     assert before.keys() == after.keys()
     assert [place for place in before if not before[place]] == []
     assert [place for place in before if before[place] != after[place]] == []
-    assert DraftFiles(last).get("acme") == b"a draft that waits"
 
 
 async def test_a_restore_that_fails_leaves_an_empty_database(postgres: Server, tmp_path: Path) -> None:
     engine = await a_full_store(tmp_path / "first")
-    backup = await taken(engine, tmp_path / "first")
+    backup = await taken(engine)
     await engine.close()
     database = await postgres.fresh()
     server = PostgresEngine(postgres.url(database))
