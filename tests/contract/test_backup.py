@@ -128,7 +128,7 @@ async def test_a_restore_that_fails_leaves_an_empty_database(postgres: Server, t
     server = PostgresEngine(postgres.url(database))
     with pytest.raises(BackupError) as caught:
         async with landing(server) as one:
-            await restored(backup[:-100], one, tmp_path)
+            await restored(backup[:-100], one)
     assert caught.value.code == "backup.truncated"
     assert await is_empty(server)
     await server.close()
