@@ -220,7 +220,7 @@ class Agents:
 
     def _heartbeat(self, known: Knowledge) -> ports.Heartbeat:
         workers, ready = self._shared.fleet()
-        running = self._shared.running(known.org)
+        running = current(self._shared.running(known.org), known.revision)
         return ports.Heartbeat(
             now_ms=self._shared.clock.now_ms(),
             state=self._shared.state(known.org),
@@ -243,6 +243,16 @@ class Agents:
     def _changed(self, known: Knowledge) -> None:
         self._known[known.org] = known
         self._shared.publish({org: view(item) for org, item in self._known.items()})
+
+
+def current(running: Mapping[str, Any], revision: str) -> Mapping[str, Any]:
+    """What a worker says of the release that runs, if it says that of the set that is active by now; else nothing.
+
+    Its word comes a moment after the activation: until then it is about the release of before, and would read as if
+    the new one had been left.
+    """
+    of = str(running.get("revision", ""))
+    return running if of.rpartition(".")[2] == revision.rpartition(".")[2] else {}
 
 
 def functions_of(running: Mapping[str, Any]) -> dict[str, str]:

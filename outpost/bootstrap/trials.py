@@ -80,6 +80,7 @@ class Trials:
         figures = self._gateway.watch.figures(org, program.release.version)
         shadow = self._shadows.get(org)
         return {
+            "revision": program.revision,
             "release": program.release.version,
             "requests": figures.requests,
             "failed": figures.failed,

@@ -114,7 +114,7 @@ async def publish_policy(life: Life, name: str) -> None:
     document = running.folder / f"{name}.yaml"
     text = await running.controlplane("policy", "show", "--org", ORG)
     document.write_text(text.replace("Baseline protection", f"Baseline protection, {name}"))
-    await running.controlplane("policy", "publish", str(document), "--org", ORG)
+    await running.controlplane("policy", "publish", str(document), "--org", ORG, "--at-once")
 
 
 async def backed_up(life: Life) -> tuple[Path, Path]:

@@ -10,7 +10,7 @@ import pytest
 from controlplane.domain import releases
 from controlplane.domain.releases import Draft
 from controlplane.services.defaults import default_documents, default_policy, default_provider
-from outpost.bootstrap.agents import functions_of
+from outpost.bootstrap.agents import current, functions_of
 from outpost.bootstrap.worker import Worker, World
 from outpost.bootstrap.world import SystemChance
 from outpost.core.bundle import names
@@ -142,3 +142,18 @@ async def test_the_release_that_does_not_decide_is_judged_in_the_shadow(outpost:
         "changes": [{"direction": "input", "before": "REDACT", "after": "ALLOW", "count": 3}],
     }
     await worker.close()
+
+
+WORDS: dict[str, tuple[str, str, bool]] = {
+    "of the set that is active": ("2.7", "2.7", True),
+    "of the release that it went back to": ("1.7", "2.7", True),
+    "of the set before": ("1.6", "2.7", False),
+    "of none yet": ("", "2.7", False),
+}
+
+
+@pytest.mark.parametrize("sentence", WORDS)
+def test_what_a_worker_says_counts_only_for_the_set_that_is_active(sentence: str) -> None:
+    said, active, counts = WORDS[sentence]
+    facts = {"revision": said, "release": 1, "inspection": "", "left": ""}
+    assert current(facts, active) == (facts if counts else {})
