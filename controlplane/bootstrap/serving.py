@@ -25,10 +25,11 @@ from controlplane.domain.errors import ControlPlaneError
 from controlplane.domain.throttle import Admission
 from controlplane.rpc.callers import Callers
 from controlplane.rpc.calls import AuditService, EnrollmentService
+from controlplane.rpc.desk import SyncDesk
 from controlplane.rpc.returning import Returning
 from controlplane.rpc.server import STOP_GRACE_SECONDS, start_enrollment, start_outposts
 from controlplane.rpc.streams import EXPIRY_LOOK_SECONDS, Streams
-from controlplane.rpc.sync import SyncDesk, SyncService
+from controlplane.rpc.sync import SyncService
 from controlplane.services.adoption import Adoption
 from controlplane.services.clones import Clones
 from controlplane.services.delivery import DeliveryDesk

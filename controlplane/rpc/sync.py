@@ -7,8 +7,7 @@ whenever something changed; a new set is one message, made once for all outposts
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -17,63 +16,22 @@ from google.protobuf.message import DecodeError
 from outpost_wire.v1 import sync_pb2, sync_pb2_grpc
 
 from controlplane import telemetry
-from controlplane.domain.errors import ControlPlaneError, RefusedError, ThrottledError
+from controlplane.domain.errors import ControlPlaneError, ThrottledError
 from controlplane.domain.outposts import Act, IdentitySupersededError, OutpostLockedError, OutpostRevokedError
-from controlplane.domain.throttle import Admission
-from controlplane.ports.world import Chance, Clock
 from controlplane.rpc import codec
-from controlplane.rpc.callers import Callers
-from controlplane.rpc.returning import Returning
+from controlplane.rpc.desk import SyncDesk
+from controlplane.rpc.greeting import LOCKED, NONCE_BYTES, Greeting, read_hello
 from controlplane.rpc.streams import Line, Stream, Streams
-from controlplane.services.adoption import Adoption
-from controlplane.services.clones import Clones, Sighting
-from controlplane.services.delivery import DeliveryDesk, OfferPlan
-from controlplane.services.identity import Gatekeeper, Principal
-from controlplane.services.locks import Locks
-from controlplane.services.presence import Presence
-from controlplane.services.renew import Renewal
-from controlplane.services.trust import Trust
-from controlplane.services.views import Views
+from controlplane.services.clones import Sighting
+from controlplane.services.delivery import OfferPlan
 from outpost.core.bundle.delta import PARTIAL_OFFERS
 
-HELLO_SECONDS = 10.0  # from the start of a stream to its Hello
 REFUSED_HELLO_SECONDS = 2.0  # the same for one that is refused
 DRAIN_SECONDS = 1.0  # for the last messages of a stop
 LEAST_SPREAD_SECONDS = 10  # reconnects after a stop are spread over at least this time
 MOST_SPREAD_SECONDS = 300
-ANSWER_SECONDS = 10.0  # for a superseded holder to prove that it lives
-OBEY_SECONDS = 20.0  # for an outpost to say that it obeys an order to wipe
 ROTATE_SPREAD_SECONDS = 60  # renewals after a change of CAs are spread over this time
-LOCKED = "LOCKED"  # state of an outpost that obeys
-NONCE_BYTES = 16
 KEPT_OFFERS = 4  # unanswered offers of a stream whose answers still count
-
-
-class HelloMissingError(RefusedError):
-    """No Hello in time."""
-
-    code = "sync.hello"
-    fatal = False
-
-
-@dataclass(frozen=True, slots=True)
-class SyncDesk:
-    """What the service works with."""
-
-    gatekeeper: Gatekeeper
-    admission: Admission
-    views: Views
-    delivery: DeliveryDesk
-    renewal: Renewal
-    presence: Presence
-    clock: Clock
-    chance: Chance
-    callers: Callers
-    clones: Clones
-    locks: Locks
-    trust: Callable[[], Trust]
-    returning: Returning
-    adoption: Adoption
 
 
 class SyncService(sync_pb2_grpc.SyncServicer):
@@ -81,6 +39,7 @@ class SyncService(sync_pb2_grpc.SyncServicer):
 
     def __init__(self, desk: SyncDesk, streams: Streams) -> None:
         self._desk = desk
+        self._greeting = Greeting(desk)
         self._streams = streams
         self._bodies: WeakKeyDictionary[OfferPlan, bytes] = WeakKeyDictionary()
         self._told_first: tuple[bytes, ...] = ()  # after the first offer
@@ -96,10 +55,10 @@ class SyncService(sync_pb2_grpc.SyncServicer):
             admitted_ms = desk.clock.now_ms()
             principal = await desk.callers.identified(context, Act.SYNC)
         except (OutpostLockedError, OutpostRevokedError):
-            await self._order(context)
+            await self._greeting.order(context)
             raise
         except IdentitySupersededError:
-            hello = await self._adopted(context)
+            hello = await self._greeting.adopted(context)
             if hello is None:
                 raise
             principal = await desk.callers.identified(context, Act.SYNC)
@@ -155,7 +114,7 @@ class SyncService(sync_pb2_grpc.SyncServicer):
             principal = await self._desk.callers.identified(context, Act.RENEW)
         except IdentitySupersededError:
             principal = self._desk.callers.proved(context)  # who renews with a retired certificate is judged by that
-            await self._adopt(context, principal, request.join_sequence)
+            await self._greeting.adopt(context, principal, request.join_sequence)
         call = codec.renewal_call(request, self._desk.callers.source(context))
         renewed = await self._desk.renewal.renew(principal, call)
         return codec.renewal_answer(renewed)
@@ -198,7 +157,7 @@ class SyncService(sync_pb2_grpc.SyncServicer):
         try:
             await self._desk.delivery.hello(stream.principal, codec.hello(hello, source))
         except IdentitySupersededError:
-            await self._question(stream.context, stream.principal, Sighting(hello.boot_id, source))
+            await self._greeting.question(stream.context, stream.principal, Sighting(hello.boot_id, source))
             raise
 
     def rotate(self) -> None:
@@ -212,62 +171,6 @@ class SyncService(sync_pb2_grpc.SyncServicer):
             return ()
         stream.trust_bundle = trust.bundle_sha256  # asked once on each stream
         return (codec.rotate_now(ROTATE_SPREAD_SECONDS),)
-
-    async def _adopted(self, context: Any) -> sync_pb2.Hello | None:
-        """A certificate that is not in use: late bytes of the outpost, or a clone that lives. After a restore it may be
-        the one that counts: then its Hello is returned.
-        """
-        principal = self._desk.callers.proved(context)
-        retired = await self._desk.clones.is_retired(principal)
-        if not retired and not await self._desk.adoption.may_claim(principal):
-            return None
-        hello = await read_hello(context)
-        codec.check_hello(hello)
-        if retired:
-            await self._question(context, principal, Sighting(hello.boot_id, self._desk.callers.source(context)))
-            return None
-        return hello if await self._adopt(context, principal, hello.join_sequence) else None
-
-    async def _adopt(self, context: Any, principal: Principal, sequence: int) -> bool:
-        """After a restore: let a certificate count that is not on record."""
-        if not await self._desk.adoption.may_claim(principal):
-            return False
-        callers = self._desk.callers
-        return await self._desk.adoption.adopt(principal, callers.leaf(context), sequence, callers.source(context))
-
-    async def _question(self, context: Any, principal: Principal, sighting: Sighting) -> None:
-        """Ask a superseded holder of an identity whether it lives; the dead do not answer, whatever arrives of them.
-
-        Raises:
-            OutpostLockedError: it lives: two machines hold one identity, which is locked now.
-        """
-        nonce = self._desk.chance.token_bytes(NONCE_BYTES).hex()
-        await context.write(codec.question(nonce, self._desk.clock.now_ms()))
-        try:
-            async with asyncio.timeout(ANSWER_SECONDS):
-                while (message := await context.read()) is not grpc.aio.EOF:
-                    kind = message.WhichOneof("message")
-                    if kind in ("ack", "nack") and getattr(message, kind).nonce == nonce:
-                        raise await self._desk.clones.found(principal, sighting)
-        except TimeoutError:
-            return
-
-    async def _order(self, context: Any) -> None:
-        """Send a locked outpost the order to wipe, until it says that it obeys."""
-        desk, principal = self._desk, self._desk.callers.proved(context)
-        outpost = desk.views.held(principal.org).outposts.get(principal.outpost_id)
-        if outpost is None or not outpost.is_order_out or principal.serial not in outpost.draining:
-            return
-        await read_hello(context)
-        await context.write(codec.lock(outpost))
-        try:
-            async with asyncio.timeout(OBEY_SECONDS):
-                while (message := await context.read()) is not grpc.aio.EOF:
-                    if message.WhichOneof("message") == "status" and message.status.state == LOCKED:
-                        await desk.locks.confirmed(principal)
-                        return
-        except TimeoutError:
-            return
 
     async def _obeyed(self, stream: Stream, message: sync_pb2.SyncUp) -> None:
         """After an order was sent on a live stream, nothing counts but the word that it is obeyed."""
@@ -350,24 +253,6 @@ class SyncService(sync_pb2_grpc.SyncServicer):
         if body is None:
             body = self._bodies[plan] = codec.offer_body(plan)
         return codec.offer(nonce, desk.clock.now_ms(), body)
-
-
-async def read_hello(context: Any) -> sync_pb2.Hello:
-    """The first message of a stream.
-
-    Raises:
-        HelloMissingError: not in time.
-        SyncProtocolError: another message.
-    """
-    try:
-        async with asyncio.timeout(HELLO_SECONDS):
-            first = await context.read()
-    except TimeoutError:
-        raise HelloMissingError("no Hello came in time", next_step="open the stream again") from None
-    if first is grpc.aio.EOF or first.WhichOneof("message") != "hello":
-        raise codec.SyncProtocolError("the first message of a stream is Hello", field="message")
-    hello: sync_pb2.Hello = first.hello
-    return hello
 
 
 def _answered(stream: Stream, nonce: str) -> OfferPlan | None:

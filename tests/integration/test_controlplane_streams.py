@@ -13,7 +13,7 @@ from outpost_wire.v1 import sync_pb2, types_pb2
 from controlplane.bootstrap.plane import initialise, opened
 from controlplane.bootstrap.serving import Server
 from controlplane.domain.throttle import Rate
-from controlplane.rpc import streams, sync
+from controlplane.rpc import greeting, streams
 from controlplane.services.defaults import default_policy, default_provider
 from controlplane.settings import Settings
 from outpost import ports
@@ -276,7 +276,7 @@ async def test_a_message_larger_than_any_hello_is_refused_though_uploads_may_be_
 
 
 async def test_a_stream_without_hello_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sync, "HELLO_SECONDS", 0.05)
+    monkeypatch.setattr(greeting, "HELLO_SECONDS", 0.05)
     async with serving(tmp_path / "cp") as cp:
         client = await Client.enroll(await cp.token())
         status, why = await ended(client.sync.Sync())
