@@ -90,6 +90,11 @@ class OfferPacking:
         """The outpost holds exactly this set: the offer has no files."""
         return not self.files and not self.removed
 
+    @property
+    def is_of_changes(self) -> bool:
+        """It says what changes in the set that is held, instead of all that is in the new one."""
+        return bool(self.base_sha256)
+
 
 def wanted(files: Sequence[SetFile], held: Mapping[str, bytes]) -> tuple[SetFile, ...]:
     """The files that an outpost with such a set shall hold.

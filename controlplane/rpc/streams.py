@@ -50,12 +50,14 @@ class Stream:
         "boot_id",
         "context",
         "end",
+        "failed",
         "held",
         "left",
         "offered",
         "order_out",
         "outbox",
         "pace",
+        "partial",
         "plans",
         "principal",
         "task",
@@ -72,7 +74,9 @@ class Stream:
         self.end: ControlPlaneError | None = None
         self.left = False  # it ends in order
         self.held = NO_HOLDING
+        self.partial = False  # it understands offers of changes, and names what it holds as we do
         self.offered = 0  # number of the newest set offered on this stream
+        self.failed = 0  # number of the set that failed last there
         self.plans: tuple[tuple[str, OfferPlan], ...] = ()  # nonce and plan of unanswered offers, oldest first
         self.outbox: tuple[bytes, ...] = ()  # messages to be written before the next offer
         self.writing = False
@@ -267,6 +271,12 @@ class Streams:
             stream.outbox = (*stream.outbox, *messages)
             if self.line is not None:
                 self.line.add(stream)
+
+    def offer_again(self, stream: Stream) -> None:
+        """Offer the newest set once more."""
+        stream.offered = NEVER
+        if self.line is not None:
+            self.line.add(stream)
 
     def _judge(self, stream: Stream, view: OrgView) -> None:
         outpost = view.outposts[stream.principal.outpost_id]

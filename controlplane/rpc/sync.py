@@ -150,6 +150,7 @@ class SyncService(sync_pb2_grpc.SyncServicer):
         stream.held = self._desk.delivery.holding(
             codec.check_hello(hello), hello.set_sha256, partial=PARTIAL_OFFERS in hello.capabilities
         )
+        stream.partial = stream.held.partial
         stream.boot_id = hello.boot_id
         # An older outpost does not say whom it believes; it is asked only when that changes while it is connected.
         stream.trust_bundle = hello.trust_bundle_sha256 or self._desk.trust().bundle_sha256
@@ -202,14 +203,22 @@ class SyncService(sync_pb2_grpc.SyncServicer):
         plan = _answered(stream, message.nonce)
         if plan is None:
             return  # an answer to an older stream or offer says nothing about this one
-        stream.held = self._desk.delivery.like(plan.after, partial=stream.held.partial)
+        stream.held = self._desk.delivery.like(plan.after, partial=stream.partial)
         self._desk.delivery.acknowledged(stream.principal, plan, codec.acknowledgement(message))
 
     def _nack(self, stream: Stream, message: sync_pb2.Nack) -> None:
         plan = _answered(stream, message.nonce)
         if plan is None:
             return
-        self._desk.delivery.refused(stream.principal, plan, codec.refusal(message))
+        answer = codec.refusal(message)
+        stream.failed = plan.number
+        self._desk.delivery.refused(stream.principal, plan, answer)
+        if plan.number != stream.offered:
+            return  # a newer set is on its way already
+        if answer.of_changes and plan.packing.is_of_changes:
+            # It holds another set than we thought; with its next answer we know better.
+            stream.held = self._desk.delivery.like(stream.held, partial=False)
+            self._streams.offer_again(stream)
 
     async def _say(self, stream: Stream) -> None:
         """Write to a stream what it is owed; only one of these runs for a stream at any time."""
@@ -247,7 +256,7 @@ class SyncService(sync_pb2_grpc.SyncServicer):
         nonce = desk.chance.token_bytes(NONCE_BYTES).hex()
         if not plan.withheld:
             stream.plans = (*stream.plans, (nonce, plan))[-KEPT_OFFERS:]
-            if not plan.packing.is_empty:
+            if not plan.packing.is_empty and plan.number != stream.failed:  # what is known of that says more
                 desk.delivery.offered(stream.principal, plan)
         body = self._bodies.get(plan)
         if body is None:

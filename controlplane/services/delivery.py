@@ -84,6 +84,7 @@ class Answer:
     Attributes:
         code: of the error with which it refused, else empty; so are its message and the file to blame.
         final: the same set would be refused again.
+        of_changes: it is the changes that do not fit what is held there; of the set itself nothing is said.
         release: version of the release that it runs now, or refused.
         downloaded: every byte was there.
         downloaded_ms: since when, by its own clock; so is ``activated_ms``.
@@ -93,6 +94,7 @@ class Answer:
     message: str = ""
     resource: str = ""
     final: bool = False
+    of_changes: bool = False
     release: int = 0
     downloaded: bool = False
     downloaded_ms: int = 0
@@ -202,7 +204,7 @@ class DeliveryDesk:
         )
 
     def refused(self, principal: Principal, plan: OfferPlan, answer: Answer) -> None:
-        """Keep that a set was refused, at once; for good, or until the next stream."""
+        """Keep that a set was refused, at once; for good, or until it is offered again."""
         word = self._word(principal, plan, DeliveryState.REFUSED if answer.final else DeliveryState.FAILED, answer)
         view = self._views.held(principal.org)
         if answer.final and view.number == plan.number:

@@ -346,9 +346,10 @@ class OrgAgent:
     async def _note_refused(self, revision: str, error: OutpostError) -> None:
         emit(Event.BUNDLE_REFUSED, 30, org=self._org, code=error.code, message=error.message)
         self._report.set("policy", error.code, error.message)
-        self.knowledge.refused = revision[:MAX_REVISION_CHARS]
-        head = self._report.head()
-        await self._report.record(record.BundleRefused(head, self.knowledge.refused, error.code, error.message))
+        told = revision[:MAX_REVISION_CHARS]
+        if error.as_dict()["fatal"]:  # what failed for a reason that passes may be offered again
+            self.knowledge.refused = told
+        await self._report.record(record.BundleRefused(self._report.head(), told, error.code, error.message))
 
     async def _beat(self, session: ports.SyncSession) -> None:
         every = self._parts.settings.heartbeat_seconds

@@ -210,6 +210,43 @@ async def test_while_an_offer_is_worked_on_the_next_one_says_nothing_against_the
         await outpost.plane.close()
 
 
+async def refused_changes(session: ports.SyncSession, code: str) -> ports.Offer:
+    """Refuse the changes of the next offer as an outpost that holds another set; what comes then."""
+    offer = await asyncio.wait_for(session.receive(), SECONDS)
+    assert isinstance(offer, ports.Offer)
+    assert offer.base_sha256
+    error = {"code": code, "message": "another set is held", "field": "base", "next": "", "fatal": True}
+    await session.nack(offer.nonce, error, "base")
+    again = await asyncio.wait_for(session.receive(), SECONDS)
+    assert isinstance(again, ports.Offer)
+    assert again.revision == offer.revision
+    return again
+
+
+@pytest.mark.parametrize("code", ["delta.base", "delta.mismatch"])
+async def test_whoever_holds_another_set_than_thought_is_offered_the_complete_one_at_once(
+    code: str, tmp_path: Path
+) -> None:
+    async with serving(tmp_path / "cp") as cp:
+        outpost = await enroll(cp)
+        session = await outpost.plane.open(hello())
+        first = await session.receive()
+        assert isinstance(first, ports.Offer)
+        await session.ack(first.nonce, first.revision, 1)
+        await cp.shown(outpost.name, holds=lambda found: bool(found.delivery and found.delivery.state == "active"))
+        for word in (b"one.", b"two."):  # once it took the complete set, it is offered changes again
+            await cp.plane.publisher.publish_policy("acme", default_policy("acme").replace(b"found.", word))
+            whole = await refused_changes(session, code)
+            assert (whole.base_sha256, whole.withheld) == (b"", "")
+            assert len(whole.files) >= len(first.files)
+            shown = await cp.shown(outpost.name, holds=lambda found: bool(found.delivery and found.delivery.code))
+            assert shown.delivery is not None
+            assert (shown.delivery.state, shown.delivery.code) == ("failed", code)
+            await session.ack(whole.nonce, whole.revision, 1)
+            await cp.shown(outpost.name, holds=lambda found: bool(found.delivery and found.delivery.state == "active"))
+        await outpost.plane.close()
+
+
 async def test_many_are_revoked_in_one_transaction_and_no_other_stream_ends(tmp_path: Path) -> None:
     async with serving(tmp_path / "cp") as cp:
         fleet = [await Client.enroll(await cp.token(name=f"prod-{number}")) for number in range(HERD)]
