@@ -126,7 +126,7 @@ class Server:
             plane.store, self._views, lambda: self._trust().anchors, plane.clock, lambda: self._revoked
         )
         callers = Callers(gatekeeper, lambda: settings.ingress)
-        streams = Streams(gatekeeper, self._views.held)
+        streams = Streams(gatekeeper)
         self._sync = SyncService(self._desk(gatekeeper, callers, issuer), streams)
         address = endpoint_of(settings.listen, settings.grpc_port)
         services = self._sync, AuditService(callers, ingest)

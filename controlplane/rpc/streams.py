@@ -177,12 +177,10 @@ class Streams:
 
     Args:
         gatekeeper: judges who may go on.
-        current: the view of an org; raises ViewStaleError.
     """
 
-    def __init__(self, gatekeeper: Gatekeeper, current: Callable[[str], OrgView]) -> None:
+    def __init__(self, gatekeeper: Gatekeeper) -> None:
         self._gatekeeper = gatekeeper
-        self._current = current
         self._live: dict[str, dict[str, Stream]] = {}
         self.line: Line | None = None
         self.stopping = False
@@ -213,12 +211,14 @@ class Streams:
             if not org:
                 del self._live[stream.principal.org]
 
-    def changed(self, org: str, outposts: frozenset[str]) -> None:
-        """Something of an org changed: end whose outpost may not go on, and offer what is new to the others."""
-        live = self._live.get(org)
+    def changed(self, view: OrgView, outposts: frozenset[str]) -> None:
+        """Something of an org changed: end whose outpost may not go on, and offer what is new to the others.
+
+        What was just read counts, however long that took: of a change that was passed over nobody would tell again.
+        """
+        live = self._live.get(view.org)
         if live is None:
             return
-        view = self._current(org)
         for outpost_id in outposts:
             stream = live.get(outpost_id)
             if stream is not None:
@@ -281,7 +281,7 @@ class Streams:
     def _judge(self, stream: Stream, view: OrgView) -> None:
         outpost = view.outposts[stream.principal.outpost_id]
         try:
-            self._gatekeeper.authorise(stream.principal, Act.SYNC)
+            self._gatekeeper.authorise(stream.principal, Act.SYNC, view)
         except (OutpostLockedError, OutpostRevokedError) as error:
             if outpost.is_order_out and not stream.order_out and stream.principal.serial in outpost.draining:
                 stream.order_out = True  # it stays open for the order, and for the word that it is obeyed

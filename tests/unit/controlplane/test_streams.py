@@ -13,7 +13,8 @@ from controlplane.domain.boots import Hello
 from controlplane.domain.errors import ControlPlaneError, StateError
 from controlplane.rpc import streams as module
 from controlplane.rpc.streams import NEVER, Line, Stream, Streams
-from controlplane.services.identity import Principal
+from controlplane.services.identity import Gatekeeper, Principal
+from controlplane.services.views import MAX_AGE_SECONDS, Views
 from tests.unit.controlplane.bed import Bed, bed
 
 PATIENCE = 10.0
@@ -73,7 +74,7 @@ class Site:
 @asynccontextmanager
 async def site(folder: Path) -> AsyncIterator[Site]:
     async with bed(folder) as plane:
-        streams = Streams(plane.gatekeeper, plane.views.held)
+        streams = Streams(plane.gatekeeper)
         there = Site(plane, streams)
         plane.views.listen(streams.changed, streams.orgs)
         yield there
@@ -95,6 +96,41 @@ async def test_a_revocation_ends_its_own_stream_and_no_other(tmp_path: Path) -> 
         await there.turn()
         assert (one.end, two.end) == ("outpost.revoked", "live")
         assert there.streams.count() == 1
+
+
+@dataclass
+class SlowStore:
+    """The real store; its next answer takes longer than a view may be old."""
+
+    plane: Bed
+    is_slow: bool = False
+
+    async def heads(self, orgs: Any) -> Any:
+        found = await self.plane.store.heads(orgs)
+        if self.is_slow:
+            self.plane.clock.ms += int(MAX_AGE_SECONDS * 1000) + 1
+        return found
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.plane.store, name)
+
+
+async def test_a_change_that_a_slow_comparison_brings_is_obeyed(tmp_path: Path) -> None:
+    async with bed(tmp_path) as plane:
+        store = SlowStore(plane)
+        views = Views(store, plane.clock)  # type: ignore[arg-type]
+        streams = Streams(Gatekeeper(store, views, lambda: plane.board.current.anchors, plane.clock))  # type: ignore[arg-type]
+        there = Site(plane, streams)
+        views.listen(streams.changed, streams.orgs)
+        gone, stays = [await there.open(each) for each in await fleet(there, 2)]
+        await views.refresh("acme")
+        await plane.administration.revoke("acme", "prod-0", "stolen")
+        store.is_slow = True
+        await views.refresh("acme")
+        await there.turn()
+        assert (gone.end, stays.end) == ("outpost.revoked", "live")
+        stays.task.cancel()
+        await asyncio.gather(stays.task, gone.task, return_exceptions=True)
 
 
 async def test_the_newer_stream_of_an_outpost_stays(tmp_path: Path) -> None:
@@ -203,11 +239,11 @@ async def test_a_stream_from_which_the_newest_set_is_withheld_gets_it_once_that_
         view = there.plane.views.held("acme")
         view.refused[peer.stream.principal.outpost_id] = "bundle.hash"
         peer.stream.withheld = True
-        there.streams.changed("acme", frozenset())
+        there.streams.changed(view, frozenset())
         await there.turn()
         assert written == []
         view.refused.clear()
-        there.streams.changed("acme", frozenset())
+        there.streams.changed(view, frozenset())
         await there.turn()
         assert written == [NEVER]
         assert not peer.stream.withheld
