@@ -242,10 +242,11 @@ class DeliveryDesk:
 
     def _require_pace(self, org: str, size: int) -> None:
         now_ms = self._clock.monotonic() * 1000
-        wait_ms = self._fetched.wait_ms(org, now_ms)
-        if wait_ms:
+        if self._fetched.is_over(org, now_ms):
             raise ThrottledError(
-                "the outposts of this org fetch more at once than one org may", retry_after_ms=1 + int(wait_ms)
+                "the outposts of this org fetch more at once than one org may",
+                next_step="nothing: the outpost fetches again by itself",
+                retry_after_ms=self._fetched.give(org, now_ms, size),
             )
         self._fetched.strike(org, now_ms, size)
 

@@ -150,6 +150,8 @@ class Gatekeeper:
         """Whether a principal may do this now, judged from memory.
 
         Args:
+            principal: who proved itself.
+            act: what it is about to do.
             view: what was just read of its org, however long that took; by default what is held, if it is fresh.
 
         Returns:

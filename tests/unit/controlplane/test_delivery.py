@@ -249,6 +249,9 @@ async def test_an_org_that_fetches_too_much_is_told_when_to_come_back_and_anothe
         with pytest.raises(ThrottledError) as caught:
             await asyncio.wait_for(again_and_again(), 10)
         assert caught.value.retry_after_ms > 0
+        with pytest.raises(ThrottledError) as later:
+            await again_and_again()
+        assert later.value.retry_after_ms >= caught.value.retry_after_ms + largest.size  # a moment of its own
         there.plane.clock.ms += caught.value.retry_after_ms
         assert [part async for part in there.desk.fetch(principal, largest.sha256, largest.size - 1)]
         there.desk._require_pace("globex", 10)
