@@ -51,6 +51,7 @@ class Stream:
         "context",
         "end",
         "failed",
+        "failures",
         "held",
         "left",
         "offered",
@@ -60,6 +61,7 @@ class Stream:
         "partial",
         "plans",
         "principal",
+        "retry",
         "task",
         "trust_bundle",
         "withheld",
@@ -77,6 +79,8 @@ class Stream:
         self.partial = False  # it understands offers of changes, and names what it holds as we do
         self.offered = 0  # number of the newest set offered on this stream
         self.failed = 0  # number of the set that failed last there
+        self.failures = 0  # how often it did
+        self.retry: asyncio.TimerHandle | None = None  # until it is offered again
         self.plans: tuple[tuple[str, OfferPlan], ...] = ()  # nonce and plan of unanswered offers, oldest first
         self.outbox: tuple[bytes, ...] = ()  # messages to be written before the next offer
         self.writing = False
@@ -205,6 +209,8 @@ class Streams:
         """The stream ended."""
         if self.line is not None:
             self.line.drop(stream)
+        if stream.retry is not None:
+            stream.retry.cancel()
         org = self._live.get(stream.principal.org)
         if org is not None and org.get(stream.principal.outpost_id) is stream:
             del org[stream.principal.outpost_id]
@@ -277,6 +283,18 @@ class Streams:
         stream.offered = NEVER
         if self.line is not None:
             self.line.add(stream)
+
+    def offer_later(self, stream: Stream, seconds: float) -> None:
+        """Offer the newest set once more after a while, if the stream lives then and no newer one was offered."""
+        number = stream.offered
+
+        def again() -> None:
+            if stream.offered == number:
+                self.offer_again(stream)
+
+        if stream.retry is not None:
+            stream.retry.cancel()
+        stream.retry = asyncio.get_running_loop().call_later(seconds, again)
 
     def _judge(self, stream: Stream, view: OrgView) -> None:
         outpost = view.outposts[stream.principal.outpost_id]

@@ -16,6 +16,7 @@ from google.protobuf.message import DecodeError
 from outpost_wire.v1 import sync_pb2, sync_pb2_grpc
 
 from controlplane import telemetry
+from controlplane.domain import offers
 from controlplane.domain.errors import ControlPlaneError, ThrottledError
 from controlplane.domain.outposts import Act, IdentitySupersededError, OutpostLockedError, OutpostRevokedError
 from controlplane.rpc import codec
@@ -31,6 +32,7 @@ DRAIN_SECONDS = 1.0  # for the last messages of a stop
 LEAST_SPREAD_SECONDS = 10  # reconnects after a stop are spread over at least this time
 MOST_SPREAD_SECONDS = 300
 ROTATE_SPREAD_SECONDS = 60  # renewals after a change of CAs are spread over this time
+CHANCE_BYTES = 4
 KEPT_OFFERS = 4  # unanswered offers of a stream whose answers still count
 
 
@@ -211,14 +213,18 @@ class SyncService(sync_pb2_grpc.SyncServicer):
         if plan is None:
             return
         answer = codec.refusal(message)
+        stream.failures = stream.failures + 1 if stream.failed == plan.number else 1
         stream.failed = plan.number
         self._desk.delivery.refused(stream.principal, plan, answer)
-        if plan.number != stream.offered:
-            return  # a newer set is on its way already
+        if answer.final or plan.number != stream.offered:
+            return  # a newer set is on its way already, or will come
         if answer.of_changes and plan.packing.is_of_changes:
             # It holds another set than we thought; with its next answer we know better.
             stream.held = self._desk.delivery.like(stream.held, partial=False)
             self._streams.offer_again(stream)
+            return
+        chance = int.from_bytes(self._desk.chance.token_bytes(CHANCE_BYTES)) / 256**CHANCE_BYTES
+        self._streams.offer_later(stream, offers.retry_seconds(stream.failures, chance))
 
     async def _say(self, stream: Stream) -> None:
         """Write to a stream what it is owed; only one of these runs for a stream at any time."""

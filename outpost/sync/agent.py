@@ -319,7 +319,8 @@ class OrgAgent:
         except OutpostError as error:
             if isinstance(error, PeerError) and not error.as_dict()["fatal"]:
                 raise  # the line broke: the same offer comes again with the next connection
-            await self._refuse(session, offer, error, progress)
+            await self._note_refused(offer.revision, error)
+            await session.nack(offer.nonce, error.as_dict(), error.field, progress.taken())
             return
         self._downloads.end()
         await self._take_up(verified)
@@ -339,20 +340,16 @@ class OrgAgent:
         self.knowledge.refused = ""
         self._report.set("policy", OK)
 
-    async def _refuse(
-        self, session: ports.SyncSession, offer: ports.Offer, error: OutpostError, progress: Progress
-    ) -> None:
-        await self._note_refused(offer.revision, error)
-        await session.nack(offer.nonce, error.as_dict(), error.field, progress.taken())
-
     async def _note_refused(self, revision: str, error: OutpostError) -> None:
-        emit(Event.BUNDLE_REFUSED, 30, org=self._org, code=error.code, message=error.message)
-        self._report.set("policy", error.code, error.message)
-        told = revision[:MAX_REVISION_CHARS]
-        if error.as_dict()["fatal"]:  # what failed for a reason that passes may be offered again
+        fields = error.as_dict()
+        code = str(fields["code"])
+        emit(Event.BUNDLE_REFUSED, 30, org=self._org, code=code, message=error.message)
+        self._report.set("policy", code, error.message)
+        if fields["fatal"]:  # what failed for a reason that passes may be offered again
             self._downloads.end()
-            self.knowledge.refused = told
-        await self._report.record(record.BundleRefused(self._report.head(), told, error.code, error.message))
+            self.knowledge.refused = revision[:MAX_REVISION_CHARS]
+        refusal = record.BundleRefused(self._report.head(), revision[:MAX_REVISION_CHARS], code, error.message)
+        await self._report.record(refusal)
 
     async def _beat(self, session: ports.SyncSession) -> None:
         every = self._parts.settings.heartbeat_seconds

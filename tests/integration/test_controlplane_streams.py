@@ -12,6 +12,7 @@ from outpost_wire.v1 import sync_pb2, types_pb2
 
 from controlplane.bootstrap.plane import initialise, opened
 from controlplane.bootstrap.serving import Server
+from controlplane.domain import offers
 from controlplane.domain.throttle import Rate
 from controlplane.rpc import greeting, streams
 from controlplane.services.defaults import default_policy, default_provider
@@ -244,6 +245,30 @@ async def test_whoever_holds_another_set_than_thought_is_offered_the_complete_on
             assert (shown.delivery.state, shown.delivery.code) == ("failed", code)
             await session.ack(whole.nonce, whole.revision, 1)
             await cp.shown(outpost.name, holds=lambda found: bool(found.delivery and found.delivery.state == "active"))
+        await outpost.plane.close()
+
+
+async def test_what_failed_for_a_reason_that_passes_is_offered_again_on_the_same_stream(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(offers, "FIRST_RETRY_SECONDS", 0.02)
+    async with serving(tmp_path / "cp") as cp:
+        outpost = await enroll(cp)
+        session = await outpost.plane.open(hello())
+        error = {"code": "cache.write_failed", "message": "no room", "field": "", "next": "", "fatal": False}
+        async with asyncio.timeout(SECONDS):
+            for _ in range(3):
+                offer = await session.receive()
+                assert isinstance(offer, ports.Offer)
+                assert (offer.revision, offer.withheld, bool(offer.files)) == ("1.1", "", True)
+                await session.nack(offer.nonce, error, "")
+                shown = await cp.shown(outpost.name, holds=lambda found: bool(found.delivery and found.delivery.code))
+                assert shown.delivery is not None
+                assert (shown.delivery.state, shown.delivery.code) == ("failed", "cache.write_failed")
+            offer = await session.receive()
+        assert isinstance(offer, ports.Offer)
+        await session.ack(offer.nonce, offer.revision, 1)
+        await cp.shown(outpost.name, holds=lambda found: bool(found.delivery and found.delivery.state == "active"))
         await outpost.plane.close()
 
 

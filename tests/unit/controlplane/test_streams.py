@@ -227,6 +227,30 @@ async def test_only_streams_that_lack_the_newest_set_are_put_into_line(tmp_path:
         assert written == [behind.stream.principal.outpost_id]
 
 
+async def test_a_set_that_failed_is_not_offered_again_once_a_newer_one_was_or_the_stream_ended(tmp_path: Path) -> None:
+    async with site(tmp_path) as there:
+        written: list[int] = []
+
+        async def write(stream: Stream) -> None:
+            written.append(stream.offered)
+
+        there.streams.line = Line(write)
+        again, newer, gone = [await there.open(each) for each in await fleet(there, 3)]
+        for peer in (again, newer, gone):
+            there.streams.offer_later(peer.stream, 0.01)
+        newer.stream.offered = 2
+        there.streams.leave(gone.stream)
+        assert gone.stream.retry is not None
+        assert gone.stream.retry.cancelled()
+        async with asyncio.timeout(PATIENCE):
+            while not written:
+                await asyncio.sleep(0.001)
+        assert newer.stream.retry is not None
+        assert newer.stream.retry.when() <= asyncio.get_running_loop().time()  # it is over too
+        await there.turn()
+        assert written == [NEVER]
+
+
 async def test_a_stream_from_which_the_newest_set_is_withheld_gets_it_once_that_is_forgiven(tmp_path: Path) -> None:
     async with site(tmp_path) as there:
         written: list[int] = []
