@@ -163,7 +163,7 @@ def renewal_call(message: sync_pb2.RenewRequest, source: str) -> RenewalCall:
 
 def hello(message: sync_pb2.Hello, source: str) -> Hello:
     """What a start says of itself; its fields were checked."""
-    return Hello(message.boot_id, message.software_version, source)
+    return Hello(message.boot_id, message.software_version, source, message.refused_revision)
 
 
 def question(nonce: str, now_ms: int) -> bytes:

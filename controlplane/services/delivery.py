@@ -102,6 +102,7 @@ class Answer:
 
 
 NO_ANSWER = Answer()
+REFUSED_BEFORE = "refused"  # code of a refusal of which only the revision is known
 NOTHING = OfferPacking(b"", (), (), frozenset(), {})
 
 
@@ -172,6 +173,16 @@ class DeliveryDesk:
             # An earlier start that comes before the feed brings the row must not pass for the newest.
             if (row := view.outposts.get(principal.outpost_id)) is not None and row.boot_id != said.boot_id:
                 view.outposts[principal.outpost_id] = boots.started(row, said, self._clock.now_ms())
+        if known is not None and known.boot_id == said.boot_id:
+            self._refused_before(principal, said.refused)
+
+    def _refused_before(self, principal: Principal, revision: str) -> None:
+        """Keep what a start says that it refused, when its word was lost on the way."""
+        view = self._views.held(principal.org)
+        newest = view.newest
+        if newest is not None and newest.revision == revision and principal.outpost_id not in view.refused:
+            plan = OfferPlan(newest.number, revision, NOTHING, {}, self.holding({}))
+            self.refused(principal, plan, Answer(REFUSED_BEFORE, "said when it connected again", final=True))
 
     async def plan(self, principal: Principal, held: Holding) -> OfferPlan | None:
         """The newest set against what the outpost holds; None when the org has no set yet."""
