@@ -7,6 +7,8 @@ outside too: the reader is woken, and raises what the stream ends with.
 """
 
 import asyncio
+import contextlib
+import itertools
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Iterator
@@ -43,51 +45,16 @@ class StreamReplacedError(StateError):
     code = "sync.replaced"
 
 
-class Stream:
-    """One sync stream. Thousands are held, so it has no task, no event and no dictionary of its own."""
+class Call:
+    """A call that goes on for a while, and that may be ended from outside."""
 
-    __slots__ = (
-        "boot_id",
-        "context",
-        "end",
-        "failed",
-        "failures",
-        "held",
-        "left",
-        "offered",
-        "order_out",
-        "outbox",
-        "pace",
-        "partial",
-        "plans",
-        "principal",
-        "retry",
-        "task",
-        "trust_bundle",
-        "withheld",
-        "writing",
-    )
+    __slots__ = ("end", "left", "principal", "task")
 
-    def __init__(self, principal: Principal, context: Any, task: "asyncio.Task[Any]") -> None:
+    def __init__(self, principal: Principal, task: "asyncio.Task[Any]") -> None:
         self.principal = principal
-        self.boot_id = ""
-        self.context = context
         self.task = task
         self.end: ControlPlaneError | None = None
         self.left = False  # it ends in order
-        self.held = NO_HOLDING
-        self.partial = False  # it understands offers of changes, and names what it holds as we do
-        self.offered = 0  # number of the newest set offered on this stream
-        self.failed = 0  # number of the set that failed last there
-        self.failures = 0  # how often it did
-        self.retry: asyncio.TimerHandle | None = None  # until it is offered again
-        self.plans: tuple[tuple[str, OfferPlan], ...] = ()  # nonce and plan of unanswered offers, oldest first
-        self.outbox: tuple[bytes, ...] = ()  # messages to be written before the next offer
-        self.writing = False
-        self.order_out = False  # an order to wipe was sent: nothing else is said any more
-        self.trust_bundle = b""  # digest of the roots that the outpost believes, or was asked to take up
-        self.withheld = False  # nothing is offered, since it refused the newest set
-        self.pace = Pace(MESSAGES)
 
     def finish(self, error: ControlPlaneError) -> None:
         """End with an error; the first one counts."""
@@ -105,6 +72,59 @@ class Stream:
     def is_ending(self) -> bool:
         """Whether its end was decided here."""
         return self.end is not None or self.left
+
+    def ended(self) -> None:
+        """To be called by its task when it was cancelled: raises what the call ends with, or lets it end in order.
+
+        Raises:
+            CancelledError: somebody else wants the task to end.
+            ControlPlaneError: what it ends with.
+        """
+        if not self.is_ending:
+            raise asyncio.CancelledError
+        self.task.uncancel()
+        if self.end is not None:
+            raise self.end from None
+
+
+class Stream(Call):
+    """One sync stream. Thousands are held, so it has no task, no event and no dictionary of its own."""
+
+    __slots__ = (
+        "boot_id",
+        "context",
+        "failed",
+        "failures",
+        "held",
+        "offered",
+        "order_out",
+        "outbox",
+        "pace",
+        "partial",
+        "plans",
+        "retry",
+        "trust_bundle",
+        "withheld",
+        "writing",
+    )
+
+    def __init__(self, principal: Principal, context: Any, task: "asyncio.Task[Any]") -> None:
+        super().__init__(principal, task)
+        self.boot_id = ""
+        self.context = context
+        self.held = NO_HOLDING
+        self.partial = False  # it understands offers of changes, and names what it holds as we do
+        self.offered = 0  # number of the newest set offered on this stream
+        self.failed = 0  # number of the set that failed last there
+        self.failures = 0  # how often it did
+        self.retry: asyncio.TimerHandle | None = None  # until it is offered again
+        self.plans: tuple[tuple[str, OfferPlan], ...] = ()  # nonce and plan of unanswered offers, oldest first
+        self.outbox: tuple[bytes, ...] = ()  # messages to be written before the next offer
+        self.writing = False
+        self.order_out = False  # an order to wipe was sent: nothing else is said any more
+        self.trust_bundle = b""  # digest of the roots that the outpost believes, or was asked to take up
+        self.withheld = False  # nothing is offered, since it refused the newest set
+        self.pace = Pace(MESSAGES)
 
 
 class Line:
@@ -186,16 +206,31 @@ class Streams:
     def __init__(self, gatekeeper: Gatekeeper) -> None:
         self._gatekeeper = gatekeeper
         self._live: dict[str, dict[str, Stream]] = {}
+        self._calls: dict[str, set[Call]] = {}  # beside the streams, by org: few at any time
         self.line: Line | None = None
         self.stopping = False
 
     def orgs(self) -> Collection[str]:
-        """Orgs with live streams."""
-        return self._live.keys()
+        """Orgs with live streams or calls."""
+        return self._live.keys() | self._calls.keys() if self._calls else self._live.keys()
 
     def count(self) -> int:
         """Live streams."""
         return sum(map(len, self._live.values()))
+
+    @contextlib.contextmanager
+    def beside(self, call: Call) -> Iterator[None]:
+        """While this is entered, a call beside the streams ends when its outpost may not go on."""
+        calls = self._calls.setdefault(call.principal.org, set())
+        calls.add(call)
+        try:
+            yield
+        except asyncio.CancelledError:
+            call.ended()
+        finally:
+            calls.discard(call)
+            if not calls and self._calls.get(call.principal.org) is calls:
+                del self._calls[call.principal.org]
 
     def enter(self, stream: Stream) -> None:
         """Take the place of an older stream of the outpost."""
@@ -222,6 +257,9 @@ class Streams:
 
         What was just read counts, however long that took: of a change that was passed over nobody would tell again.
         """
+        for call in list(self._calls.get(view.org, ())):
+            if call.principal.outpost_id in outposts:
+                self._judge_call(call, view)
         live = self._live.get(view.org)
         if live is None:
             return
@@ -239,9 +277,9 @@ class Streams:
 
     def end_expired(self, now_ms: int) -> None:
         """End the streams whose certificate's time is over."""
-        for stream in list(self._all()):
-            if stream.principal.not_after_ms <= now_ms:
-                stream.finish(
+        for call in (*self._all(), *itertools.chain.from_iterable(self._calls.values())):
+            if call.principal.not_after_ms <= now_ms:
+                call.finish(
                     IdentityRefusedError(
                         "the certificate of this outpost expired", field="certificate", next_step="connect again"
                     )
@@ -295,6 +333,12 @@ class Streams:
         if stream.retry is not None:
             stream.retry.cancel()
         stream.retry = asyncio.get_running_loop().call_later(seconds, again)
+
+    def _judge_call(self, call: Call, view: OrgView) -> None:
+        try:
+            self._gatekeeper.authorise(call.principal, Act.SYNC, view)
+        except ControlPlaneError as error:
+            call.finish(error)
 
     def _judge(self, stream: Stream, view: OrgView) -> None:
         outpost = view.outposts[stream.principal.outpost_id]

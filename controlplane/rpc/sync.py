@@ -22,7 +22,7 @@ from controlplane.domain.outposts import Act, IdentitySupersededError, OutpostLo
 from controlplane.rpc import codec
 from controlplane.rpc.desk import SyncDesk
 from controlplane.rpc.greeting import LOCKED, NONCE_BYTES, Greeting, read_hello
-from controlplane.rpc.streams import Line, Stream, Streams
+from controlplane.rpc.streams import Call, Line, Stream, Streams
 from controlplane.services.clones import Sighting
 from controlplane.services.delivery import OfferPlan
 from outpost.core.bundle.delta import PARTIAL_OFFERS
@@ -70,21 +70,14 @@ class SyncService(sync_pb2_grpc.SyncServicer):
                 async with asyncio.timeout(REFUSED_HELLO_SECONDS):
                     await context.read()
             raise
-        task = asyncio.current_task()
-        if task is None:
-            raise RuntimeError("a handler runs in a task")
-        stream = Stream(principal, context, task)
+        stream = Stream(principal, context, current_task())
         telemetry.log(
             telemetry.Event.CONNECTED, org=principal.org, outpost=principal.outpost_id, admitted_ms=admitted_ms
         )
         try:
             await self._serve(stream, hello)
         except asyncio.CancelledError:
-            if not stream.is_ending:
-                raise
-            task.uncancel()
-            if stream.end is not None:
-                raise stream.end from None
+            stream.ended()
         finally:
             self._streams.leave(stream)
             desk.presence.left(principal)
@@ -105,10 +98,11 @@ class SyncService(sync_pb2_grpc.SyncServicer):
         """Bytes of a file by hash."""
         principal = await self._desk.callers.identified(context, Act.SYNC)
         codec.require(len(request.sha256) == codec.SHA256_BYTES, "sha256")
-        async for part in self._desk.delivery.fetch(principal, request.sha256, request.offset):
-            self._desk.gatekeeper.authorise(principal, Act.SYNC)
-            for at in range(0, len(part), codec.CHUNK_BYTES):
-                await context.write(sync_pb2.FetchChunk(data=part[at : at + codec.CHUNK_BYTES]))
+        with self._streams.beside(Call(principal, current_task())):
+            async for part in self._desk.delivery.fetch(principal, request.sha256, request.offset):
+                for at in range(0, len(part), codec.CHUNK_BYTES):
+                    self._desk.gatekeeper.authorise(principal, Act.SYNC)
+                    await context.write(sync_pb2.FetchChunk(data=part[at : at + codec.CHUNK_BYTES]))
 
     async def Renew(self, request: sync_pb2.RenewRequest, context: Any) -> sync_pb2.RenewResponse:  # noqa: N802
         """Fresh key, fresh leaf."""
@@ -268,6 +262,14 @@ class SyncService(sync_pb2_grpc.SyncServicer):
         if body is None:
             body = self._bodies[plan] = codec.offer_body(plan)
         return codec.offer(nonce, desk.clock.now_ms(), body)
+
+
+def current_task() -> "asyncio.Task[Any]":
+    """The task that serves a call."""
+    task = asyncio.current_task()
+    if task is None:
+        raise RuntimeError("a handler runs in a task")
+    return task
 
 
 def _answered(stream: Stream, nonce: str) -> OfferPlan | None:

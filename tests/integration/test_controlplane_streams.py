@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import grpc
@@ -135,6 +136,17 @@ async def test_a_refused_set_is_not_offered_again_on_another_stream_or_by_anothe
         fresh = (await read(call)).offer
         assert (fresh.withheld, bool(fresh.files), fresh.revision) == ("", True, "2.2")
         await later.channel.close()
+
+
+async def test_a_start_that_says_what_it_refused_is_not_offered_it(tmp_path: Path) -> None:
+    async with serving(tmp_path / "cp") as cp:
+        outpost = await enroll(cp)
+        offer = await (await outpost.plane.open(hello())).receive()
+        assert isinstance(offer, ports.Offer)
+        again = await (await outpost.plane.open(replace(hello(), refused_revision=offer.revision))).receive()
+        assert isinstance(again, ports.Offer)
+        assert (again.withheld, again.files) == ("refused", ())
+        await outpost.plane.close()
 
 
 async def test_one_release_reaches_every_stream_once(tmp_path: Path) -> None:
