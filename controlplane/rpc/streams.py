@@ -33,6 +33,7 @@ from controlplane.services.views import OrgView
 
 WRITERS = 64  # streams that are written to at the same time: 64 offers of 64 KiB inline are 4 MiB in flight
 PLACE_SECONDS = 1.0  # a peer that reads so slowly keeps its writer, but not the writer's place
+PAUSE_SECONDS = 2.0  # until a stream for which the store failed is written to again
 ORDER_SECONDS = 20.0  # a locked stream stays open for the order to wipe, and for the word that it is obeyed
 EXPIRY_LOOK_SECONDS = 1.0  # between two looks for streams whose certificate ended
 NEVER = -1  # number of no set: whoever was offered it is offered the newest
@@ -141,6 +142,7 @@ class Line:
         self._waiting: deque[Stream] = deque()
         self._in_line: set[Stream] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._paused: dict[Stream, asyncio.TimerHandle] = {}  # what is owed to them could not be made up
 
     def add(self, stream: Stream) -> None:
         """Put a stream into line, once."""
@@ -153,11 +155,29 @@ class Line:
     def drop(self, stream: Stream) -> None:
         """The stream ended."""
         self._in_line.discard(stream)
+        if (timer := self._paused.pop(stream, None)) is not None:
+            timer.cancel()
 
     async def empty(self) -> None:
         """Wait until nobody is in line any more."""
         while self._tasks:
             await asyncio.wait(self._tasks)
+
+    def _pause(self, stream: Stream, error: StateError) -> None:
+        """The store failed: thousands of streams that ended for that would only come back to it, all at once."""
+        telemetry.log(
+            telemetry.Event.RPC_FAILED,
+            level=logging.DEBUG,  # the store's failures are told elsewhere, once
+            org=stream.principal.org,
+            outpost=stream.principal.outpost_id,
+            code=error.code,
+        )
+        if stream not in self._paused and not stream.is_ending:
+            self._paused[stream] = asyncio.get_running_loop().call_later(PAUSE_SECONDS, self._resume, stream)
+
+    def _resume(self, stream: Stream) -> None:
+        del self._paused[stream]
+        self.add(stream)
 
     def _call(self) -> None:
         while self._free and self._waiting:
@@ -184,6 +204,8 @@ class Line:
                 await self._write(stream)
         except grpc.aio.BaseError:
             pass  # the peer is gone: its reader sees that too, and ends the stream
+        except StateError as error:
+            self._pause(stream, error)
         except ControlPlaneError as error:
             stream.finish(error)
         except Exception as error:

@@ -11,6 +11,7 @@ import pytest
 
 from controlplane.domain.boots import Hello
 from controlplane.domain.errors import ControlPlaneError, StateError
+from controlplane.domain.outposts import OutpostRevokedError
 from controlplane.rpc import streams as module
 from controlplane.rpc.streams import NEVER, Line, Stream, Streams
 from controlplane.services.identity import Gatekeeper, Principal
@@ -373,9 +374,37 @@ async def test_a_stream_that_ended_in_line_is_not_written_to() -> None:
 
 
 FAILURES: dict[str, tuple[Exception, str]] = {
-    "the store fails": (StateError("full"), "store.failed"),
+    "the outpost may not go on": (OutpostRevokedError("stolen"), "outpost.revoked"),
     "a fault of our own": (ValueError("secret detail"), "internal"),
 }
+
+
+async def test_a_stream_for_which_the_store_fails_stays_and_is_written_to_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "PAUSE_SECONDS", 0.01)
+    written: list[str] = []
+    failures = 3
+
+    async def write(stream: Stream) -> None:
+        nonlocal failures
+        if failures:
+            failures -= 1
+            raise StateError("full")
+        written.append(stream.principal.outpost_id)
+
+    async with line(write, 1, 3) as (made, streams):
+        for each in streams:
+            made.add(each)
+        await asyncio.wait_for(made.empty(), PATIENCE)
+        assert written == []
+        made.drop(streams[2])  # it ended meanwhile
+        async with asyncio.timeout(PATIENCE):
+            while len(written) < 2:
+                await asyncio.sleep(0.001)
+        assert sorted(written) == ["op-0", "op-1"]
+        assert [each.end for each in streams] == [None] * 3
+        assert made._paused == {}
 
 
 @pytest.mark.parametrize("what", FAILURES)
