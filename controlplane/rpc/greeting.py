@@ -10,7 +10,9 @@ from typing import Any
 import grpc.aio
 from outpost_wire.v1 import sync_pb2
 
-from controlplane.domain.errors import RefusedError
+from controlplane.domain.errors import RefusedError, ThrottledError
+from controlplane.domain.throttle import MESSAGES, Pace
+from controlplane.ports.world import Clock
 from controlplane.rpc import codec
 from controlplane.rpc.desk import SyncDesk
 from controlplane.services.clones import Sighting
@@ -64,11 +66,13 @@ class Greeting:
         Raises:
             OutpostLockedError: it lives: two machines hold one identity, which is locked now.
         """
+        pace = Pace(MESSAGES)
         nonce = self._desk.chance.token_bytes(NONCE_BYTES).hex()
         await context.write(codec.question(nonce, self._desk.clock.now_ms()))
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 while (message := await context.read()) is not grpc.aio.EOF:
+                    require_pace(pace, self._desk.clock)
                     kind = message.WhichOneof("message")
                     if kind in ("ack", "nack") and getattr(message, kind).nonce == nonce:
                         raise await self._desk.clones.found(principal, sighting)
@@ -82,15 +86,28 @@ class Greeting:
         if outpost is None or not outpost.is_order_out or principal.serial not in outpost.draining:
             return
         await read_hello(context)
+        pace = Pace(MESSAGES)
         await context.write(codec.lock(outpost))
         try:
             async with asyncio.timeout(OBEY_SECONDS):
                 while (message := await context.read()) is not grpc.aio.EOF:
+                    require_pace(pace, self._desk.clock)
                     if message.WhichOneof("message") == "status" and message.status.state == LOCKED:
                         await desk.locks.confirmed(principal)
                         return
         except TimeoutError:
             return
+
+
+def require_pace(pace: Pace, clock: Clock) -> None:
+    """Count a message of a stream. Raises ThrottledError."""
+    now_ms = clock.monotonic() * 1000
+    wait_ms = pace.wait_ms(now_ms)
+    if wait_ms:
+        raise ThrottledError(
+            "more messages came on this stream than any outpost has to send", retry_after_ms=1 + int(wait_ms)
+        )
+    pace.take(now_ms)
 
 
 async def read_hello(context: Any) -> sync_pb2.Hello:

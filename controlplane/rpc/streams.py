@@ -122,7 +122,7 @@ class Stream(Call):
         self.plans: tuple[tuple[str, OfferPlan], ...] = ()  # nonce and plan of unanswered offers, oldest first
         self.outbox: tuple[bytes, ...] = ()  # messages to be written before the next offer
         self.writing = False
-        self.order_out = False  # an order to wipe was sent: nothing else is said any more
+        self.order_out = False  # an order to wipe is the last that is said
         self.trust_bundle = b""  # digest of the roots that the outpost believes, or was asked to take up
         self.withheld = False  # nothing is offered, since it refused the newest set
         self.pace = Pace(MESSAGES)
@@ -294,7 +294,7 @@ class Streams:
         for stream in live.values():
             if stream.withheld and stream.principal.outpost_id not in view.refused:
                 stream.withheld, stream.offered = False, NEVER
-            if stream.offered and stream.offered < view.number:
+            if 0 != stream.offered < view.number and not stream.order_out:
                 self.line.add(stream)
 
     def end_expired(self, now_ms: int) -> None:
@@ -310,9 +310,7 @@ class Streams:
     def tell(self, message: bytes) -> None:
         """Write a message to every stream."""
         for stream in self._all():
-            stream.outbox = (*stream.outbox, message)
-            if self.line is not None:
-                self.line.add(stream)
+            self.tell_one(stream, (message,))
 
     async def stop(self, goodbye: bytes, seconds: float) -> None:
         """Say goodbye to every stream and end it in order."""
@@ -332,8 +330,8 @@ class Streams:
         return iter(list(self._all()))
 
     def tell_one(self, stream: Stream, messages: tuple[bytes, ...]) -> None:
-        """Write messages to a stream, before the next offer."""
-        if messages:
+        """Write messages to a stream, before the next offer; after an order to wipe there are none."""
+        if messages and not stream.order_out:
             stream.outbox = (*stream.outbox, *messages)
             if self.line is not None:
                 self.line.add(stream)
@@ -368,8 +366,10 @@ class Streams:
             self._gatekeeper.authorise(stream.principal, Act.SYNC, view)
         except (OutpostLockedError, OutpostRevokedError) as error:
             if outpost.is_order_out and not stream.order_out and stream.principal.serial in outpost.draining:
-                stream.order_out = True  # it stays open for the order, and for the word that it is obeyed
+                # It stays open for the order, and for the word that it is obeyed.
+                stream.outbox = ()
                 self.tell_one(stream, (codec.lock(outpost),))
+                stream.order_out = True
                 asyncio.get_running_loop().call_later(ORDER_SECONDS, stream.finish, error)
             elif not stream.order_out:
                 stream.finish(error)

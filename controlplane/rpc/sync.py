@@ -17,11 +17,11 @@ from outpost_wire.v1 import sync_pb2, sync_pb2_grpc
 
 from controlplane import telemetry
 from controlplane.domain import offers
-from controlplane.domain.errors import ControlPlaneError, ThrottledError
+from controlplane.domain.errors import ControlPlaneError
 from controlplane.domain.outposts import Act, IdentitySupersededError, OutpostLockedError, OutpostRevokedError
 from controlplane.rpc import codec
 from controlplane.rpc.desk import SyncDesk
-from controlplane.rpc.greeting import LOCKED, NONCE_BYTES, Greeting, read_hello
+from controlplane.rpc.greeting import LOCKED, NONCE_BYTES, Greeting, read_hello, require_pace
 from controlplane.rpc.streams import Call, Line, Stream, Streams
 from controlplane.services.clones import Sighting
 from controlplane.services.delivery import OfferPlan
@@ -134,11 +134,11 @@ class SyncService(sync_pb2_grpc.SyncServicer):
             message = await read()
             if message is grpc.aio.EOF:
                 return
+            require_pace(stream.pace, self._desk.clock)
             if stream.order_out:
                 await self._obeyed(stream, message)
                 continue
             authorise(principal, Act.SYNC)
-            self._require_pace(stream)
             self._heard(stream, message)
             del message  # or every stream would hold its last one until the next comes
 
@@ -174,15 +174,6 @@ class SyncService(sync_pb2_grpc.SyncServicer):
         if message.WhichOneof("message") == "status" and message.status.state == LOCKED:
             await self._desk.locks.confirmed(stream.principal)
             self._desk.gatekeeper.authorise(stream.principal, Act.SYNC)  # refuses: it is locked
-
-    def _require_pace(self, stream: Stream) -> None:
-        now_ms = self._desk.clock.monotonic() * 1000
-        wait_ms = stream.pace.wait_ms(now_ms)
-        if wait_ms:
-            raise ThrottledError(
-                "more messages came on this stream than any outpost has to send", retry_after_ms=1 + int(wait_ms)
-            )
-        stream.pace.take(now_ms)
 
     def _heard(self, stream: Stream, message: sync_pb2.SyncUp) -> None:
         match message.WhichOneof("message"):
@@ -232,8 +223,10 @@ class SyncService(sync_pb2_grpc.SyncServicer):
                     stream.outbox = tuple(rest)
                 elif (offer := await self._next_offer(stream)) is not None:
                     message = offer
-                else:
+                elif not stream.outbox:  # it may have been filled while an offer was looked for
                     return
+                else:
+                    continue
                 await stream.context.write(message)
         finally:
             stream.writing = False
@@ -245,12 +238,14 @@ class SyncService(sync_pb2_grpc.SyncServicer):
         one is complete, instead of a change to a set that is not in force any more, which it would have to refuse.
         """
         desk = self._desk
+        if stream.order_out:
+            return None
         if stream.offered and desk.views.held(stream.principal.org).number <= stream.offered:
             return None
         working = any(not plan.packing.is_empty for _, plan in stream.plans)
         held = desk.delivery.like(stream.held, partial=False) if working else stream.held
         plan = await desk.delivery.plan(stream.principal, held)
-        if plan is None or plan.number <= stream.offered:
+        if plan is None or plan.number <= stream.offered or stream.order_out:
             return None
         stream.offered, stream.withheld = plan.number, bool(plan.withheld)
         nonce = desk.chance.token_bytes(NONCE_BYTES).hex()
