@@ -19,9 +19,10 @@ from controlplane import telemetry
 from controlplane.domain import offers
 from controlplane.domain.errors import ControlPlaneError
 from controlplane.domain.outposts import Act, IdentitySupersededError, OutpostLockedError, OutpostRevokedError
-from controlplane.rpc import codec
+from controlplane.rpc import codec, packing
 from controlplane.rpc.desk import SyncDesk
 from controlplane.rpc.greeting import LOCKED, NONCE_BYTES, Greeting, read_hello, require_pace
+from controlplane.rpc.packing import Packing
 from controlplane.rpc.streams import Call, Line, Stream, Streams
 from controlplane.services.clones import Sighting
 from controlplane.services.delivery import OfferPlan
@@ -42,6 +43,7 @@ class SyncService(sync_pb2_grpc.SyncServicer):
     def __init__(self, desk: SyncDesk, streams: Streams) -> None:
         self._desk = desk
         self._greeting = Greeting(desk)
+        self._packing = Packing()
         self._streams = streams
         self._bodies: WeakKeyDictionary[OfferPlan, bytes] = WeakKeyDictionary()
         self._told_first: tuple[bytes, ...] = ()  # after the first offer
@@ -98,11 +100,14 @@ class SyncService(sync_pb2_grpc.SyncServicer):
         """Bytes of a file by hash."""
         principal = await self._desk.callers.identified(context, Act.SYNC)
         codec.require(len(request.sha256) == codec.SHA256_BYTES, "sha256")
+        offset = request.offset
         with self._streams.beside(Call(principal, current_task())):
-            async for part in self._desk.delivery.fetch(principal, request.sha256, request.offset):
-                for at in range(0, len(part), codec.CHUNK_BYTES):
+            async for part in self._desk.delivery.fetch(principal, request.sha256, offset):
+                key = principal.org, request.sha256, offset
+                for chunk in await self._packing.of(key, part) if request.zstd else packing.plain(part):
                     self._desk.gatekeeper.authorise(principal, Act.SYNC)
-                    await context.write(sync_pb2.FetchChunk(data=part[at : at + codec.CHUNK_BYTES]))
+                    await context.write(chunk)
+                offset += len(part)
 
     async def Renew(self, request: sync_pb2.RenewRequest, context: Any) -> sync_pb2.RenewResponse:  # noqa: N802
         """Fresh key, fresh leaf."""

@@ -230,7 +230,7 @@ class DeliveryDesk:
         )
 
     async def fetch(self, principal: Principal, sha256: bytes, offset: int) -> AsyncIterator[bytes]:
-        """Bytes of a file of the caller's org from an offset.
+        """Bytes of a file of the caller's org from an offset, in parts that end at multiples of ``PART_BYTES``.
 
         Raises:
             FileUnknownError: no such file in this org.
@@ -247,7 +247,7 @@ class DeliveryDesk:
         self._require_pace(principal.org, size - offset)
         while offset < size:
             async with space.read() as transaction:
-                part = await transaction.releases.part(sha256, offset, PART_BYTES)
+                part = await transaction.releases.part(sha256, offset, PART_BYTES - offset % PART_BYTES)
             yield part
             offset += len(part)
 

@@ -148,6 +148,18 @@ async def test_a_fetch_reads_no_more_than_was_announced(outpost: Outpost) -> Non
         await outpost.plane.fetch(file.sha256, file.size + 1)
 
 
+async def test_a_fetch_goes_on_where_it_broke(outpost: Outpost) -> None:
+    offer = await offered(await outpost.plane.open(hello()))
+    file = max(offer.files, key=lambda each: each.size)
+    body = await outpost.plane.fetch(file.sha256, file.size)
+    for had in (1, file.size - 1, file.size):
+        part = bytearray(body[:had])
+        assert await outpost.plane.fetch(file.sha256, file.size, part) == body
+    spoilt = bytearray(len(body) - 1)
+    with pytest.raises(client.FetchError):
+        await outpost.plane.fetch(file.sha256, file.size, spoilt)
+
+
 async def test_files_of_another_org_are_not_found(cp: Running, outpost: Outpost) -> None:
     other = await enroll(cp, "globex")
     theirs = await offered(await other.plane.open(hello()))
