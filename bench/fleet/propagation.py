@@ -3,7 +3,8 @@
     make bench-propagation      # 1,000 outposts, then 5,000; QUICK=1: 150
 
 Every outpost fetches, verifies, tries, stores and activates for itself; one compiled program is shared by those of one
-process. Then two releases come one right behind the other. Then every agent starts anew (nothing changed: no bytes of files may move), and one client key is made.
+process. Then two releases come one right behind the other. Then every agent starts anew (nothing changed: no bytes of
+files may move), and one client key is made.
 """
 
 import statistics
