@@ -310,8 +310,18 @@ class ControlPlane(Protocol):
         """
         ...
 
-    async def fetch(self, sha256: bytes, size: int) -> bytes:
-        """Bytes of a file; length and hash are checked."""
+    async def fetch(self, sha256: bytes, size: int, part: bytearray | None = None) -> bytes:
+        """Bytes of a file; length and hash are checked.
+
+        Args:
+            sha256: 32 bytes.
+            size: bytes of the whole file.
+            part: its first bytes, when some came before; what comes is added to it.
+
+        Raises:
+            PeerError: refused, unreachable, or other bytes than announced (fatal).
+            DeltaError: a packed chunk is damaged.
+        """
         ...
 
     async def renew(self, request: issuing.RenewalRequest) -> issuing.RenewalAnswer:

@@ -37,9 +37,17 @@ class StartError(InternalError):
 
 
 class ActivationRefusedError(InternalError):
-    """A worker cannot use a new set."""
+    """A worker cannot use a new set; whether it could later, the worker said."""
 
     code = "bundle.worker_refused"
+
+    def __init__(self, refusal: control.RemoteError) -> None:
+        super().__init__(refusal.message, field=refusal.remote_code)
+        self._is_fatal = refusal.remote_fatal
+
+    def as_dict(self) -> dict[str, str | bool]:
+        """Fields for a JSON answer or a log line."""
+        return {**super().as_dict(), "fatal": self._is_fatal}
 
 
 @dataclass(slots=True)
@@ -287,7 +295,7 @@ class Supervisor:
             if worker.process is not None and worker.process.returncode is None:
                 worker.process.kill()
         except control.RemoteError as error:
-            raise ActivationRefusedError(error.message, field=error.remote_code) from error
+            raise ActivationRefusedError(error) from error
 
 
 def reserve(host: str, port: int) -> socket.socket:

@@ -196,8 +196,8 @@ class ObservedPlane:
         if self._wire is not None:
             self._wire.strike(kind)
 
-    async def fetch(self, sha256: bytes, size: int) -> bytes:
-        body = await self._plane.fetch(sha256, size)
+    async def fetch(self, sha256: bytes, size: int, part: bytearray | None = None) -> bytes:
+        body = await self._plane.fetch(sha256, size, part)
         self.notes.bundle_bytes += len(body)
         return body
 

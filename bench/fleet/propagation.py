@@ -3,7 +3,8 @@
     make bench-propagation      # 1,000 outposts, then 5,000; QUICK=1: 150
 
 Every outpost fetches, verifies, tries, stores and activates for itself; one compiled program is shared by those of one
-process. Then every agent starts anew (nothing changed: no bytes of files may move), and one client key is made.
+process. Then two releases come one right behind the other. Then every agent starts anew (nothing changed: no bytes of
+files may move), and one client key is made.
 """
 
 import statistics
@@ -26,6 +27,7 @@ KEYS = (
     "large",
     "database",
     "stored_ms",
+    "in_succession_ms",
 )
 COUNT, LARGE = report.outposts(150, 1000), 0 if report.QUICK else 5000
 ROUNDS = 2 if report.QUICK else 3
@@ -59,6 +61,14 @@ async def measured(fleet: Site, number: int) -> dict[str, Any]:
     return {"acked": acked, "stored": stored, "spent": spent, "bytes": moved / len(acked)}
 
 
+async def in_succession(fleet: Site, number: int) -> float:
+    """Two releases, the second while the first is worked on: seconds until everybody runs the second one."""
+    await published(fleet, number)
+    revision, began = await published(fleet, number + 1)
+    await fleet.until("active", len(fleet.outposts), PATIENCE_SECONDS, revision=revision)
+    return time.monotonic() - began
+
+
 async def unchanged(fleet: Site) -> int:
     """Start every agent anew; bytes of files that moved, over all of them."""
     await fleet.restart()
@@ -87,11 +97,13 @@ async def campaign(count: int) -> dict[str, Any]:
         connected = await fleet.connect()
         await fleet.until("active", count, PATIENCE_SECONDS, revision="1.1")
         rounds = [await measured(fleet, number) for number in range(ROUNDS)]
+        hasty = await in_succession(fleet, ROUNDS)
         quiet = await unchanged(fleet)
         key = await one_key(fleet)
         await fleet.stop_agents()
     show(count, rounds)
     report.remark(f"all connected, verified and active from nothing after {connected:.1f} s")
+    report.remark(f"two releases, one right behind the other: all run the second one {hasty:.2f} s after its commit")
     report.remark(f"reconnect, nothing changed: {quiet} bytes of files; one client key: {key:.0f} bytes each")
     spreads = [meters.spread(each["acked"]) for each in rounds]
     return {
@@ -104,6 +116,7 @@ async def campaign(count: int) -> dict[str, Any]:
         "bytes_unchanged": quiet,
         "bytes_one_key": round(key),
         "stored_ms": meters.rounded(statistics.median(each["stored"] for each in rounds) * 1000),
+        "in_succession_ms": meters.rounded(hasty * 1000),
     }
 
 

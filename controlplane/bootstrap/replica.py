@@ -16,8 +16,8 @@ class ReplicaBeat:
 
     Args:
         endpoint: host:port that outposts call.
-        told: called with the addresses of all live replicas whenever they are others than before. What the settings
-            name counts instead, once and for all.
+        told: called with the addresses of all live replicas, first at the start: outposts may know those of replicas
+            that are gone. Then whenever they are others than before. What the settings name counts instead.
     """
 
     def __init__(self, plane: Plane, endpoint: str, told: Told) -> None:
@@ -25,7 +25,7 @@ class ReplicaBeat:
         self._endpoint = endpoint
         self._told = told
         self._id = plane.chance.token_bytes(REPLICA_ID_BYTES).hex()
-        self.endpoints: tuple[str, ...] = (endpoint,)
+        self.endpoints: tuple[str, ...] = ()
 
     async def start(self) -> None:
         """Register for the first time. Raises StateError."""

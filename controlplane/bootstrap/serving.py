@@ -25,10 +25,11 @@ from controlplane.domain.errors import ControlPlaneError
 from controlplane.domain.throttle import Admission
 from controlplane.rpc.callers import Callers
 from controlplane.rpc.calls import AuditService, EnrollmentService
+from controlplane.rpc.desk import SyncDesk
 from controlplane.rpc.returning import Returning
 from controlplane.rpc.server import STOP_GRACE_SECONDS, start_enrollment, start_outposts
 from controlplane.rpc.streams import EXPIRY_LOOK_SECONDS, Streams
-from controlplane.rpc.sync import SyncDesk, SyncService
+from controlplane.rpc.sync import SyncService
 from controlplane.services.adoption import Adoption
 from controlplane.services.clones import Clones
 from controlplane.services.delivery import DeliveryDesk
@@ -125,7 +126,7 @@ class Server:
             plane.store, self._views, lambda: self._trust().anchors, plane.clock, lambda: self._revoked
         )
         callers = Callers(gatekeeper, lambda: settings.ingress)
-        streams = Streams(gatekeeper, self._views.held)
+        streams = Streams(gatekeeper)
         self._sync = SyncService(self._desk(gatekeeper, callers, issuer), streams)
         address = endpoint_of(settings.listen, settings.grpc_port)
         services = self._sync, AuditService(callers, ingest)

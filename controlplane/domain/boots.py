@@ -43,11 +43,13 @@ class Hello:
         boot_id: 32 hex digits.
         software_version: of the outpost.
         source: address that it speaks from.
+        refused: newest revision that it refused for good, empty when none.
     """
 
     boot_id: str
     software_version: str
     source: str
+    refused: str = ""
 
 
 def counter_of(boot_id: str) -> int:

@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from outpost.core.bundle import limits, names
 from outpost.core.bundle.delta import MIN_DELTA_FILE_BYTES, Difference, difference
 
+FIRST_RETRY_SECONDS = 5.0  # until a set that failed for a reason that passes is offered again
+MAX_RETRY_SECONDS = 300.0
+MAX_DOUBLINGS = 16  # 2^16 times the first wait is far beyond the longest
 MAX_INLINE_BYTES = limits.MAX_INLINE_BYTES  # over all files and deltas of an offer (wire: OfferedFile.inline)
 
 
@@ -89,6 +92,22 @@ class OfferPacking:
     def is_empty(self) -> bool:
         """The outpost holds exactly this set: the offer has no files."""
         return not self.files and not self.removed
+
+    @property
+    def is_of_changes(self) -> bool:
+        """It says what changes in the set that is held, instead of all that is in the new one."""
+        return bool(self.base_sha256)
+
+
+def retry_seconds(failures: int, chance: float) -> float:
+    """Wait until a set that failed for a reason that passes is offered again: 5 s, doubled each time, up to 5 min.
+
+    Args:
+        failures: of this set, at least 1.
+        chance: of [0, 1): a fleet that failed at once does not try again at once.
+    """
+    longest = min(MAX_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2.0 ** min(failures - 1, MAX_DOUBLINGS))
+    return longest * (1 + chance) / 2
 
 
 def wanted(files: Sequence[SetFile], held: Mapping[str, bytes]) -> tuple[SetFile, ...]:

@@ -69,7 +69,7 @@ class Pace:
     def __init__(self, rate: Rate) -> None:
         self._rate = rate
         self._due_ms = 0.0  # theoretical arrival time of the next call
-        self._given_ms = 0.0  # the latest moment that a refused caller was given
+        self._given_ms = 0.0  # the first moment that no refused caller was given
 
     def wait_ms(self, now_ms: float) -> float:
         """How long a call would have to wait now; 0 when it may come. Counts nothing."""
@@ -80,15 +80,17 @@ class Pace:
         """Count a call that was let through."""
         self._due_ms = max(self._due_ms, now_ms) + self._rate.interval_ms * cost
 
-    def give(self, now_ms: float) -> int:
-        """The moment for a refused caller, milliseconds from now: no two are given the same.
+    def give(self, now_ms: float, cost: float = 1.0) -> int:
+        """The moment for a refused caller, milliseconds from now: no two are given the same, and after each there is
+        time for what it costs.
 
         When the moments of a whole ``LONGEST_WAIT_MS`` are given, callers are told that; the jitter that they add
         spreads them.
         """
         earliest = now_ms + self.wait_ms(now_ms)
-        self._given_ms = min(max(earliest, self._given_ms + self._rate.interval_ms), now_ms + LONGEST_WAIT_MS)
-        return max(1, round(self._given_ms - now_ms))
+        given = min(max(earliest, self._given_ms), now_ms + LONGEST_WAIT_MS)
+        self._given_ms = given + self._rate.interval_ms * cost
+        return max(1, round(given - now_ms))
 
 
 MESSAGES = Rate(1000 / MESSAGES_PER_SECOND, MESSAGES_AT_ONCE)
@@ -111,6 +113,10 @@ class Throttle:
         """How long a call of the key would have to wait now; 0 when it may come."""
         pace = self._paces.get(key)
         return pace.wait_ms(now_ms) if pace is not None else 0.0
+
+    def give(self, key: str, now_ms: float, cost: float = 1.0) -> int:
+        """The moment for a refused call of the key, milliseconds from now."""
+        return self._of(key).give(now_ms, cost)
 
     def is_over(self, key: str, now_ms: float) -> bool:
         """Whether the key has used up what it may do."""

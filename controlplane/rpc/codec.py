@@ -16,6 +16,7 @@ from controlplane.services.enroll import Enrolled, EnrollmentCall
 from controlplane.services.ingest import Appended, Upload
 from controlplane.services.recover import Recovered, RecoveryCall
 from controlplane.services.renew import RenewalCall, Renewed
+from outpost.core.bundle.delta import DeltaError
 
 PROTOCOL_VERSION = 1
 # Bounds of the wire, in bytes unless said otherwise.
@@ -31,6 +32,7 @@ MAX_HELD_FILES = 256  # entries
 MAX_SYNC_UP_BYTES = 64 * 1024  # a Hello with 256 files of the longest names has 45 KiB
 MAX_CAPABILITIES = 32  # entries
 MAX_FILE_NAME = 128
+CHANGES = f"{DeltaError.code}."  # codes of refusals of changes
 UNNAMED = "refused"  # code of a refusal that names none
 MAX_STATE = 16
 MAX_FUNCTION = 32
@@ -161,7 +163,7 @@ def renewal_call(message: sync_pb2.RenewRequest, source: str) -> RenewalCall:
 
 def hello(message: sync_pb2.Hello, source: str) -> Hello:
     """What a start says of itself; its fields were checked."""
-    return Hello(message.boot_id, message.software_version, source)
+    return Hello(message.boot_id, message.software_version, source, message.refused_revision)
 
 
 def question(nonce: str, now_ms: int) -> bytes:
@@ -285,12 +287,14 @@ def acknowledgement(message: sync_pb2.Ack) -> Answer:
 def refusal(message: sync_pb2.Nack) -> Answer:
     """What an outpost says of a set that it refused, fit to be stored and shown."""
     error = message.error
+    of_changes = error.code.startswith(CHANGES)
     return Answer(
         code=plain(error.code, MAX_CODE) or UNNAMED,
         message=plain(error.message, MAX_MESSAGE),
         resource=plain(message.resource, MAX_FILE_NAME),
         release=message.release,
-        final=error.fatal,
+        final=error.fatal and not of_changes,  # earlier versions of the outpost hold it for final
+        of_changes=of_changes,
         downloaded=message.downloaded,
     )
 

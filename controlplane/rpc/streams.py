@@ -7,6 +7,8 @@ outside too: the reader is woken, and raises what the stream ends with.
 """
 
 import asyncio
+import contextlib
+import itertools
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Iterator
@@ -31,6 +33,7 @@ from controlplane.services.views import OrgView
 
 WRITERS = 64  # streams that are written to at the same time: 64 offers of 64 KiB inline are 4 MiB in flight
 PLACE_SECONDS = 1.0  # a peer that reads so slowly keeps its writer, but not the writer's place
+PAUSE_SECONDS = 2.0  # until a stream for which the store failed is written to again
 ORDER_SECONDS = 20.0  # a locked stream stays open for the order to wipe, and for the word that it is obeyed
 EXPIRY_LOOK_SECONDS = 1.0  # between two looks for streams whose certificate ended
 NEVER = -1  # number of no set: whoever was offered it is offered the newest
@@ -43,43 +46,16 @@ class StreamReplacedError(StateError):
     code = "sync.replaced"
 
 
-class Stream:
-    """One sync stream. Thousands are held, so it has no task, no event and no dictionary of its own."""
+class Call:
+    """A call that goes on for a while, and that may be ended from outside."""
 
-    __slots__ = (
-        "boot_id",
-        "context",
-        "end",
-        "held",
-        "left",
-        "offered",
-        "order_out",
-        "outbox",
-        "pace",
-        "plans",
-        "principal",
-        "task",
-        "trust_bundle",
-        "withheld",
-        "writing",
-    )
+    __slots__ = ("end", "left", "principal", "task")
 
-    def __init__(self, principal: Principal, context: Any, task: "asyncio.Task[Any]") -> None:
+    def __init__(self, principal: Principal, task: "asyncio.Task[Any]") -> None:
         self.principal = principal
-        self.boot_id = ""
-        self.context = context
         self.task = task
         self.end: ControlPlaneError | None = None
         self.left = False  # it ends in order
-        self.held = NO_HOLDING
-        self.offered = 0  # number of the newest set offered on this stream
-        self.plans: tuple[tuple[str, OfferPlan], ...] = ()  # nonce and plan of unanswered offers, oldest first
-        self.outbox: tuple[bytes, ...] = ()  # messages to be written before the next offer
-        self.writing = False
-        self.order_out = False  # an order to wipe was sent: nothing else is said any more
-        self.trust_bundle = b""  # digest of the roots that the outpost believes, or was asked to take up
-        self.withheld = False  # nothing is offered, since it refused the newest set
-        self.pace = Pace(MESSAGES)
 
     def finish(self, error: ControlPlaneError) -> None:
         """End with an error; the first one counts."""
@@ -98,6 +74,59 @@ class Stream:
         """Whether its end was decided here."""
         return self.end is not None or self.left
 
+    def ended(self) -> None:
+        """To be called by its task when it was cancelled: raises what the call ends with, or lets it end in order.
+
+        Raises:
+            CancelledError: somebody else wants the task to end.
+            ControlPlaneError: what it ends with.
+        """
+        if not self.is_ending:
+            raise asyncio.CancelledError
+        self.task.uncancel()
+        if self.end is not None:
+            raise self.end from None
+
+
+class Stream(Call):
+    """One sync stream. Thousands are held, so it has no task, no event and no dictionary of its own."""
+
+    __slots__ = (
+        "boot_id",
+        "context",
+        "failed",
+        "failures",
+        "held",
+        "offered",
+        "order_out",
+        "outbox",
+        "pace",
+        "partial",
+        "plans",
+        "retry",
+        "trust_bundle",
+        "withheld",
+        "writing",
+    )
+
+    def __init__(self, principal: Principal, context: Any, task: "asyncio.Task[Any]") -> None:
+        super().__init__(principal, task)
+        self.boot_id = ""
+        self.context = context
+        self.held = NO_HOLDING
+        self.partial = False  # it understands offers of changes, and names what it holds as we do
+        self.offered = 0  # number of the newest set offered on this stream
+        self.failed = 0  # number of the set that failed last there
+        self.failures = 0  # how often it did
+        self.retry: asyncio.TimerHandle | None = None  # until it is offered again
+        self.plans: tuple[tuple[str, OfferPlan], ...] = ()  # nonce and plan of unanswered offers, oldest first
+        self.outbox: tuple[bytes, ...] = ()  # messages to be written before the next offer
+        self.writing = False
+        self.order_out = False  # an order to wipe is the last that is said
+        self.trust_bundle = b""  # digest of the roots that the outpost believes, or was asked to take up
+        self.withheld = False  # nothing is offered, since it refused the newest set
+        self.pace = Pace(MESSAGES)
+
 
 class Line:
     """Streams that something is to be said to, and their writers.
@@ -113,6 +142,7 @@ class Line:
         self._waiting: deque[Stream] = deque()
         self._in_line: set[Stream] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._paused: dict[Stream, asyncio.TimerHandle] = {}  # what is owed to them could not be made up
 
     def add(self, stream: Stream) -> None:
         """Put a stream into line, once."""
@@ -125,11 +155,29 @@ class Line:
     def drop(self, stream: Stream) -> None:
         """The stream ended."""
         self._in_line.discard(stream)
+        if (timer := self._paused.pop(stream, None)) is not None:
+            timer.cancel()
 
     async def empty(self) -> None:
         """Wait until nobody is in line any more."""
         while self._tasks:
             await asyncio.wait(self._tasks)
+
+    def _pause(self, stream: Stream, error: StateError) -> None:
+        """The store failed: thousands of streams that ended for that would only come back to it, all at once."""
+        telemetry.log(
+            telemetry.Event.RPC_FAILED,
+            level=logging.DEBUG,  # the store's failures are told elsewhere, once
+            org=stream.principal.org,
+            outpost=stream.principal.outpost_id,
+            code=error.code,
+        )
+        if stream not in self._paused and not stream.is_ending:
+            self._paused[stream] = asyncio.get_running_loop().call_later(PAUSE_SECONDS, self._resume, stream)
+
+    def _resume(self, stream: Stream) -> None:
+        del self._paused[stream]
+        self.add(stream)
 
     def _call(self) -> None:
         while self._free and self._waiting:
@@ -156,6 +204,8 @@ class Line:
                 await self._write(stream)
         except grpc.aio.BaseError:
             pass  # the peer is gone: its reader sees that too, and ends the stream
+        except StateError as error:
+            self._pause(stream, error)
         except ControlPlaneError as error:
             stream.finish(error)
         except Exception as error:
@@ -173,23 +223,36 @@ class Streams:
 
     Args:
         gatekeeper: judges who may go on.
-        current: the view of an org; raises ViewStaleError.
     """
 
-    def __init__(self, gatekeeper: Gatekeeper, current: Callable[[str], OrgView]) -> None:
+    def __init__(self, gatekeeper: Gatekeeper) -> None:
         self._gatekeeper = gatekeeper
-        self._current = current
         self._live: dict[str, dict[str, Stream]] = {}
+        self._calls: dict[str, set[Call]] = {}  # beside the streams, by org: few at any time
         self.line: Line | None = None
         self.stopping = False
 
     def orgs(self) -> Collection[str]:
-        """Orgs with live streams."""
-        return self._live.keys()
+        """Orgs with live streams or calls."""
+        return self._live.keys() | self._calls.keys() if self._calls else self._live.keys()
 
     def count(self) -> int:
         """Live streams."""
         return sum(map(len, self._live.values()))
+
+    @contextlib.contextmanager
+    def beside(self, call: Call) -> Iterator[None]:
+        """While this is entered, a call beside the streams ends when its outpost may not go on."""
+        calls = self._calls.setdefault(call.principal.org, set())
+        calls.add(call)
+        try:
+            yield
+        except asyncio.CancelledError:
+            call.ended()
+        finally:
+            calls.discard(call)
+            if not calls and self._calls.get(call.principal.org) is calls:
+                del self._calls[call.principal.org]
 
     def enter(self, stream: Stream) -> None:
         """Take the place of an older stream of the outpost."""
@@ -203,18 +266,25 @@ class Streams:
         """The stream ended."""
         if self.line is not None:
             self.line.drop(stream)
+        if stream.retry is not None:
+            stream.retry.cancel()
         org = self._live.get(stream.principal.org)
         if org is not None and org.get(stream.principal.outpost_id) is stream:
             del org[stream.principal.outpost_id]
             if not org:
                 del self._live[stream.principal.org]
 
-    def changed(self, org: str, outposts: frozenset[str]) -> None:
-        """Something of an org changed: end whose outpost may not go on, and offer what is new to the others."""
-        live = self._live.get(org)
+    def changed(self, view: OrgView, outposts: frozenset[str]) -> None:
+        """Something of an org changed: end whose outpost may not go on, and offer what is new to the others.
+
+        What was just read counts, however long that took: of a change that was passed over nobody would tell again.
+        """
+        for call in list(self._calls.get(view.org, ())):
+            if call.principal.outpost_id in outposts:
+                self._judge_call(call, view)
+        live = self._live.get(view.org)
         if live is None:
             return
-        view = self._current(org)
         for outpost_id in outposts:
             stream = live.get(outpost_id)
             if stream is not None:
@@ -224,14 +294,14 @@ class Streams:
         for stream in live.values():
             if stream.withheld and stream.principal.outpost_id not in view.refused:
                 stream.withheld, stream.offered = False, NEVER
-            if stream.offered and stream.offered < view.number:
+            if 0 != stream.offered < view.number and not stream.order_out:
                 self.line.add(stream)
 
     def end_expired(self, now_ms: int) -> None:
         """End the streams whose certificate's time is over."""
-        for stream in list(self._all()):
-            if stream.principal.not_after_ms <= now_ms:
-                stream.finish(
+        for call in (*self._all(), *itertools.chain.from_iterable(self._calls.values())):
+            if call.principal.not_after_ms <= now_ms:
+                call.finish(
                     IdentityRefusedError(
                         "the certificate of this outpost expired", field="certificate", next_step="connect again"
                     )
@@ -240,9 +310,7 @@ class Streams:
     def tell(self, message: bytes) -> None:
         """Write a message to every stream."""
         for stream in self._all():
-            stream.outbox = (*stream.outbox, message)
-            if self.line is not None:
-                self.line.add(stream)
+            self.tell_one(stream, (message,))
 
     async def stop(self, goodbye: bytes, seconds: float) -> None:
         """Say goodbye to every stream and end it in order."""
@@ -262,20 +330,46 @@ class Streams:
         return iter(list(self._all()))
 
     def tell_one(self, stream: Stream, messages: tuple[bytes, ...]) -> None:
-        """Write messages to a stream, before the next offer."""
-        if messages:
+        """Write messages to a stream, before the next offer; after an order to wipe there are none."""
+        if messages and not stream.order_out:
             stream.outbox = (*stream.outbox, *messages)
             if self.line is not None:
                 self.line.add(stream)
 
+    def offer_again(self, stream: Stream) -> None:
+        """Offer the newest set once more."""
+        stream.offered = NEVER
+        if self.line is not None:
+            self.line.add(stream)
+
+    def offer_later(self, stream: Stream, seconds: float) -> None:
+        """Offer the newest set once more after a while, if the stream lives then and no newer one was offered."""
+        number = stream.offered
+
+        def again() -> None:
+            if stream.offered == number:
+                self.offer_again(stream)
+
+        if stream.retry is not None:
+            stream.retry.cancel()
+        stream.retry = asyncio.get_running_loop().call_later(seconds, again)
+
+    def _judge_call(self, call: Call, view: OrgView) -> None:
+        try:
+            self._gatekeeper.authorise(call.principal, Act.SYNC, view)
+        except ControlPlaneError as error:
+            call.finish(error)
+
     def _judge(self, stream: Stream, view: OrgView) -> None:
         outpost = view.outposts[stream.principal.outpost_id]
         try:
-            self._gatekeeper.authorise(stream.principal, Act.SYNC)
+            self._gatekeeper.authorise(stream.principal, Act.SYNC, view)
         except (OutpostLockedError, OutpostRevokedError) as error:
             if outpost.is_order_out and not stream.order_out and stream.principal.serial in outpost.draining:
-                stream.order_out = True  # it stays open for the order, and for the word that it is obeyed
+                # It stays open for the order, and for the word that it is obeyed.
+                stream.outbox = ()
                 self.tell_one(stream, (codec.lock(outpost),))
+                stream.order_out = True
                 asyncio.get_running_loop().call_later(ORDER_SECONDS, stream.finish, error)
             elif not stream.order_out:
                 stream.finish(error)

@@ -7,8 +7,7 @@ whenever something changed; a new set is one message, made once for all outposts
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -17,63 +16,25 @@ from google.protobuf.message import DecodeError
 from outpost_wire.v1 import sync_pb2, sync_pb2_grpc
 
 from controlplane import telemetry
-from controlplane.domain.errors import ControlPlaneError, RefusedError, ThrottledError
+from controlplane.domain import offers
+from controlplane.domain.errors import ControlPlaneError
 from controlplane.domain.outposts import Act, IdentitySupersededError, OutpostLockedError, OutpostRevokedError
-from controlplane.domain.throttle import Admission
-from controlplane.ports.world import Chance, Clock
-from controlplane.rpc import codec
-from controlplane.rpc.callers import Callers
-from controlplane.rpc.returning import Returning
-from controlplane.rpc.streams import Line, Stream, Streams
-from controlplane.services.adoption import Adoption
-from controlplane.services.clones import Clones, Sighting
-from controlplane.services.delivery import DeliveryDesk, OfferPlan
-from controlplane.services.identity import Gatekeeper, Principal
-from controlplane.services.locks import Locks
-from controlplane.services.presence import Presence
-from controlplane.services.renew import Renewal
-from controlplane.services.trust import Trust
-from controlplane.services.views import Views
+from controlplane.rpc import codec, packing
+from controlplane.rpc.desk import SyncDesk
+from controlplane.rpc.greeting import LOCKED, NONCE_BYTES, Greeting, read_hello, require_pace
+from controlplane.rpc.packing import Packing
+from controlplane.rpc.streams import Call, Line, Stream, Streams
+from controlplane.services.clones import Sighting
+from controlplane.services.delivery import OfferPlan
 from outpost.core.bundle.delta import PARTIAL_OFFERS
 
-HELLO_SECONDS = 10.0  # from the start of a stream to its Hello
 REFUSED_HELLO_SECONDS = 2.0  # the same for one that is refused
 DRAIN_SECONDS = 1.0  # for the last messages of a stop
 LEAST_SPREAD_SECONDS = 10  # reconnects after a stop are spread over at least this time
 MOST_SPREAD_SECONDS = 300
-ANSWER_SECONDS = 10.0  # for a superseded holder to prove that it lives
-OBEY_SECONDS = 20.0  # for an outpost to say that it obeys an order to wipe
 ROTATE_SPREAD_SECONDS = 60  # renewals after a change of CAs are spread over this time
-LOCKED = "LOCKED"  # state of an outpost that obeys
-NONCE_BYTES = 16
+CHANCE_BYTES = 4
 KEPT_OFFERS = 4  # unanswered offers of a stream whose answers still count
-
-
-class HelloMissingError(RefusedError):
-    """No Hello in time."""
-
-    code = "sync.hello"
-    fatal = False
-
-
-@dataclass(frozen=True, slots=True)
-class SyncDesk:
-    """What the service works with."""
-
-    gatekeeper: Gatekeeper
-    admission: Admission
-    views: Views
-    delivery: DeliveryDesk
-    renewal: Renewal
-    presence: Presence
-    clock: Clock
-    chance: Chance
-    callers: Callers
-    clones: Clones
-    locks: Locks
-    trust: Callable[[], Trust]
-    returning: Returning
-    adoption: Adoption
 
 
 class SyncService(sync_pb2_grpc.SyncServicer):
@@ -81,6 +42,8 @@ class SyncService(sync_pb2_grpc.SyncServicer):
 
     def __init__(self, desk: SyncDesk, streams: Streams) -> None:
         self._desk = desk
+        self._greeting = Greeting(desk)
+        self._packing = Packing()
         self._streams = streams
         self._bodies: WeakKeyDictionary[OfferPlan, bytes] = WeakKeyDictionary()
         self._told_first: tuple[bytes, ...] = ()  # after the first offer
@@ -96,10 +59,10 @@ class SyncService(sync_pb2_grpc.SyncServicer):
             admitted_ms = desk.clock.now_ms()
             principal = await desk.callers.identified(context, Act.SYNC)
         except (OutpostLockedError, OutpostRevokedError):
-            await self._order(context)
+            await self._greeting.order(context)
             raise
         except IdentitySupersededError:
-            hello = await self._adopted(context)
+            hello = await self._greeting.adopted(context)
             if hello is None:
                 raise
             principal = await desk.callers.identified(context, Act.SYNC)
@@ -109,21 +72,14 @@ class SyncService(sync_pb2_grpc.SyncServicer):
                 async with asyncio.timeout(REFUSED_HELLO_SECONDS):
                     await context.read()
             raise
-        task = asyncio.current_task()
-        if task is None:
-            raise RuntimeError("a handler runs in a task")
-        stream = Stream(principal, context, task)
+        stream = Stream(principal, context, current_task())
         telemetry.log(
             telemetry.Event.CONNECTED, org=principal.org, outpost=principal.outpost_id, admitted_ms=admitted_ms
         )
         try:
             await self._serve(stream, hello)
         except asyncio.CancelledError:
-            if not stream.is_ending:
-                raise
-            task.uncancel()
-            if stream.end is not None:
-                raise stream.end from None
+            stream.ended()
         finally:
             self._streams.leave(stream)
             desk.presence.left(principal)
@@ -144,10 +100,14 @@ class SyncService(sync_pb2_grpc.SyncServicer):
         """Bytes of a file by hash."""
         principal = await self._desk.callers.identified(context, Act.SYNC)
         codec.require(len(request.sha256) == codec.SHA256_BYTES, "sha256")
-        async for part in self._desk.delivery.fetch(principal, request.sha256, request.offset):
-            self._desk.gatekeeper.authorise(principal, Act.SYNC)
-            for at in range(0, len(part), codec.CHUNK_BYTES):
-                await context.write(sync_pb2.FetchChunk(data=part[at : at + codec.CHUNK_BYTES]))
+        offset = request.offset
+        with self._streams.beside(Call(principal, current_task())):
+            async for part in self._desk.delivery.fetch(principal, request.sha256, offset):
+                key = principal.org, request.sha256, offset
+                for chunk in await self._packing.of(key, part) if request.zstd else packing.plain(part):
+                    self._desk.gatekeeper.authorise(principal, Act.SYNC)
+                    await context.write(chunk)
+                offset += len(part)
 
     async def Renew(self, request: sync_pb2.RenewRequest, context: Any) -> sync_pb2.RenewResponse:  # noqa: N802
         """Fresh key, fresh leaf."""
@@ -155,7 +115,7 @@ class SyncService(sync_pb2_grpc.SyncServicer):
             principal = await self._desk.callers.identified(context, Act.RENEW)
         except IdentitySupersededError:
             principal = self._desk.callers.proved(context)  # who renews with a retired certificate is judged by that
-            await self._adopt(context, principal, request.join_sequence)
+            await self._greeting.adopt(context, principal, request.join_sequence)
         call = codec.renewal_call(request, self._desk.callers.source(context))
         renewed = await self._desk.renewal.renew(principal, call)
         return codec.renewal_answer(renewed)
@@ -179,11 +139,11 @@ class SyncService(sync_pb2_grpc.SyncServicer):
             message = await read()
             if message is grpc.aio.EOF:
                 return
+            require_pace(stream.pace, self._desk.clock)
             if stream.order_out:
                 await self._obeyed(stream, message)
                 continue
             authorise(principal, Act.SYNC)
-            self._require_pace(stream)
             self._heard(stream, message)
             del message  # or every stream would hold its last one until the next comes
 
@@ -191,6 +151,7 @@ class SyncService(sync_pb2_grpc.SyncServicer):
         stream.held = self._desk.delivery.holding(
             codec.check_hello(hello), hello.set_sha256, partial=PARTIAL_OFFERS in hello.capabilities
         )
+        stream.partial = stream.held.partial
         stream.boot_id = hello.boot_id
         # An older outpost does not say whom it believes; it is asked only when that changes while it is connected.
         stream.trust_bundle = hello.trust_bundle_sha256 or self._desk.trust().bundle_sha256
@@ -198,7 +159,7 @@ class SyncService(sync_pb2_grpc.SyncServicer):
         try:
             await self._desk.delivery.hello(stream.principal, codec.hello(hello, source))
         except IdentitySupersededError:
-            await self._question(stream.context, stream.principal, Sighting(hello.boot_id, source))
+            await self._greeting.question(stream.context, stream.principal, Sighting(hello.boot_id, source))
             raise
 
     def rotate(self) -> None:
@@ -213,76 +174,11 @@ class SyncService(sync_pb2_grpc.SyncServicer):
         stream.trust_bundle = trust.bundle_sha256  # asked once on each stream
         return (codec.rotate_now(ROTATE_SPREAD_SECONDS),)
 
-    async def _adopted(self, context: Any) -> sync_pb2.Hello | None:
-        """A certificate that is not in use: late bytes of the outpost, or a clone that lives. After a restore it may be
-        the one that counts: then its Hello is returned.
-        """
-        principal = self._desk.callers.proved(context)
-        retired = await self._desk.clones.is_retired(principal)
-        if not retired and not await self._desk.adoption.may_claim(principal):
-            return None
-        hello = await read_hello(context)
-        codec.check_hello(hello)
-        if retired:
-            await self._question(context, principal, Sighting(hello.boot_id, self._desk.callers.source(context)))
-            return None
-        return hello if await self._adopt(context, principal, hello.join_sequence) else None
-
-    async def _adopt(self, context: Any, principal: Principal, sequence: int) -> bool:
-        """After a restore: let a certificate count that is not on record."""
-        if not await self._desk.adoption.may_claim(principal):
-            return False
-        callers = self._desk.callers
-        return await self._desk.adoption.adopt(principal, callers.leaf(context), sequence, callers.source(context))
-
-    async def _question(self, context: Any, principal: Principal, sighting: Sighting) -> None:
-        """Ask a superseded holder of an identity whether it lives; the dead do not answer, whatever arrives of them.
-
-        Raises:
-            OutpostLockedError: it lives: two machines hold one identity, which is locked now.
-        """
-        nonce = self._desk.chance.token_bytes(NONCE_BYTES).hex()
-        await context.write(codec.question(nonce, self._desk.clock.now_ms()))
-        try:
-            async with asyncio.timeout(ANSWER_SECONDS):
-                while (message := await context.read()) is not grpc.aio.EOF:
-                    kind = message.WhichOneof("message")
-                    if kind in ("ack", "nack") and getattr(message, kind).nonce == nonce:
-                        raise await self._desk.clones.found(principal, sighting)
-        except TimeoutError:
-            return
-
-    async def _order(self, context: Any) -> None:
-        """Send a locked outpost the order to wipe, until it says that it obeys."""
-        desk, principal = self._desk, self._desk.callers.proved(context)
-        outpost = desk.views.held(principal.org).outposts.get(principal.outpost_id)
-        if outpost is None or not outpost.is_order_out or principal.serial not in outpost.draining:
-            return
-        await read_hello(context)
-        await context.write(codec.lock(outpost))
-        try:
-            async with asyncio.timeout(OBEY_SECONDS):
-                while (message := await context.read()) is not grpc.aio.EOF:
-                    if message.WhichOneof("message") == "status" and message.status.state == LOCKED:
-                        await desk.locks.confirmed(principal)
-                        return
-        except TimeoutError:
-            return
-
     async def _obeyed(self, stream: Stream, message: sync_pb2.SyncUp) -> None:
         """After an order was sent on a live stream, nothing counts but the word that it is obeyed."""
         if message.WhichOneof("message") == "status" and message.status.state == LOCKED:
             await self._desk.locks.confirmed(stream.principal)
             self._desk.gatekeeper.authorise(stream.principal, Act.SYNC)  # refuses: it is locked
-
-    def _require_pace(self, stream: Stream) -> None:
-        now_ms = self._desk.clock.monotonic() * 1000
-        wait_ms = stream.pace.wait_ms(now_ms)
-        if wait_ms:
-            raise ThrottledError(
-                "more messages came on this stream than any outpost has to send", retry_after_ms=1 + int(wait_ms)
-            )
-        stream.pace.take(now_ms)
 
     def _heard(self, stream: Stream, message: sync_pb2.SyncUp) -> None:
         match message.WhichOneof("message"):
@@ -301,14 +197,26 @@ class SyncService(sync_pb2_grpc.SyncServicer):
         plan = _answered(stream, message.nonce)
         if plan is None:
             return  # an answer to an older stream or offer says nothing about this one
-        stream.held = self._desk.delivery.like(plan.after, partial=stream.held.partial)
+        stream.held = self._desk.delivery.like(plan.after, partial=stream.partial)
         self._desk.delivery.acknowledged(stream.principal, plan, codec.acknowledgement(message))
 
     def _nack(self, stream: Stream, message: sync_pb2.Nack) -> None:
         plan = _answered(stream, message.nonce)
         if plan is None:
             return
-        self._desk.delivery.refused(stream.principal, plan, codec.refusal(message))
+        answer = codec.refusal(message)
+        stream.failures = stream.failures + 1 if stream.failed == plan.number else 1
+        stream.failed = plan.number
+        self._desk.delivery.refused(stream.principal, plan, answer)
+        if answer.final or plan.number != stream.offered:
+            return  # a newer set is on its way already, or will come
+        if answer.of_changes and plan.packing.is_of_changes:
+            # It holds another set than we thought; with its next answer we know better.
+            stream.held = self._desk.delivery.like(stream.held, partial=False)
+            self._streams.offer_again(stream)
+            return
+        chance = int.from_bytes(self._desk.chance.token_bytes(CHANCE_BYTES)) / 256**CHANCE_BYTES
+        self._streams.offer_later(stream, offers.retry_seconds(stream.failures, chance))
 
     async def _say(self, stream: Stream) -> None:
         """Write to a stream what it is owed; only one of these runs for a stream at any time."""
@@ -322,8 +230,10 @@ class SyncService(sync_pb2_grpc.SyncServicer):
                     stream.outbox = tuple(rest)
                 elif (offer := await self._next_offer(stream)) is not None:
                     message = offer
-                else:
+                elif not stream.outbox:  # it may have been filled while an offer was looked for
                     return
+                else:
+                    continue
                 await stream.context.write(message)
         finally:
             stream.writing = False
@@ -335,18 +245,20 @@ class SyncService(sync_pb2_grpc.SyncServicer):
         one is complete, instead of a change to a set that is not in force any more, which it would have to refuse.
         """
         desk = self._desk
+        if stream.order_out:
+            return None
         if stream.offered and desk.views.held(stream.principal.org).number <= stream.offered:
             return None
         working = any(not plan.packing.is_empty for _, plan in stream.plans)
         held = desk.delivery.like(stream.held, partial=False) if working else stream.held
         plan = await desk.delivery.plan(stream.principal, held)
-        if plan is None or plan.number <= stream.offered:
+        if plan is None or plan.number <= stream.offered or stream.order_out:
             return None
         stream.offered, stream.withheld = plan.number, bool(plan.withheld)
         nonce = desk.chance.token_bytes(NONCE_BYTES).hex()
         if not plan.withheld:
             stream.plans = (*stream.plans, (nonce, plan))[-KEPT_OFFERS:]
-            if not plan.packing.is_empty:
+            if not plan.packing.is_empty and plan.number != stream.failed:  # what is known of that says more
                 desk.delivery.offered(stream.principal, plan)
         body = self._bodies.get(plan)
         if body is None:
@@ -354,22 +266,12 @@ class SyncService(sync_pb2_grpc.SyncServicer):
         return codec.offer(nonce, desk.clock.now_ms(), body)
 
 
-async def read_hello(context: Any) -> sync_pb2.Hello:
-    """The first message of a stream.
-
-    Raises:
-        HelloMissingError: not in time.
-        SyncProtocolError: another message.
-    """
-    try:
-        async with asyncio.timeout(HELLO_SECONDS):
-            first = await context.read()
-    except TimeoutError:
-        raise HelloMissingError("no Hello came in time", next_step="open the stream again") from None
-    if first is grpc.aio.EOF or first.WhichOneof("message") != "hello":
-        raise codec.SyncProtocolError("the first message of a stream is Hello", field="message")
-    hello: sync_pb2.Hello = first.hello
-    return hello
+def current_task() -> "asyncio.Task[Any]":
+    """The task that serves a call."""
+    task = asyncio.current_task()
+    if task is None:
+        raise RuntimeError("a handler runs in a task")
+    return task
 
 
 def _answered(stream: Stream, nonce: str) -> OfferPlan | None:

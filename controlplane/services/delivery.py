@@ -84,6 +84,7 @@ class Answer:
     Attributes:
         code: of the error with which it refused, else empty; so are its message and the file to blame.
         final: the same set would be refused again.
+        of_changes: it is the changes that do not fit what is held there; of the set itself nothing is said.
         release: version of the release that it runs now, or refused.
         downloaded: every byte was there.
         downloaded_ms: since when, by its own clock; so is ``activated_ms``.
@@ -93,6 +94,7 @@ class Answer:
     message: str = ""
     resource: str = ""
     final: bool = False
+    of_changes: bool = False
     release: int = 0
     downloaded: bool = False
     downloaded_ms: int = 0
@@ -100,6 +102,7 @@ class Answer:
 
 
 NO_ANSWER = Answer()
+REFUSED_BEFORE = "refused"  # code of a refusal of which only the revision is known
 NOTHING = OfferPacking(b"", (), (), frozenset(), {})
 
 
@@ -170,6 +173,16 @@ class DeliveryDesk:
             # An earlier start that comes before the feed brings the row must not pass for the newest.
             if (row := view.outposts.get(principal.outpost_id)) is not None and row.boot_id != said.boot_id:
                 view.outposts[principal.outpost_id] = boots.started(row, said, self._clock.now_ms())
+        if known is not None and known.boot_id == said.boot_id:
+            self._refused_before(principal, said.refused)
+
+    def _refused_before(self, principal: Principal, revision: str) -> None:
+        """Keep what a start says that it refused, when its word was lost on the way."""
+        view = self._views.held(principal.org)
+        newest = view.newest
+        if newest is not None and newest.revision == revision and principal.outpost_id not in view.refused:
+            plan = OfferPlan(newest.number, revision, NOTHING, {}, self.holding({}))
+            self.refused(principal, plan, Answer(REFUSED_BEFORE, "said when it connected again", final=True))
 
     async def plan(self, principal: Principal, held: Holding) -> OfferPlan | None:
         """The newest set against what the outpost holds; None when the org has no set yet."""
@@ -202,7 +215,7 @@ class DeliveryDesk:
         )
 
     def refused(self, principal: Principal, plan: OfferPlan, answer: Answer) -> None:
-        """Keep that a set was refused, at once; for good, or until the next stream."""
+        """Keep that a set was refused, at once; for good, or until it is offered again."""
         word = self._word(principal, plan, DeliveryState.REFUSED if answer.final else DeliveryState.FAILED, answer)
         view = self._views.held(principal.org)
         if answer.final and view.number == plan.number:
@@ -217,7 +230,7 @@ class DeliveryDesk:
         )
 
     async def fetch(self, principal: Principal, sha256: bytes, offset: int) -> AsyncIterator[bytes]:
-        """Bytes of a file of the caller's org from an offset.
+        """Bytes of a file of the caller's org from an offset, in parts that end at multiples of ``PART_BYTES``.
 
         Raises:
             FileUnknownError: no such file in this org.
@@ -234,16 +247,17 @@ class DeliveryDesk:
         self._require_pace(principal.org, size - offset)
         while offset < size:
             async with space.read() as transaction:
-                part = await transaction.releases.part(sha256, offset, PART_BYTES)
+                part = await transaction.releases.part(sha256, offset, PART_BYTES - offset % PART_BYTES)
             yield part
             offset += len(part)
 
     def _require_pace(self, org: str, size: int) -> None:
         now_ms = self._clock.monotonic() * 1000
-        wait_ms = self._fetched.wait_ms(org, now_ms)
-        if wait_ms:
+        if self._fetched.is_over(org, now_ms):
             raise ThrottledError(
-                "the outposts of this org fetch more at once than one org may", retry_after_ms=1 + int(wait_ms)
+                "the outposts of this org fetch more at once than one org may",
+                next_step="nothing: the outpost fetches again by itself",
+                retry_after_ms=self._fetched.give(org, now_ms, size),
             )
         self._fetched.strike(org, now_ms, size)
 

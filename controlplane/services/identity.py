@@ -18,7 +18,7 @@ from controlplane.domain.errors import ControlPlaneError, NotFoundError
 from controlplane.domain.outposts import Act, IdentityRefusedError, OutpostRevokedError
 from controlplane.ports.store import Store
 from controlplane.ports.world import Clock
-from controlplane.services.views import Views
+from controlplane.services.views import OrgView, Views
 
 KEPT_INGRESSES = 64  # proofs of ingresses that are kept
 INGRESS_PROOF_SECONDS = 1  # how long one is kept: an ingress that was revoked is refused after this time
@@ -146,8 +146,13 @@ class Gatekeeper:
         if first:
             await self._first_use(principal)
 
-    def authorise(self, principal: Principal, act: Act) -> bool:
+    def authorise(self, principal: Principal, act: Act, view: OrgView | None = None) -> bool:
         """Whether a principal may do this now, judged from memory.
+
+        Args:
+            principal: who proved itself.
+            act: what it is about to do.
+            view: what was just read of its org, however long that took; by default what is held, if it is fresh.
 
         Returns:
             True when this is the first use of its certificate.
@@ -156,7 +161,7 @@ class Gatekeeper:
             as ``admit``; ViewStaleError: our own state is not known well enough.
         """
         now_ms = self._clock.now_ms()
-        outpost = self._views.held(principal.org).outposts.get(principal.outpost_id)
+        outpost = (view or self._views.held(principal.org)).outposts.get(principal.outpost_id)
         if outpost is None:
             raise unknown_identity()
         if now_ms >= principal.not_after_ms:

@@ -21,8 +21,6 @@ from controlplane.ports.world import Clock
 POLL_SECONDS = 1.0  # between two comparisons when nothing is heard (docs/design.md 8)
 MAX_AGE_SECONDS = 5.0  # a view that is older denies (/docs/design.md 4)
 
-Listener = Callable[[str, frozenset[str]], None]
-
 
 class ViewStaleError(StateError):
     """The store could not be asked for too long; whether the caller was revoked is not known."""
@@ -60,6 +58,9 @@ class OrgView:
         return self.newest.number if self.newest is not None else 0
 
 
+Listener = Callable[[OrgView, frozenset[str]], None]
+
+
 class Views:
     """Views of all orgs that somebody asked for; those that are ``watched`` are kept fresh by ``watch``."""
 
@@ -70,6 +71,7 @@ class Views:
         self._asking: dict[str, asyncio.Lock] = {}
         self._reading: dict[str, asyncio.Lock] = {}
         self._listener: Listener = _nobody
+        self._untold: dict[str, frozenset[str]] = {}  # outposts that changed, by org, until the listener took it
         self._watched: Callable[[], Collection[str]] = tuple
         self._poked = asyncio.Event()
 
@@ -77,7 +79,8 @@ class Views:
         """Tell somebody about every change.
 
         Args:
-            listener: called with the org and the outposts that changed, after the view did; of a new set without any.
+            listener: called with the view and the outposts that changed, after it did; of a new set without any. When
+                it raises, it is told again after the next comparison.
             watched: orgs that are to be kept fresh.
         """
         self._listener, self._watched = listener, watched
@@ -149,15 +152,15 @@ class Views:
 
     async def _caught_up(self, org: str, head: int, asked: float) -> OrgView:
         """The view with everything up to ``head``; the listener is told what differs from the one before."""
-        changed = None
         async with self._reading.setdefault(org, asyncio.Lock()):
             view = self._views.get(org) or OrgView(org)
             if view.cursor != head:
-                changed = await self._read(view)
+                self._untold[org] = await self._read(view) | self._untold.get(org, frozenset())
             view.compared = max(asked, view.compared)  # another comparison may have overtaken this one
             self._views[org] = view
-        if changed is not None:
-            self._listener(org, changed)
+        if (untold := self._untold.get(org)) is not None:
+            self._listener(view, untold)
+            del self._untold[org]
         return view
 
     async def _read(self, view: OrgView) -> frozenset[str]:
@@ -182,5 +185,5 @@ class Views:
         return others
 
 
-def _nobody(org: str, changed: frozenset[str]) -> None:
+def _nobody(view: OrgView, changed: frozenset[str]) -> None:
     """Nobody listens."""

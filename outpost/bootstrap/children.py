@@ -206,6 +206,13 @@ class Fleet:
         self.running = {org: item.get("running", {}) for org, item in frame["states"].items()}
 
 
+class ActivationLateError(InternalError):
+    """The workers did not load a new set in time; a machine that is less busy may."""
+
+    code = "bundle.activation_late"
+    fatal = False
+
+
 class RemoteWorkers:
     """``Activator`` over the supervisor."""
 
@@ -228,7 +235,7 @@ class RemoteWorkers:
         try:
             await self._child.link.call(dict(frame), ACTIVATE_TIMEOUT_SECONDS)
         except TimeoutError as error:
-            raise InternalError("the supervisor did not answer in time") from error
+            raise ActivationLateError("the supervisor did not answer in time") from error
 
 
 async def _end(running: "asyncio.Task[None]") -> None:

@@ -1,7 +1,7 @@
 """The control socket: each child tells the supervisor who it is, then both send frames.
 
 Frames carry ``type``. A frame with ``id`` expects one answer ``{"type": "answer", "id": ...}`` with either
-``result`` or ``error`` (code, message).
+``result`` or ``error`` (code, message, fatal).
 """
 
 import asyncio
@@ -18,14 +18,19 @@ Handler = Callable[[frames.Frame], Awaitable[Any]]
 
 
 class RemoteError(InternalError):
-    """The other process refused or failed; carries its code as ``remote_code``."""
+    """The other process refused or failed; its code is ``remote_code``, and it said whether that passes."""
 
     code = "ipc.remote"
     fatal = False
 
-    def __init__(self, message: str, *, remote_code: str) -> None:
+    def __init__(self, message: str, *, remote_code: str, remote_fatal: bool = False) -> None:
         super().__init__(message)
         self.remote_code = remote_code
+        self.remote_fatal = remote_fatal
+
+    def as_dict(self) -> dict[str, str | bool]:
+        """Fields for a JSON answer or a log line: what the other process said."""
+        return {**super().as_dict(), "code": self.remote_code, "fatal": self.remote_fatal}
 
 
 class Link:
@@ -100,15 +105,18 @@ class Link:
         if error is None:
             future.set_result(frame.get("result"))
         else:
-            future.set_exception(RemoteError(error["message"], remote_code=error["code"]))
+            told = {"remote_code": error["code"], "remote_fatal": bool(error.get("fatal"))}
+            future.set_exception(RemoteError(error["message"], **told))
 
     async def _serve(self, frame: frames.Frame) -> None:
         try:
             answer: frames.Frame = {"result": await self._handler(frame)}
         except OutpostError as error:
-            answer = {"error": {"code": error.code, "message": error.message}}
+            told = error.as_dict()
+            answer = {"error": {"code": told["code"], "message": error.message, "fatal": told["fatal"]}}
         except Exception as error:
-            self._answer(frame, {"error": {"code": InternalError.code, "message": type(error).__name__}})
+            told = {"code": InternalError.code, "message": type(error).__name__, "fatal": InternalError.fatal}
+            self._answer(frame, {"error": told})
             raise  # a fault of ours: the caller learns of it at once, and the loop's handler logs it
         self._answer(frame, answer)
 

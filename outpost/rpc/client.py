@@ -216,14 +216,19 @@ class GrpcSyncSession:
         self._call.cancel()
 
 
-async def fetched(chunks: AsyncIterable[sync_pb2.FetchChunk], sha256: bytes, size: int) -> bytes:
+async def fetched(chunks: AsyncIterable[sync_pb2.FetchChunk], sha256: bytes, size: int, body: bytearray) -> bytes:
     """Put chunks together; nothing longer than announced is read.
+
+    Args:
+        chunks: as they come, untrusted.
+        sha256: of the whole file.
+        size: of the whole file, bytes.
+        body: what came before; chunks are added to it.
 
     Raises:
         FetchError: other length or hash.
         DeltaError: a packed chunk is damaged.
     """
-    body = bytearray()
     async for chunk in chunks:
         body += codec.chunk_bytes(chunk)
         if len(body) > size:
@@ -250,18 +255,19 @@ class GrpcControlPlane:
         await session.opened()
         return session
 
-    async def fetch(self, sha256: bytes, size: int) -> bytes:
-        """Bytes of a file; nothing longer than announced is read.
+    async def fetch(self, sha256: bytes, size: int, part: bytearray | None = None) -> bytes:
+        """Bytes of a file, from the end of ``part`` on; nothing longer than announced is read.
 
         Raises:
             FetchError: other length or hash.
             DeltaError: a packed chunk is damaged.
         """
-        request = sync_pb2.FetchRequest(sha256=sha256, offset=0, zstd=True)
+        body = bytearray() if part is None else part
+        request = sync_pb2.FetchRequest(sha256=sha256, offset=len(body), zstd=True)
         with _typed(self._endpoint):
             call = self._sync.Fetch(request, timeout=FETCH_TIMEOUT_SECONDS)
             try:
-                return await fetched(call, sha256, size)
+                return await fetched(call, sha256, size, body)
             finally:
                 call.cancel()  # nothing, unless there was more to come
 

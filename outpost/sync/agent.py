@@ -22,6 +22,7 @@ from outpost.core.bundle.delta import set_identity
 from outpost.core.bundle.release import VerifiedSet
 from outpost.core.bundle.trust import State
 from outpost.core.errors import OutpostError, PeerError, StoreError
+from outpost.sync.downloads import Downloads
 from outpost.sync.identity import Identity
 from outpost.sync.install import Progress, brought, held_files, nothing_more
 from outpost.sync.keeper import Keeper, closing, is_unreachable
@@ -65,6 +66,7 @@ class OrgAgent:
         self._report = Report(self.knowledge, parts)
         self._line: Line | None = None
         self._keeper = Keeper(parts, self._report, version, lambda: self._line)
+        self._downloads = Downloads(parts)
         self._working = asyncio.Lock()  # an offer is being installed
         self._report.set("control_link", "controlplane.connecting")
 
@@ -302,8 +304,7 @@ class OrgAgent:
     async def _offer(self, line: Line, session: ports.SyncSession, offer: ports.Offer) -> None:
         known = self.knowledge
         if offer.withheld:  # no offer, only why there is none: there is nothing to answer
-            note = "the newest configuration was refused here and is not offered again"
-            self._report.set("policy", offer.withheld, note)
+            self._report.set("policy", offer.withheld, "the newest set was refused here and is not offered again")
             return
         offered = {item.name: item.sha256 for item in offer.files}
         listing = known.active.listing if known.active is not None else {}
@@ -312,14 +313,16 @@ class OrgAgent:
             running = ports.Taken(release=known.active.release.version if known.active is not None else 0)
             await session.ack(offer.nonce, known.revision, self._parts.clock.now_ms(), running)
             return
-        progress = Progress()
+        progress, fetch = Progress(), self._downloads.over(line, offer)
         try:
-            verified = await self._parts.installer.install(offer, known.active, line.fetch, progress)
+            verified = await self._parts.installer.install(offer, known.active, fetch, progress)
         except OutpostError as error:
             if isinstance(error, PeerError) and not error.as_dict()["fatal"]:
                 raise  # the line broke: the same offer comes again with the next connection
-            await self._refuse(session, offer, error, progress)
+            await self._note_refused(offer.revision, error)
+            await session.nack(offer.nonce, error.as_dict(), error.field, progress.taken())
             return
+        self._downloads.end()
         await self._take_up(verified)
         await session.ack(offer.nonce, verified.revision, self._parts.clock.now_ms(), progress.taken())
 
@@ -337,18 +340,16 @@ class OrgAgent:
         self.knowledge.refused = ""
         self._report.set("policy", OK)
 
-    async def _refuse(
-        self, session: ports.SyncSession, offer: ports.Offer, error: OutpostError, progress: Progress
-    ) -> None:
-        await self._note_refused(offer.revision, error)
-        await session.nack(offer.nonce, error.as_dict(), error.field, progress.taken())
-
     async def _note_refused(self, revision: str, error: OutpostError) -> None:
-        emit(Event.BUNDLE_REFUSED, 30, org=self._org, code=error.code, message=error.message)
-        self._report.set("policy", error.code, error.message)
-        self.knowledge.refused = revision[:MAX_REVISION_CHARS]
-        head = self._report.head()
-        await self._report.record(record.BundleRefused(head, self.knowledge.refused, error.code, error.message))
+        fields = error.as_dict()
+        code = str(fields["code"])
+        emit(Event.BUNDLE_REFUSED, 30, org=self._org, code=code, message=error.message)
+        self._report.set("policy", code, error.message)
+        if fields["fatal"]:  # what failed for a reason that passes may be offered again
+            self._downloads.end()
+            self.knowledge.refused = revision[:MAX_REVISION_CHARS]
+        refusal = record.BundleRefused(self._report.head(), revision[:MAX_REVISION_CHARS], code, error.message)
+        await self._report.record(refusal)
 
     async def _beat(self, session: ports.SyncSession) -> None:
         every = self._parts.settings.heartbeat_seconds

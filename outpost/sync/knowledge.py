@@ -91,7 +91,7 @@ class Parts:
         heartbeat: health functions, state ... -> Heartbeat.
         changed: called whenever what the agent knows changes.
         locker: obeys lock orders.
-        sleep: the wait between two connections.
+        sleep: waits between two connections, and for a turn to fetch.
     """
 
     identity: IdentityFiles

@@ -42,10 +42,10 @@ class Line:
         """Open the sync stream; see ``ports.ControlPlane``."""
         return await self._plane.open(hello)
 
-    async def fetch(self, sha256: bytes, size: int) -> bytes:
+    async def fetch(self, sha256: bytes, size: int, part: bytearray | None = None) -> bytes:
         """Bytes of a file."""
         async with self._call() as plane:
-            return await plane.fetch(sha256, size)
+            return await plane.fetch(sha256, size, part)
 
     async def renew(self, request: issuing.RenewalRequest) -> issuing.RenewalAnswer:
         """The next certificate."""

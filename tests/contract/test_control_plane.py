@@ -20,7 +20,7 @@ from outpost import issuing, ports
 from outpost.core.audit.merkle import CompactRange, leaf_hash
 from outpost.rpc import client, codec
 from tests.contract.control_planes import WITNESSES, Outpost, digests, enroll, hello, pem, whole
-from tests.integration.controlplane_client import SECONDS, Running, running
+from tests.integration.controlplane_client import SECONDS, Running, heard, running
 from tests.unit.controlplane.bed import START_MS, Log
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -41,7 +41,7 @@ async def outpost(cp: Running) -> AsyncIterator[Outpost]:
 
 
 async def offered(session: ports.SyncSession) -> ports.Offer:
-    message = await asyncio.wait_for(session.receive(), SECONDS)
+    message = await heard(session)
     assert isinstance(message, ports.Offer)
     return message
 
@@ -124,7 +124,7 @@ async def test_a_revocation_ends_the_stream_with_its_code(cp: Running, outpost: 
     await offered(session)
     await cp.plane.administration.revoke("acme", outpost.name, "stolen")
     with pytest.raises(codec.ControlPlaneRefusedError) as refused:
-        await asyncio.wait_for(session.receive(), SECONDS)
+        await heard(session)
     assert (refused.value.remote_code, refused.value.remote_fatal) == ("outpost.revoked", True)
     assert refused.value.as_dict()["code"] == "outpost.revoked"
 
@@ -146,6 +146,18 @@ async def test_a_fetch_reads_no_more_than_was_announced(outpost: Outpost) -> Non
         await outpost.plane.fetch(file.sha256, file.size - 1)
     with pytest.raises(client.FetchError):
         await outpost.plane.fetch(file.sha256, file.size + 1)
+
+
+async def test_a_fetch_goes_on_where_it_broke(outpost: Outpost) -> None:
+    offer = await offered(await outpost.plane.open(hello()))
+    file = max(offer.files, key=lambda each: each.size)
+    body = await outpost.plane.fetch(file.sha256, file.size)
+    for had in (1, file.size - 1, file.size):
+        part = bytearray(body[:had])
+        assert await outpost.plane.fetch(file.sha256, file.size, part) == body
+    spoilt = bytearray(len(body) - 1)
+    with pytest.raises(client.FetchError):
+        await outpost.plane.fetch(file.sha256, file.size, spoilt)
 
 
 async def test_files_of_another_org_are_not_found(cp: Running, outpost: Outpost) -> None:
@@ -226,7 +238,7 @@ async def test_a_closed_connection_refuses_typed(outpost: Outpost) -> None:
     await offered(session)
     await outpost.plane.close()
     with pytest.raises(codec.ControlPlaneUnreachableError):
-        await asyncio.wait_for(session.receive(), SECONDS)
+        await heard(session)
     with pytest.raises(codec.ControlPlaneUnreachableError):
         await session.ack("n", "1.1", 1)
     for attempt in (

@@ -55,6 +55,7 @@ async def test_every_outpost_runs_each_release_and_a_reconnect_moves_nothing(dat
     assert (line["outposts"], line["bytes_unchanged"]) == (COUNT, 0)
     assert 0 < line["bytes_one_key"] <= 8192
     assert line["p99_ms"] <= line["stored_ms"]
+    assert line["in_succession_ms"] > 0  # nobody is left on the older one
 
 
 async def test_idle_outposts_stay_connected() -> None:

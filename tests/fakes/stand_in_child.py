@@ -24,6 +24,13 @@ class SpoiltError(StoreError):
     code = "test.spoilt"
 
 
+class BusyError(StoreError):
+    """What a stand-in refuses with for now."""
+
+    code = "test.busy"
+    fatal = False
+
+
 class StandIn:
     """One child."""
 
@@ -48,6 +55,8 @@ class StandIn:
         does = self.behaviour.get(kind, "ok")
         if does == "refuse":
             raise SpoiltError("no")
+        if does == "put off":
+            raise BusyError("not now")
         if does == "die":
             os._exit(9)
         if does == "hang":

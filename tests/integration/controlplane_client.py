@@ -34,6 +34,7 @@ from controlplane.bootstrap.serving import Server
 from controlplane.services.administer import OutpostSummary, Terms
 from controlplane.services.defaults import default_provider
 from controlplane.settings import Settings
+from outpost import ports
 from outpost.core.bundle.release import SignedSet
 from tests.unit.controlplane.bed import Log
 
@@ -158,13 +159,23 @@ def channel(endpoint: str, roots: bytes, identity: TLSIdentity | None = None) ->
 
 
 async def read(call: Any) -> sync_pb2.SyncDown:
-    message = await asyncio.wait_for(call.read(), SECONDS)
-    assert isinstance(message, sync_pb2.SyncDown), message
+    """The next message, but for the addresses that every stream is told."""
+    while True:
+        message = await asyncio.wait_for(call.read(), SECONDS)
+        assert isinstance(message, sync_pb2.SyncDown), message
+        if message.WhichOneof("message") != "endpoints":
+            return message
+
+
+async def heard(session: ports.SyncSession) -> ports.ControlMessage | None:
+    """The same from the outpost's own client; None at the end."""
+    while isinstance(message := await asyncio.wait_for(session.receive(), SECONDS), ports.Endpoints):
+        pass
     return message
 
 
 async def read_offer(call: Any) -> sync_pb2.Offer:
-    """The next offer; what else is told of meanwhile, such as addresses, is passed over."""
+    """The next offer; what else is told of meanwhile is passed over."""
     while True:
         message = await read(call)
         if message.WhichOneof("message") == "offer":

@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import grpc
@@ -12,15 +13,16 @@ from outpost_wire.v1 import sync_pb2, types_pb2
 
 from controlplane.bootstrap.plane import initialise, opened
 from controlplane.bootstrap.serving import Server
+from controlplane.domain import offers
 from controlplane.domain.throttle import Rate
-from controlplane.rpc import streams, sync
+from controlplane.rpc import greeting, streams
 from controlplane.services.defaults import default_policy, default_provider
 from controlplane.settings import Settings
 from outpost import ports
 from outpost.core.bundle.delta import set_identity
 from outpost.rpc import codec
 from tests.contract.control_planes import Outpost, digests, enroll, hello
-from tests.integration.controlplane_client import SECONDS, Client, Running, ended, read
+from tests.integration.controlplane_client import SECONDS, Client, Running, ended, heard, read
 
 HERD = 12
 
@@ -67,7 +69,7 @@ async def test_whoever_comes_beyond_the_rate_is_told_when_to_come_back_and_is_ta
         assert all(0 < wait < 60 for wait in waits)
         assert len(set(waits)) > HERD // 2  # moments of their own
         for session in sessions:
-            assert isinstance(await session.receive(), ports.Offer)
+            assert isinstance(await heard(session), ports.Offer)
         for outpost in fleet:
             await outpost.plane.close()
 
@@ -77,7 +79,7 @@ async def test_a_herd_costs_others_nothing_but_new_streams(tmp_path: Path) -> No
     async with serving(tmp_path / "cp", connect_rate=1) as cp:
         one = await enroll(cp)
         session = await one.plane.open(hello())
-        offer = await session.receive()
+        offer = await heard(session)
         assert isinstance(offer, ports.Offer)
         assert (await refused_open(one)).remote_code == "throttled"
         assert await one.plane.fetch(offer.files[0].sha256, offer.files[0].size)
@@ -90,7 +92,7 @@ async def test_the_addresses_of_all_replicas_are_told_at_enrollment_and_on_every
         outpost = await enroll(cp)
         assert outpost.answer.sync_endpoints == told
         session = await outpost.plane.open(hello())
-        assert isinstance(await session.receive(), ports.Offer)
+        assert isinstance(await heard(session), ports.Offer)
         assert await session.receive() == ports.Endpoints(told)
         await outpost.plane.close()
 
@@ -101,7 +103,7 @@ async def test_the_leaf_alone_is_enough(tmp_path: Path) -> None:
         assert outpost.answer.chain[1] in outpost.answer.issuers
         alone = outpost.connect(chain=outpost.answer.chain[:1])
         session = await alone.open(hello())
-        assert isinstance(await session.receive(), ports.Offer)
+        assert isinstance(await heard(session), ports.Offer)
         for plane in (alone, outpost.plane):
             await plane.close()
 
@@ -136,17 +138,28 @@ async def test_a_refused_set_is_not_offered_again_on_another_stream_or_by_anothe
         await later.channel.close()
 
 
+async def test_a_start_that_says_what_it_refused_is_not_offered_it(tmp_path: Path) -> None:
+    async with serving(tmp_path / "cp") as cp:
+        outpost = await enroll(cp)
+        offer = await heard(await outpost.plane.open(hello()))
+        assert isinstance(offer, ports.Offer)
+        again = await heard(await outpost.plane.open(replace(hello(), refused_revision=offer.revision)))
+        assert isinstance(again, ports.Offer)
+        assert (again.withheld, again.files) == ("refused", ())
+        await outpost.plane.close()
+
+
 async def test_one_release_reaches_every_stream_once(tmp_path: Path) -> None:
     async with serving(tmp_path / "cp") as cp:
         fleet = [await enroll(cp) for _ in range(HERD)]
         sessions = [await each.plane.open(hello()) for each in fleet]
-        first = [await each.receive() for each in sessions]
+        first = [await heard(each) for each in sessions]
         assert all(isinstance(each, ports.Offer) for each in first)
         for session, offer in zip(sessions, first, strict=True):
             assert isinstance(offer, ports.Offer)
             await session.ack(offer.nonce, offer.revision, 1)
         await cp.plane.publisher.publish_policy("acme", default_policy("acme").replace(b"found.", b"seen."))
-        second = await asyncio.wait_for(asyncio.gather(*(each.receive() for each in sessions)), SECONDS)
+        second = await asyncio.wait_for(asyncio.gather(*(heard(each) for each in sessions)), SECONDS)
         nonces = [each.nonce for each in (*first, *second) if isinstance(each, ports.Offer)]
         assert len(set(nonces)) == 2 * HERD  # each its own, though the body is shared
         assert Counter(each.revision for each in second if isinstance(each, ports.Offer)) == {"2.2": HERD}
@@ -165,13 +178,13 @@ async def test_a_set_that_comes_while_an_offer_is_unanswered_is_offered_too(tmp_
     async with serving(tmp_path / "cp") as cp:
         outpost = await enroll(cp)
         session = await outpost.plane.open(hello())
-        first = await session.receive()
+        first = await heard(session)
         for word in (b"one.", b"two.", b"three."):
             await cp.plane.publisher.publish_policy("acme", default_policy("acme").replace(b"found.", word))
         offer = first
         async with asyncio.timeout(SECONDS):
             while not (isinstance(offer, ports.Offer) and offer.revision == "4.4"):
-                offer = await session.receive()
+                offer = await heard(session)
         await session.ack(offer.nonce, offer.revision, 1)
         shown = await cp.shown(
             outpost.name, holds=lambda found: bool(found.delivery and found.delivery.state == "active")
@@ -187,7 +200,7 @@ async def test_while_an_offer_is_worked_on_the_next_one_says_nothing_against_the
     async with serving(tmp_path / "cp") as cp:
         outpost = await enroll(cp)
         session = await outpost.plane.open(hello())
-        first = await session.receive()
+        first = await heard(session)
         assert isinstance(first, ports.Offer)
         await session.ack(first.nonce, first.revision, 1)
         await cp.shown(outpost.name, holds=lambda found: bool(found.delivery and found.delivery.state == "active"))
@@ -195,7 +208,7 @@ async def test_while_an_offer_is_worked_on_the_next_one_says_nothing_against_the
         for word in (b"one.", b"two."):  # the first of the two is not answered before the second comes
             await cp.plane.publisher.publish_policy("acme", default_policy("acme").replace(b"found.", word))
             async with asyncio.timeout(SECONDS):
-                offers.append(await session.receive())
+                offers.append(await heard(session))
         one, two = offers
         assert isinstance(one, ports.Offer)
         assert isinstance(two, ports.Offer)
@@ -204,9 +217,70 @@ async def test_while_an_offer_is_worked_on_the_next_one_says_nothing_against_the
         await session.ack(two.nonce, two.revision, 1)
         await cp.plane.publisher.publish_policy("acme", default_policy("acme").replace(b"found.", b"three."))
         async with asyncio.timeout(SECONDS):
-            three = await session.receive()
+            three = await heard(session)
         assert isinstance(three, ports.Offer)
         assert three.base_sha256 == set_identity({item.name: item.sha256 for item in two.files})
+        await outpost.plane.close()
+
+
+async def refused_changes(session: ports.SyncSession, code: str) -> ports.Offer:
+    """Refuse the changes of the next offer as an outpost that holds another set; what comes then."""
+    offer = await heard(session)
+    assert isinstance(offer, ports.Offer)
+    assert offer.base_sha256
+    error = {"code": code, "message": "another set is held", "field": "base", "next": "", "fatal": True}
+    await session.nack(offer.nonce, error, "base")
+    again = await heard(session)
+    assert isinstance(again, ports.Offer)
+    assert again.revision == offer.revision
+    return again
+
+
+@pytest.mark.parametrize("code", ["delta.base", "delta.mismatch"])
+async def test_whoever_holds_another_set_than_thought_is_offered_the_complete_one_at_once(
+    code: str, tmp_path: Path
+) -> None:
+    async with serving(tmp_path / "cp") as cp:
+        outpost = await enroll(cp)
+        session = await outpost.plane.open(hello())
+        first = await heard(session)
+        assert isinstance(first, ports.Offer)
+        await session.ack(first.nonce, first.revision, 1)
+        await cp.shown(outpost.name, holds=lambda found: bool(found.delivery and found.delivery.state == "active"))
+        for word in (b"one.", b"two."):  # once it took the complete set, it is offered changes again
+            await cp.plane.publisher.publish_policy("acme", default_policy("acme").replace(b"found.", word))
+            whole = await refused_changes(session, code)
+            assert (whole.base_sha256, whole.withheld) == (b"", "")
+            assert len(whole.files) >= len(first.files)
+            shown = await cp.shown(outpost.name, holds=lambda found: bool(found.delivery and found.delivery.code))
+            assert shown.delivery is not None
+            assert (shown.delivery.state, shown.delivery.code) == ("failed", code)
+            await session.ack(whole.nonce, whole.revision, 1)
+            await cp.shown(outpost.name, holds=lambda found: bool(found.delivery and found.delivery.state == "active"))
+        await outpost.plane.close()
+
+
+async def test_what_failed_for_a_reason_that_passes_is_offered_again_on_the_same_stream(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(offers, "FIRST_RETRY_SECONDS", 0.02)
+    async with serving(tmp_path / "cp") as cp:
+        outpost = await enroll(cp)
+        session = await outpost.plane.open(hello())
+        error = {"code": "cache.write_failed", "message": "no room", "field": "", "next": "", "fatal": False}
+        async with asyncio.timeout(SECONDS):
+            for _ in range(3):
+                offer = await heard(session)
+                assert isinstance(offer, ports.Offer)
+                assert (offer.revision, offer.withheld, bool(offer.files)) == ("1.1", "", True)
+                await session.nack(offer.nonce, error, "")
+                shown = await cp.shown(outpost.name, holds=lambda found: bool(found.delivery and found.delivery.code))
+                assert shown.delivery is not None
+                assert (shown.delivery.state, shown.delivery.code) == ("failed", "cache.write_failed")
+            offer = await heard(session)
+        assert isinstance(offer, ports.Offer)
+        await session.ack(offer.nonce, offer.revision, 1)
+        await cp.shown(outpost.name, holds=lambda found: bool(found.delivery and found.delivery.state == "active"))
         await outpost.plane.close()
 
 
@@ -237,10 +311,10 @@ async def test_a_stop_spreads_those_who_come_back_over_more_time_the_more_they_a
     async with serving(tmp_path / "cp", connect_rate=1) as cp:
         one = await enroll(cp)
         session = await one.plane.open(hello())
-        await session.receive()
+        await heard(session)
         await cp.server.stop()
-        assert await session.receive() == ports.Drain(10)
-        assert await session.receive() is None
+        assert await heard(session) == ports.Drain(10)
+        assert await heard(session) is None
         await one.plane.close()
 
 
@@ -276,7 +350,7 @@ async def test_a_message_larger_than_any_hello_is_refused_though_uploads_may_be_
 
 
 async def test_a_stream_without_hello_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sync, "HELLO_SECONDS", 0.05)
+    monkeypatch.setattr(greeting, "HELLO_SECONDS", 0.05)
     async with serving(tmp_path / "cp") as cp:
         client = await Client.enroll(await cp.token())
         status, why = await ended(client.sync.Sync())
@@ -288,9 +362,9 @@ async def test_an_outpost_that_is_up_to_date_is_sent_no_bytes(tmp_path: Path) ->
     async with serving(tmp_path / "cp") as cp:
         outpost = await enroll(cp)
         session = await outpost.plane.open(hello())
-        offer = await session.receive()
+        offer = await heard(session)
         assert isinstance(offer, ports.Offer)
-        again = await (await outpost.plane.open(hello(held=digests(offer)))).receive()
+        again = await heard(await outpost.plane.open(hello(held=digests(offer))))
         assert isinstance(again, ports.Offer)
         assert (again.revision, again.files, again.withheld) == (offer.revision, (), "")
         await outpost.plane.close()

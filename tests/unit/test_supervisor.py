@@ -152,12 +152,16 @@ async def test_an_activation_reaches_every_worker_in_two_steps(scene: Scene) -> 
         assert scene.said("ledger-0 prepare", "agent-0 prepare") == []
 
 
-async def test_a_worker_that_refuses_refuses_for_all_and_its_code_is_told(scene: Scene) -> None:
-    scene.behave("worker-1", prepare="refuse")
+@pytest.mark.parametrize(("does", "code", "fatal"), [("refuse", "test.spoilt", True), ("put off", "test.busy", False)])
+async def test_a_worker_that_refuses_refuses_for_all_and_its_code_is_told(
+    does: str, code: str, fatal: bool, scene: Scene
+) -> None:
+    scene.behave("worker-1", prepare=does)
     async with started(scene):
         with pytest.raises(ActivationRefusedError) as refused:
             await scene.activate(PREPARE)
-        assert (refused.value.code, refused.value.field) == ("bundle.worker_refused", "test.spoilt")
+        assert (refused.value.code, refused.value.field) == ("bundle.worker_refused", code)
+        assert refused.value.as_dict()["fatal"] is fatal
         assert [scene.child(f"worker-{index}").starts for index in (0, 1)] == [1, 1]
 
 

@@ -39,9 +39,10 @@ _AGAIN = "The control plane offers the complete set instead."
 
 
 class DeltaError(BundleError):
-    """Changes that do not lead to what was announced."""
+    """Changes that do not lead to what was announced. Of the set itself that says nothing: it may come complete."""
 
     code = "delta"
+    fatal = False
 
 
 class DeltaBaseError(DeltaError):

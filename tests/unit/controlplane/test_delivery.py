@@ -249,6 +249,9 @@ async def test_an_org_that_fetches_too_much_is_told_when_to_come_back_and_anothe
         with pytest.raises(ThrottledError) as caught:
             await asyncio.wait_for(again_and_again(), 10)
         assert caught.value.retry_after_ms > 0
+        with pytest.raises(ThrottledError) as later:
+            await again_and_again()
+        assert later.value.retry_after_ms >= caught.value.retry_after_ms + largest.size  # a moment of its own
         there.plane.clock.ms += caught.value.retry_after_ms
         assert [part async for part in there.desk.fetch(principal, largest.sha256, largest.size - 1)]
         there.desk._require_pace("globex", 10)
@@ -263,6 +266,24 @@ async def test_an_earlier_start_does_not_pass_for_the_newest_before_the_feed_tel
         await there.desk.hello(principal, second)
         with pytest.raises(IdentitySupersededError):
             await there.desk.hello(principal, first)
+
+
+async def test_a_refusal_that_was_lost_on_the_way_is_told_again_by_its_start(tmp_path: Path) -> None:
+    async with site(tmp_path) as there:
+        principal = await there.principal("prod")
+        newest = await there.plan(principal, {})
+        first = Hello("1" * 32, "1.0", "192.0.2.1", newest.revision)
+        await there.desk.hello(principal, first)
+        await there.views.refresh("acme")
+        assert (await there.plan(principal, {})).withheld == ""  # a start that is new here may be on a mended disk
+        await there.desk.hello(principal, replace(first, refused="0.9"))
+        assert (await there.plan(principal, {})).withheld == ""
+        await there.desk.hello(principal, first)
+        assert (await there.plan(principal, {})).withheld == "refused"
+        word = await there.word(principal)
+        assert (word.state, word.number, word.revision) == (DeliveryState.REFUSED, newest.number, newest.revision)
+        await there.publish("seen.")
+        assert (await there.plan(principal, {})).withheld == ""
 
 
 async def test_a_hello_of_the_start_that_is_known_costs_no_transaction(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from controlplane.domain.offers import (
     is_current,
     listing,
     pack,
+    retry_seconds,
     wanted,
 )
 from outpost.core.bundle.delta import set_identity
@@ -81,6 +82,12 @@ def test_packing(sentence: str) -> None:
     assert set(packing.removed) == case.removed
     assert packing.base_sha256 == (set_identity(case.held) if case.partial else b"")
     assert packing.is_empty == (not case.listed and not case.removed) == is_current(FILES, case.held)
+
+
+def test_a_set_that_failed_is_offered_again_after_growing_waits_that_differ() -> None:
+    failures = (1, 2, 3, 7, 8, 10**6)
+    assert [retry_seconds(each, 0.0) for each in failures] == [2.5, 5.0, 10.0, 150.0, 150.0, 150.0]
+    assert [retry_seconds(each, 1.0) for each in failures] == [5.0, 10.0, 20.0, 300.0, 300.0, 300.0]
 
 
 def test_roots_older_than_the_enrolled_one_do_not_concern_an_outpost() -> None:

@@ -11,9 +11,11 @@ import pytest
 
 from controlplane.domain.boots import Hello
 from controlplane.domain.errors import ControlPlaneError, StateError
+from controlplane.domain.outposts import OutpostRevokedError
 from controlplane.rpc import streams as module
 from controlplane.rpc.streams import NEVER, Line, Stream, Streams
-from controlplane.services.identity import Principal
+from controlplane.services.identity import Gatekeeper, Principal
+from controlplane.services.views import MAX_AGE_SECONDS, Views
 from tests.unit.controlplane.bed import Bed, bed
 
 PATIENCE = 10.0
@@ -73,7 +75,7 @@ class Site:
 @asynccontextmanager
 async def site(folder: Path) -> AsyncIterator[Site]:
     async with bed(folder) as plane:
-        streams = Streams(plane.gatekeeper, plane.views.held)
+        streams = Streams(plane.gatekeeper)
         there = Site(plane, streams)
         plane.views.listen(streams.changed, streams.orgs)
         yield there
@@ -95,6 +97,41 @@ async def test_a_revocation_ends_its_own_stream_and_no_other(tmp_path: Path) -> 
         await there.turn()
         assert (one.end, two.end) == ("outpost.revoked", "live")
         assert there.streams.count() == 1
+
+
+@dataclass
+class SlowStore:
+    """The real store; its next answer takes longer than a view may be old."""
+
+    plane: Bed
+    is_slow: bool = False
+
+    async def heads(self, orgs: Any) -> Any:
+        found = await self.plane.store.heads(orgs)
+        if self.is_slow:
+            self.plane.clock.ms += int(MAX_AGE_SECONDS * 1000) + 1
+        return found
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.plane.store, name)
+
+
+async def test_a_change_that_a_slow_comparison_brings_is_obeyed(tmp_path: Path) -> None:
+    async with bed(tmp_path) as plane:
+        store = SlowStore(plane)
+        views = Views(store, plane.clock)  # type: ignore[arg-type]
+        streams = Streams(Gatekeeper(store, views, lambda: plane.board.current.anchors, plane.clock))  # type: ignore[arg-type]
+        there = Site(plane, streams)
+        views.listen(streams.changed, streams.orgs)
+        gone, stays = [await there.open(each) for each in await fleet(there, 2)]
+        await views.refresh("acme")
+        await plane.administration.revoke("acme", "prod-0", "stolen")
+        store.is_slow = True
+        await views.refresh("acme")
+        await there.turn()
+        assert (gone.end, stays.end) == ("outpost.revoked", "live")
+        stays.task.cancel()
+        await asyncio.gather(stays.task, gone.task, return_exceptions=True)
 
 
 async def test_the_newer_stream_of_an_outpost_stays(tmp_path: Path) -> None:
@@ -191,6 +228,30 @@ async def test_only_streams_that_lack_the_newest_set_are_put_into_line(tmp_path:
         assert written == [behind.stream.principal.outpost_id]
 
 
+async def test_a_set_that_failed_is_not_offered_again_once_a_newer_one_was_or_the_stream_ended(tmp_path: Path) -> None:
+    async with site(tmp_path) as there:
+        written: list[int] = []
+
+        async def write(stream: Stream) -> None:
+            written.append(stream.offered)
+
+        there.streams.line = Line(write)
+        again, newer, gone = [await there.open(each) for each in await fleet(there, 3)]
+        for peer in (again, newer, gone):
+            there.streams.offer_later(peer.stream, 0.01)
+        newer.stream.offered = 2
+        there.streams.leave(gone.stream)
+        assert gone.stream.retry is not None
+        assert gone.stream.retry.cancelled()
+        async with asyncio.timeout(PATIENCE):
+            while not written:
+                await asyncio.sleep(0.001)
+        assert newer.stream.retry is not None
+        assert newer.stream.retry.when() <= asyncio.get_running_loop().time()  # it is over too
+        await there.turn()
+        assert written == [NEVER]
+
+
 async def test_a_stream_from_which_the_newest_set_is_withheld_gets_it_once_that_is_forgiven(tmp_path: Path) -> None:
     async with site(tmp_path) as there:
         written: list[int] = []
@@ -203,11 +264,11 @@ async def test_a_stream_from_which_the_newest_set_is_withheld_gets_it_once_that_
         view = there.plane.views.held("acme")
         view.refused[peer.stream.principal.outpost_id] = "bundle.hash"
         peer.stream.withheld = True
-        there.streams.changed("acme", frozenset())
+        there.streams.changed(view, frozenset())
         await there.turn()
         assert written == []
         view.refused.clear()
-        there.streams.changed("acme", frozenset())
+        there.streams.changed(view, frozenset())
         await there.turn()
         assert written == [NEVER]
         assert not peer.stream.withheld
@@ -313,9 +374,37 @@ async def test_a_stream_that_ended_in_line_is_not_written_to() -> None:
 
 
 FAILURES: dict[str, tuple[Exception, str]] = {
-    "the store fails": (StateError("full"), "store.failed"),
+    "the outpost may not go on": (OutpostRevokedError("stolen"), "outpost.revoked"),
     "a fault of our own": (ValueError("secret detail"), "internal"),
 }
+
+
+async def test_a_stream_for_which_the_store_fails_stays_and_is_written_to_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "PAUSE_SECONDS", 0.01)
+    written: list[str] = []
+    failures = 3
+
+    async def write(stream: Stream) -> None:
+        nonlocal failures
+        if failures:
+            failures -= 1
+            raise StateError("full")
+        written.append(stream.principal.outpost_id)
+
+    async with line(write, 1, 3) as (made, streams):
+        for each in streams:
+            made.add(each)
+        await asyncio.wait_for(made.empty(), PATIENCE)
+        assert written == []
+        made.drop(streams[2])  # it ended meanwhile
+        async with asyncio.timeout(PATIENCE):
+            while len(written) < 2:
+                await asyncio.sleep(0.001)
+        assert sorted(written) == ["op-0", "op-1"]
+        assert [each.end for each in streams] == [None] * 3
+        assert made._paused == {}
 
 
 @pytest.mark.parametrize("what", FAILURES)

@@ -1,12 +1,13 @@
 """How often something may happen: limits over whatever window, moments for those who are refused, orgs apart."""
 
+import itertools
 import random
 from collections import deque
 
 import pytest
 
 from controlplane.domain.errors import ThrottledError
-from controlplane.domain.throttle import LONGEST_WAIT_MS, Admission, Pace, Rate
+from controlplane.domain.throttle import FETCHED_BYTES, LONGEST_WAIT_MS, Admission, Pace, Rate
 
 START = 5_000_000.0
 
@@ -70,6 +71,22 @@ def test_no_moment_is_later_than_the_bound() -> None:
     pace.take(START)
     waits = [pace.give(START) for _ in range(1000)]
     assert max(waits) == LONGEST_WAIT_MS
+
+
+def test_a_fleet_that_fetches_at_once_is_spread_over_the_time_that_its_bytes_take() -> None:
+    pace, waits = Pace(FETCHED_BYTES), []
+    size = 50 * 2**20
+    for _ in range(200):
+        if pace.wait_ms(START):
+            waits.append(pace.give(START, size))
+        else:
+            pace.take(START, size)
+    apart = size * FETCHED_BYTES.interval_ms
+    assert len(waits) > 150
+    assert [later - one for one, later in itertools.pairwise(waits)] == pytest.approx([apart] * (len(waits) - 1), abs=1)
+    for each in waits:
+        assert pace.wait_ms(START + each + 1) == 0
+        pace.take(START + each, size)
 
 
 def test_a_costly_call_makes_the_next_wait() -> None:

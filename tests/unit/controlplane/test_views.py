@@ -13,7 +13,7 @@ from controlplane.domain.outposts import Act
 from controlplane.domain.quotas import Quotas
 from controlplane.domain.records import Delivery, DeliveryState
 from controlplane.services.defaults import default_policy
-from controlplane.services.views import MAX_AGE_SECONDS, Views
+from controlplane.services.views import MAX_AGE_SECONDS, OrgView, Views
 from controlplane.services.words import Words
 from tests.fakes.unsteady_store import UnsteadyStore, full_disk
 from tests.unit.controlplane.bed import Bed, ask, bed, new_csr
@@ -28,8 +28,13 @@ class Site:
     views: Views
     told: list[tuple[str, frozenset[str]]] = field(default_factory=list)
 
-    def note(self, org: str, changed: frozenset[str]) -> None:
-        self.told.append((org, changed))
+    failures: int = 0  # of the listener
+
+    def note(self, view: OrgView, changed: frozenset[str]) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise full_disk()
+        self.told.append((view.org, changed))
 
 
 @asynccontextmanager
@@ -56,6 +61,18 @@ async def test_only_outposts_that_changed_are_named_and_a_new_set_names_none(tmp
         assert there.told[2:] == [("acme", frozenset())]
         await there.views.refresh("acme")
         assert len(there.told) == 3
+
+
+async def test_what_the_listener_did_not_take_it_is_told_again(tmp_path: Path) -> None:
+    async with site(tmp_path) as there:
+        one = await there.plane.enrolled("one")
+        there.failures = 1
+        with pytest.raises(ControlPlaneError):
+            await there.views.refresh("acme")
+        two = await there.plane.enrolled("two")
+        await there.views.refresh("acme")
+        await there.views.refresh("acme")
+        assert there.told == [("acme", frozenset({one.outpost.id, two.outpost.id}))]
 
 
 async def test_what_another_replica_was_told_is_known_here_and_only_what_changed_is_read(tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ class WitnessInMemory:
     async def open(self, hello: ports.Hello) -> ports.SyncSession:
         raise AssertionError("delivery opens no stream")
 
-    async def fetch(self, sha256: bytes, size: int) -> bytes:
+    async def fetch(self, sha256: bytes, size: int, part: bytearray | None = None) -> bytes:
         raise AssertionError("delivery fetches nothing")
 
     async def renew(self, csr_der: bytes, join_sequence: int) -> tuple[tuple[bytes, ...], tuple[bytes, ...], int]:

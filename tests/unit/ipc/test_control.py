@@ -20,6 +20,11 @@ class FullError(StoreError):
     code = "test.full"
 
 
+class AwayError(StoreError):
+    code = "test.away"
+    fatal = False
+
+
 @dataclass
 class Pair:
     """Both ends of a link; ``server_writer`` is the raw end of the server."""
@@ -65,6 +70,10 @@ async def full(frame: frames.Frame) -> Any:
     raise FullError("no room")
 
 
+async def away(frame: frames.Frame) -> Any:
+    raise AwayError("not yet")
+
+
 async def broken(frame: frames.Frame) -> Any:
     raise ValueError("holds what nobody may see")
 
@@ -102,19 +111,21 @@ async def test_a_cast_is_not_answered(tmp_path: Path) -> None:
         assert await asyncio.wait_for(seen.get(), PATIENCE) == {"type": "t", "value": 1}
 
 
-FAILURES: dict[str, tuple[control.Handler, str, str]] = {
-    "an error of ours keeps its code": (full, "test.full", "no room"),
-    "a fault is told at once, by class and without its text": (broken, "internal", "ValueError"),
+FAILURES: dict[str, tuple[control.Handler, str, str, bool]] = {
+    "an error of ours keeps its code": (full, "test.full", "no room", FullError.fatal),
+    "an error that passes says so": (away, "test.away", "not yet", False),
+    "a fault is told at once, by class and without its text": (broken, "internal", "ValueError", True),
 }
 
 
 @pytest.mark.parametrize("what", FAILURES)
 async def test_a_failed_call(what: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    handler, code, message = FAILURES[what]
+    handler, code, message, fatal = FAILURES[what]
     async with linked(tmp_path / "s", handler) as pair:
         with pytest.raises(control.RemoteError, match=f"^{message}$") as failed:
             await pair.client.call({"type": "t"}, PATIENCE)
     assert failed.value.remote_code == code
+    assert (failed.value.as_dict()["code"], failed.value.as_dict()["fatal"]) == (code, fatal)
 
 
 async def test_no_answer_in_time(tmp_path: Path) -> None:

@@ -154,7 +154,7 @@ class Plane:
             raise self.failure
         return self.session
 
-    async def fetch(self, sha256: bytes, size: int) -> bytes:
+    async def fetch(self, sha256: bytes, size: int, part: bytearray | None = None) -> bytes:
         raise AssertionError("everything is inline here")
 
     async def renew(self, request: issuing.RenewalRequest) -> issuing.RenewalAnswer:

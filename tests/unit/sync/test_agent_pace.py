@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from outpost import ports
+from outpost.core.bundle.release import VerifiedSet
 from outpost.core.errors import OutpostError, PeerError
 from outpost.sync import agent
+from outpost.sync.install import Fetch
 from tests.unit.core.bundle.samples import ORG
 from tests.unit.sync.agent_world import PATIENCE, SET, World, answer, refused, running, until, verified
 from tests.unit.sync.enrolled import offer
@@ -94,6 +96,29 @@ async def test_whoever_is_throttled_waits_for_its_turn_on_the_connection_that_is
         assert len(world.hellos) == 4
         assert len(world.planes) == 1
         assert world.known.attempts == 0
+
+
+async def test_a_file_that_is_fetched_when_its_turn_comes_costs_no_connection(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    turns = [throttled(3.0), throttled(4.0)]
+
+    async def fetch(sha256: bytes, size: int, part: bytearray | None = None) -> bytes:
+        if turns:
+            raise turns.pop(0)
+        return b"body"
+
+    class Fetching:
+        async def install(self, offered: ports.Offer, active: object, fetch: Fetch, progress: object) -> VerifiedSet:
+            assert await fetch(offered.files[0].sha256, 4) == b"body"
+            return verified(SET)
+
+    world.agent = agent.OrgAgent(ORG, replace(world.parts(), installer=Fetching()), "1.0")  # type: ignore[arg-type]
+    async with running(world) as plane:
+        plane.fetch = fetch  # type: ignore[method-assign]
+        plane.session.down.put_nowait(offer(SET, "n-1"))
+        assert (await answer(plane))[:2] == ("ack", "n-1")
+        assert world.waits == [3.0, 4.0]
+        assert len(world.planes) == 1
 
 
 async def test_a_turn_that_is_far_away_is_not_waited_for_on_an_idle_connection(tmp_path: Path) -> None:
