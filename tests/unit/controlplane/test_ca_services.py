@@ -10,6 +10,7 @@ from cryptography import x509
 
 from certs import keys
 from certs.adoption import adopt_roots, trust_bundle_digest
+from certs.csr import build_request
 from certs.errors import TrustError
 from certs.shell.signers import generate_tls_key
 from certs.signer import KeySigner
@@ -21,6 +22,7 @@ from controlplane.domain.outposts import Act
 from controlplane.domain.records import Heartbeat
 from controlplane.services.authorities import Authorities
 from controlplane.services.certification import Certifier
+from controlplane.services.ingresses import IngressDesk
 from controlplane.services.issuance import OutpostIssuer
 from controlplane.services.trust import TrustBoard
 from controlplane.store.store import DatabaseStore
@@ -227,6 +229,39 @@ async def test_who_is_in_contact_holds_a_step_up_and_who_is_away_does_not(tmp_pa
         uptake = await plane.authorities.uptake()
         assert (uptake.active, uptake.current, uptake.away) == (1, 1, 1)
         await plane.authorities.activate(ROOT)
+
+
+def full_chain(plane: Bed, chain: tuple[bytes, ...]) -> tuple[bytes, ...]:
+    """A chain with the root behind it, as nobody has to send it."""
+    return (*chain, *(keys.certificate_der(root) for root in plane.board.current.roots))
+
+
+async def test_below_a_retired_issuing_ca_nobody_counts_whatever_he_sends(tmp_path: Path) -> None:
+    async with bed(tmp_path) as plane:
+        machine = await Machine.enroll(plane)
+        desk = IngressDesk(plane.store, plane.board, plane.authorities._certifier)
+        pem = (await desk.issue("edge", build_request(generate_tls_key())))[1]
+        edge = tuple(keys.certificate_der(each) for each in x509.load_pem_x509_certificates(pem))
+        shown = (machine.chain, full_chain(plane, machine.chain))
+        edges = (edge, full_chain(plane, edge))
+        for chain in shown:
+            await plane.gatekeeper.identify(chain, Act.SYNC)
+        for number, chain in enumerate(edges):
+            plane.gatekeeper.prove_ingress(chain, bytes([number]))
+        await plane.authorities.prepare(OUTPOSTS, None)
+        await plane.authorities.activate(OUTPOSTS)
+        fresh = await machine.renew()
+        await plane.authorities.taint(OUTPOSTS)
+        await plane.authorities.retire(OUTPOSTS, force=True)
+        for chain in (*shown, *(each[:1] for each in shown)):
+            for act in Act:
+                with refused("identity.refused"):
+                    await plane.gatekeeper.identify(chain, act)
+        for number, chain in enumerate(edges):
+            with refused("identity.refused"):
+                plane.gatekeeper.prove_ingress(chain, bytes([number]))
+        for chain in (fresh.chain, full_chain(plane, fresh.chain)):
+            await plane.gatekeeper.identify(chain, Act.SYNC)
 
 
 async def test_leaves_are_finished_by_the_ca_that_they_were_recorded_for(tmp_path: Path) -> None:
