@@ -118,7 +118,7 @@ async def test_whoever_does_not_hold_the_key_gets_one_answer(what: str, tmp_path
     async with bed(tmp_path, "acme", "globex") as plane:
         machine, other = await Machine.enroll(plane), await Machine.enroll(plane, "other")
         call = STRANGERS[what](machine.proof(new_csr()), other.proof(new_csr()))
-        call = replace(call, nonce=plane.recovery.challenge(call.org, call.outpost_id, "s")[0])
+        call = replace(call, nonce=plane.recovery.challenge(call.org, call.outpost_id)[0])
         with pytest.raises(ControlPlaneError) as caught:
             await plane.recovery.recover(call)
         assert caught.value.as_dict() == {
@@ -151,6 +151,22 @@ async def test_a_source_of_bad_proofs_is_throttled(tmp_path: Path) -> None:
                 await plane.recovery.recover(replace(machine.proof(new_csr()), proof=b"", source=AWAY))
             codes.append(caught.value.code)
         assert codes == ["recover.refused"] * 10 + ["throttled"] * 2
+        await machine.recover()
+
+
+async def test_a_right_proof_is_not_shut_out_by_wrong_ones_from_its_own_address(tmp_path: Path) -> None:
+    async with bed(tmp_path) as plane:
+        machine = await Machine.enroll(plane)
+        for _ in range(5_000):
+            plane.recovery.challenge("acme", machine.id)
+        bad = replace(machine.proof(new_csr()), proof=b"")
+        codes = []
+        for _ in range(12):
+            with pytest.raises(ControlPlaneError) as caught:
+                await plane.recovery.recover(bad)
+            codes.append(caught.value.code)
+        assert codes == ["recover.refused"] * 10 + ["throttled"] * 2
+        assert bad.source == machine.source
         await machine.recover()
 
 
