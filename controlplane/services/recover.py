@@ -37,10 +37,11 @@ from controlplane.ports.store import OrgSpace, OrgTransaction, Store
 from controlplane.ports.world import Clock
 from controlplane.services.adoption import Adoption
 from controlplane.services.even import refused_evenly
-from controlplane.services.issuance import Chain, Issuance, OutpostIssuer, require_quota, stamped
+from controlplane.services.issuance import DAY_S, Chain, Issuance, OutpostIssuer, quota_error, require_quota, stamped
 from controlplane.services.renew import facts_of, known_again, log_clone, record_issuance
 
 REFUSALS_PER_SOURCE = Rate(6_000.0, 10)  # ten a minute, as of bad tokens
+MOST_TAIL_SOURCES = 10  # addresses that use up their quota for one audit tail in a day; beyond, the tail is closed
 SOME_DAY = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC)  # nobody looks at it
 
 
@@ -184,7 +185,7 @@ class Recovery:
                 again = known_again(self._issuer, verdict)
                 if again is None:
                     recovery.require_grace(held, now_ms)
-                    await require_quota(transaction, outpost.id, now_ms // 1000)
+                    await _require_quota(transaction, verdict, call.source, now_ms // 1000)
                     await _record(transaction, verdict, issuance, call.source)
             else:
                 await transaction.outposts.save(verdict.outpost)
@@ -213,13 +214,25 @@ def _judged(outpost: Outpost, ask: Ask, facts: Facts, now_ms: int) -> Granted | 
     return renewals.judge(outpost, ask, facts, now_ms)
 
 
+async def _require_quota(transaction: OrgTransaction, verdict: Granted, source: str, now_s: int) -> None:
+    """As ``require_quota``; for the audit tail each address has its own, so that a thief does not use up the others'."""
+    if not verdict.tail:
+        await require_quota(transaction, verdict.outpost.id, now_s)
+        return
+    recent = [
+        each for each in await transaction.certificates.of_outpost(verdict.outpost.id) if each.issued_s >= now_s - DAY_S
+    ]
+    most = (await transaction.quotas.get()).certificates_per_day
+    if len(recent) >= MOST_TAIL_SOURCES * most or sum(each.source == source for each in recent) >= most:
+        raise quota_error(most)
+
+
 async def _record(transaction: OrgTransaction, verdict: Granted, issuance: Issuance, source: str) -> None:
     """Keep the intent: in the second slot, or among the certificates for the audit tail."""
     if not verdict.tail:
         await record_issuance(transaction, recovery.recovered(verdict.outpost), issuance, source)
         return
     await transaction.certificates.intend(stamped(issuance, verdict.outpost.join_sequence, source))
-    await transaction.outposts.save(outposts.drains_with(verdict.outpost, issuance.record.serial))
 
 
 @cache
