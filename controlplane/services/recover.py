@@ -215,7 +215,7 @@ def _judged(outpost: Outpost, ask: Ask, facts: Facts, now_ms: int) -> Granted | 
 
 
 async def _require_quota(transaction: OrgTransaction, verdict: Granted, source: str, now_s: int) -> None:
-    """As ``require_quota``; for the audit tail each address has its own, so that a thief does not use up the others'."""
+    """As ``require_quota``; for the audit tail each address has its own, so that a thief does not use up another's."""
     if not verdict.tail:
         await require_quota(transaction, verdict.outpost.id, now_s)
         return

@@ -27,7 +27,7 @@ from controlplane.services.issuance import OutpostIssuer
 from controlplane.services.trust import TrustBoard
 from controlplane.store.store import DatabaseStore
 from tests.unit.controlplane.bed import TRUST_DOMAIN, Bed, Chance, bed
-from tests.unit.controlplane.machines import Machine, refused
+from tests.unit.controlplane.machines import DAY_MS, Machine, refused
 
 ROOT, OUTPOSTS, SERVERS = AuthorityKind.ROOT, AuthorityKind.OUTPOSTS, AuthorityKind.SERVERS
 HOSTS = ("127.0.0.1",)
@@ -234,6 +234,50 @@ async def test_who_is_in_contact_holds_a_step_up_and_who_is_away_does_not(tmp_pa
 def full_chain(plane: Bed, chain: tuple[bytes, ...]) -> tuple[bytes, ...]:
     """A chain with the root behind it, as nobody has to send it."""
     return (*chain, *(keys.certificate_der(root) for root in plane.board.current.roots))
+
+
+@pytest.mark.parametrize("kind", [OUTPOSTS, ROOT])
+async def test_an_ingress_holds_the_end_of_its_ca_up_until_it_has_another_certificate(
+    kind: AuthorityKind, tmp_path: Path
+) -> None:
+    async with bed(tmp_path) as plane:
+        desk = IngressDesk(plane.store, plane.board, plane.authorities._certifier)
+        first = plane.board.current.signing.key_id
+        for name in ("edge", "lost", "gone"):
+            await desk.issue(name, build_request(generate_tls_key()))
+        await desk.revoke("lost")
+        assert (await plane.authorities.uptake()).ingresses == {"edge": first, "gone": first}
+        await plane.authorities.prepare(kind, None)
+        await plane.authorities.activate(kind)
+        await plane.authorities.taint(kind)
+        with pytest.raises(ControlPlaneError) as caught:
+            await plane.authorities.retire(kind)
+        assert (caught.value.code, "edge, gone" in caught.value.message) == ("authority.in_use", True)
+        await desk.revoke("gone")
+        with refused("authority.in_use"):
+            await plane.authorities.retire(kind)
+        plane.clock.ms += 1
+        await desk.issue("edge", build_request(generate_tls_key()))
+        assert (await plane.authorities.uptake()).ingresses == {"edge": plane.board.current.signing.key_id}
+        await plane.authorities.retire(kind)
+
+
+async def test_an_ingress_whose_certificate_is_over_holds_nothing_up_and_force_leaves_the_others(
+    tmp_path: Path,
+) -> None:
+    async with bed(tmp_path) as plane:
+        desk = IngressDesk(plane.store, plane.board, plane.authorities._certifier)
+        await desk.issue("edge", build_request(generate_tls_key()))
+        await plane.authorities.prepare(OUTPOSTS, None)
+        await plane.authorities.activate(OUTPOSTS)
+        await plane.authorities.taint(OUTPOSTS)
+        await plane.authorities.retire(OUTPOSTS, force=True)
+        await desk.issue("edge", build_request(generate_tls_key()))
+        plane.clock.ms += 91 * DAY_MS
+        await plane.authorities.prepare(OUTPOSTS, None)
+        await plane.authorities.activate(OUTPOSTS)
+        await plane.authorities.taint(OUTPOSTS)
+        await plane.authorities.retire(OUTPOSTS)
 
 
 async def test_below_a_retired_issuing_ca_nobody_counts_whatever_he_sends(tmp_path: Path) -> None:
