@@ -119,7 +119,7 @@ class Outpost:
         alert_sources: addresses of the two holders behind ``alert``.
         lock_order: signed order to wipe, canonical JSON; empty when there is none.
         lock_signatures: key ids and signatures of the order, hex.
-        lock_confirmed_ms: when the outpost said that it obeys.
+        lock_confirmed_ms: when a holder of the identity first said that it obeys.
         adopted_ms: when a certificate counted that a restored control plane had no record of (``restorations``).
     """
 
@@ -155,7 +155,7 @@ class Outpost:
 
     @property
     def is_order_out(self) -> bool:
-        """Whether an order to wipe is to be sent: nobody said yet that it is obeyed."""
+        """Whether there is an order to wipe, and no holder said yet that it obeys. It is sent afterwards, too."""
         return bool(self.lock_order) and not self.lock_confirmed_ms
 
     @property

@@ -175,7 +175,8 @@ class SyncService(sync_pb2_grpc.SyncServicer):
     async def _obeyed(self, stream: Stream, message: sync_pb2.SyncUp) -> None:
         """After an order was sent on a live stream, nothing counts but the word that it is obeyed."""
         if message.WhichOneof("message") == "status" and message.status.state == LOCKED:
-            await self._desk.locks.confirmed(stream.principal)
+            sighting = Sighting(stream.boot_id, self._desk.callers.source(stream.context))
+            await self._desk.locks.confirmed(stream.principal, sighting)
             self._desk.gatekeeper.authorise(stream.principal, Act.SYNC)  # refuses: it is locked
 
     def _require_pace(self, stream: Stream) -> None:

@@ -151,11 +151,12 @@ class Gatekeeper:
         try:
             return self.authorise(principal, act)
         except (OutpostLockedError, OutpostRevokedError):
-            if act is not Act.DRAIN or not await self._is_of_tail(principal):
+            if act is not Act.DRAIN or not await self.is_of_tail(principal):
                 raise
             return False
 
-    async def _is_of_tail(self, principal: Principal) -> bool:
+    async def is_of_tail(self, principal: Principal) -> bool:
+        """Whether a certificate may deliver the audit tail of its outpost, as the store knows it."""
         async with self._store.for_org(principal.org).read() as transaction:
             record = await transaction.certificates.get(principal.serial)
             outpost = await transaction.outposts.get(principal.outpost_id)
