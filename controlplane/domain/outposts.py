@@ -270,6 +270,22 @@ def is_draining(outpost: Outpost, now_ms: int) -> bool:
     return now_ms < since_ms + DRAIN_MS
 
 
+def refused_since_ms(outpost: Outpost, sequence: int) -> int:
+    """Since when a certificate is refused for what its outpost is, whoever holds it; 0 when it is not.
+
+    A certificate that a renewal replaced is not meant: who shows it is judged as a clone may be.
+
+    Args:
+        outpost: as stored.
+        sequence: join sequence that is on record for the certificate.
+    """
+    if outpost.state is OutpostState.REVOKED:
+        return outpost.revoked_ms
+    if outpost.state is OutpostState.LOCKED:
+        return outpost.locked_ms
+    return outpost.activated_ms if sequence < outpost.enrolled_sequence else 0
+
+
 def is_of_tail(outpost: Outpost, serial: str, sequence: int, now_ms: int) -> bool:
     """Whether a certificate on record may deliver the audit tail of a locked or revoked outpost.
 

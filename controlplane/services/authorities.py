@@ -13,7 +13,7 @@ from cryptography import x509
 from certs import crl, keys
 from certs.profiles import CertificateKind
 from certs.signer import KeySigner, Signer
-from controlplane.domain import authorities
+from controlplane.domain import authorities, outposts
 from controlplane.domain.authorities import (
     ABSENT_MS,
     Authority,
@@ -222,14 +222,16 @@ class Authorities:
         return await asyncio.to_thread(crl.build_list, certificate_of(authority), signer, revoked, number, now_s)
 
     async def _revoked(self, issuing: Authority) -> dict[int, int]:
-        """Serials below an issuing CA that are refused, and since when: of outposts and of ingresses."""
+        """Serials below an issuing CA that are refused, and since when: of outposts that are revoked or locked, of
+        enrollments that a newer one replaced, and of ingresses.
+        """
         now_ms, own = self._clock.now_ms(), key_id(certificate_of(issuing))
         found: dict[int, int] = {}
         for org in await self._store.orgs():
             async with self._store.for_org(org.id).read() as transaction:
                 everyone = {each.id: each for each in await transaction.outposts.all()}
                 for record in await transaction.certificates.alive(now_ms // 1000):
-                    since_ms = everyone[record.outpost_id].revoked_ms
+                    since_ms = outposts.refused_since_ms(everyone[record.outpost_id], record.sequence)
                     if since_ms and record.issuer == own:
                         found[int(record.serial, 16)] = since_ms // 1000
         for ingress in await self._store.ingresses.all():

@@ -20,6 +20,7 @@ from controlplane.domain.authorities import ABSENT_MS, AuthorityKind
 from controlplane.domain.errors import ControlPlaneError, StateError
 from controlplane.domain.outposts import Act
 from controlplane.domain.records import Heartbeat
+from controlplane.services.administer import Terms
 from controlplane.services.authorities import Authorities
 from controlplane.services.certification import Certifier
 from controlplane.services.ingresses import IngressDesk
@@ -343,6 +344,29 @@ async def test_lists_name_revoked_outposts_and_ingresses_and_rise(tmp_path: Path
         second, _ = x509_lists(await plane.authorities.revocation_lists())
         numbers = [each.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number for each in (first, second)]
         assert numbers[0] < numbers[1]
+
+
+async def test_lists_name_locked_outposts_and_what_a_new_enrollment_replaced(tmp_path: Path) -> None:
+    async with bed(tmp_path) as plane:
+        kept = await (await Machine.enroll(plane, "kept")).renew()
+        await kept.use()  # what it replaced is left to the judgement of clones
+        first = await Machine.enroll(plane, "stolen")
+        waiting = await first.renew()
+        plane.clock.ms += 5_000
+        locked_s = plane.clock.ms // 1000
+        await plane.locks.order("acme", "stolen", "machine.stolen")
+        assert await listed(plane) == {first.serial: locked_s, waiting.serial: locked_s}
+        plane.clock.ms += 5_000
+        token = (await plane.administration.reenroll("acme", "stolen", Terms(), plane.door)).token
+        await Machine.enroll(plane, token=token, log=first.log)
+        enrolled_s = plane.clock.ms // 1000
+        assert await listed(plane) == {first.serial: enrolled_s, waiting.serial: enrolled_s}
+
+
+async def listed(plane: Bed) -> dict[str, int]:
+    """Serials on the list of the issuing CA, and since when."""
+    issuing, _ = x509_lists(await plane.authorities.revocation_lists())
+    return {f"{each.serial_number:x}": int(each.revocation_date_utc.timestamp()) for each in issuing}
 
 
 async def test_errors_say_what_is_next(tmp_path: Path) -> None:
