@@ -17,13 +17,20 @@ from outpost_wire.v1 import sync_pb2, sync_pb2_grpc
 
 from controlplane import telemetry
 from controlplane.domain.errors import ControlPlaneError, ThrottledError
-from controlplane.domain.outposts import Act, IdentitySupersededError, OutpostLockedError, OutpostRevokedError
+from controlplane.domain.outposts import (
+    Act,
+    IdentityRefusedError,
+    IdentitySupersededError,
+    OutpostLockedError,
+    OutpostRevokedError,
+)
 from controlplane.rpc import codec
 from controlplane.rpc.desk import SyncDesk
 from controlplane.rpc.greeting import LOCKED, NONCE_BYTES, Greeting, read_hello
 from controlplane.rpc.streams import Line, Stream, Streams
 from controlplane.services.clones import Sighting
 from controlplane.services.delivery import OfferPlan
+from controlplane.services.identity import retired_issuer
 from outpost.core.bundle.delta import PARTIAL_OFFERS
 
 REFUSED_HELLO_SECONDS = 2.0  # the same for one that is refused
@@ -161,12 +168,19 @@ class SyncService(sync_pb2_grpc.SyncServicer):
             raise
 
     def rotate(self) -> None:
-        """Ask those outposts to renew that do not know whom to believe by now, or whose issuing CA is to go."""
+        """Ask those outposts to renew that do not know whom to believe by now, or whose issuing CA is to go; end the
+        streams of those whose issuing CA went.
+        """
         for stream in self._streams.everyone():
-            self._streams.tell_one(stream, self._rotation(stream))
+            try:
+                self._streams.tell_one(stream, self._rotation(stream))
+            except IdentityRefusedError as error:
+                stream.finish(error)
 
     def _rotation(self, stream: Stream) -> tuple[bytes, ...]:
         trust = self._desk.trust()
+        if stream.principal.issuer not in trust.issuer_names:  # it was believed when the stream began
+            raise retired_issuer()
         if stream.trust_bundle == trust.bundle_sha256 and stream.principal.issuer not in trust.tainted:
             return ()
         stream.trust_bundle = trust.bundle_sha256  # asked once on each stream

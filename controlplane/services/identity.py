@@ -218,3 +218,12 @@ def unknown_identity() -> IdentityRefusedError:
     return IdentityRefusedError(
         "this control plane does not know the outpost of this certificate", next_step="register it again"
     )
+
+
+def retired_issuer() -> IdentityRefusedError:
+    """The CA of a certificate that counted is believed no longer."""
+    return IdentityRefusedError(
+        "the CA that signed the certificate of this outpost is believed no longer",
+        field="certificate",
+        next_step="nothing: the outpost recovers by itself when its certificate ends",
+    )

@@ -52,6 +52,11 @@ class Trust:
     bundle_sha256: bytes
 
     @property
+    def issuer_names(self) -> frozenset[str]:
+        """Names of the issuing CAs for outposts that are believed."""
+        return frozenset(each.subject.rfc4514_string() for each in self.issuers)
+
+    @property
     def pin(self) -> str:
         """Key id of the root above the servers, as join tokens carry it."""
         return key_id(self.server_tail[0])
