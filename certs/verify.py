@@ -94,11 +94,14 @@ class TrustAnchors:
         roots: root CAs, 1 to 8.
         intermediates: issuing CAs that a peer need not send, at most 8. They are not believed: they help to find a
             path, and every rule is held against them as if the peer had sent them.
+        issuing_keys: key ids of the issuing CAs below which a leaf counts; a path over another one is refused, whoever
+            sent it. None where any issuing CA below a believed root counts: whoever judges a server knows roots only.
     """
 
     trust_domain: str
     roots: tuple[x509.Certificate, ...]
     intermediates: tuple[x509.Certificate, ...] = ()
+    issuing_keys: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,7 +273,13 @@ def _judge(
     for place, certificate in zip(_PLACES, path, strict=True):
         if certificate.serial_number in revoked:
             raise ChainRevokedError("The certificate has been revoked.", field=place)
+    if anchors.issuing_keys is not None and _issuing_key(path) not in anchors.issuing_keys:
+        raise ChainRevokedError("The issuing CA is believed no longer.", field="issuing_ca")
     return path[0], _identity(path[0], anchors.trust_domain, hosts_allowed=kind is CertificateKind.SERVER)
+
+
+def _issuing_key(path: Sequence[x509.Certificate]) -> str:
+    return keys.key_id(keys.require_tls_key(path[1].public_key()))
 
 
 def parse_chain(chain: Sequence[bytes]) -> list[x509.Certificate]:

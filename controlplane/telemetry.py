@@ -61,6 +61,7 @@ class Fields(TypedDict, total=False):
     revision: str
     serial: str
     source: str
+    boot: str
     code: str
     message: str
     method: str

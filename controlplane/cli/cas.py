@@ -17,7 +17,7 @@ kind_argument = click.argument("kind", type=click.Choice(KINDS))
 root_key_option = click.option(
     "--root-key", "root_key_file", type=files.FILE, help="private key of the root CA, when it is kept elsewhere"
 )
-force_option = click.option("--force", is_flag=True, help="leave outposts behind that are not that far")
+force_option = click.option("--force", is_flag=True, help="leave outposts and ingresses behind that are not that far")
 
 
 @click.group()
@@ -41,6 +41,8 @@ def show(target: Target) -> None:
             f"{document['current']} of {document['in_contact']} outposts in contact believe exactly these roots; "
             f"{document['away']} were not seen for three days"
         )
+        for name, authority in document["ingresses"].items():
+            out.note(f"ingress {name}: its newest certificate is of {authority or 'a CA that is not known'}")
 
     out.show(target, document, lines)
 
@@ -94,7 +96,7 @@ def taint(kind: str, target: Target) -> None:
 @click.option("--yes", is_flag=True, help="do not ask")
 @target_options
 def retire(kind: str, target: Target, **options: Any) -> None:
-    """Believe the tainted generations no longer. Refused while outposts in contact depend on them.
+    """Believe the tainted generations no longer. Refused while outposts in contact or ingresses depend on them.
 
     Example: controlplane ca retire root --yes
     """

@@ -174,7 +174,8 @@ def revoke(name: str, org: str, target: Target, **options: Any) -> None:
 @target_options
 def lock(name: str, org: str, target: Target, **options: Any) -> None:
     """Lock an outpost and order it to wipe its keys, configuration and vault; its audit log stays. It is refused from
-    now on, whether or not it hears the order; `outpost reenroll` leads back.
+    now on, whether or not it hears the order; `controlplane outpost reenroll` leads
+    back.
 
     Example: controlplane outpost lock prod-eu --org acme --reason machine.stolen --yes
     """

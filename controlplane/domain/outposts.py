@@ -7,7 +7,9 @@ Rules
 - Locked: two machines hold one identity (``clones.py``), or an administrator ordered it. It leaves only by a new
   join token for the same outpost: fresh key, next join sequence, the same audit log. Certificates from before are
   void from then on: whoever holds one can do nothing, not even lock the outpost again.
-- Revoked is final. For 7 days a revoked or locked outpost may deliver its audit tail and nothing else.
+- Revoked is final. For 7 days a revoked or locked outpost may deliver its audit tail and nothing else: with a
+  certificate that was held then, or with one that such a holder was issued since for his key. None takes the place of
+  another, so no holder shuts another one out.
 
 Source: /docs/design.md 4; two slots and first use as in SPIRE's agent renewal; join state and lock as in
 Teleport's bound keypair joining.
@@ -22,7 +24,7 @@ from controlplane.domain.errors import ConflictError, InputError, NotFoundError,
 DRAIN_MS = 7 * 24 * 3600 * 1000  # a revoked or locked outpost delivers its audit tail this long (docs/design.md 4)
 OUTPOST_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,62}")  # wire: at most 63 bytes
 OUTPOST_ID_BYTES = 8  # 16 hex digits behind "op-"
-MAX_DRAINING = 8  # serials that may still deliver: both slots, one caller's, and recoveries within 7 days
+MAX_DRAINING = 8  # serials held at the end: both slots and one caller's, of a lock and of a revocation, with room
 
 
 class OutpostState(StrEnum):
@@ -111,13 +113,13 @@ class Outpost:
         logical: the logical outpost of which this one is a replica; empty when it has no other name than its own.
         enrolled_sequence: join sequence of the newest enrollment; certificates from before it are void.
         boot_source: address from which the newest start said hello, or that enrolled.
-        draining: serials that may deliver the audit tail of a locked or revoked outpost.
+        draining: serials that were held when the outpost was locked or revoked; they may deliver its audit tail.
         advanced_ms: when the certificate in use was used first.
         recoveries: in a row, without a regular renewal between them.
         alert_sources: addresses of the two holders behind ``alert``.
         lock_order: signed order to wipe, canonical JSON; empty when there is none.
         lock_signatures: key ids and signatures of the order, hex.
-        lock_confirmed_ms: when the outpost said that it obeys.
+        lock_confirmed_ms: when a holder of the identity first said that it obeys.
         adopted_ms: when a certificate counted that a restored control plane had no record of (``restorations``).
     """
 
@@ -153,7 +155,7 @@ class Outpost:
 
     @property
     def is_order_out(self) -> bool:
-        """Whether an order to wipe is to be sent: nobody said yet that it is obeyed."""
+        """Whether there is an order to wipe, and no holder said yet that it obeys. It is sent afterwards, too."""
         return bool(self.lock_order) and not self.lock_confirmed_ms
 
     @property
@@ -262,19 +264,46 @@ def locked(outpost: Outpost, reason: str, now_ms: int, caller: str = "") -> Outp
     )
 
 
-def drains_with(outpost: Outpost, serial: str) -> Outpost:
-    """The locked or revoked outpost with one more certificate for its audit tail; the oldest such gives way."""
-    return replace(outpost, draining=(serial, *outpost.draining)[:MAX_DRAINING])
-
-
 def is_draining(outpost: Outpost, now_ms: int) -> bool:
     """Whether a locked or revoked outpost may still deliver its audit tail."""
     since_ms = outpost.revoked_ms if outpost.state is OutpostState.REVOKED else outpost.locked_ms
     return now_ms < since_ms + DRAIN_MS
 
 
+def refused_since_ms(outpost: Outpost, sequence: int) -> int:
+    """Since when a certificate is refused for what its outpost is, whoever holds it; 0 when it is not.
+
+    A certificate that a renewal replaced is not meant: who shows it is judged as a clone may be.
+
+    Args:
+        outpost: as stored.
+        sequence: join sequence that is on record for the certificate.
+    """
+    if outpost.state is OutpostState.REVOKED:
+        return outpost.revoked_ms
+    if outpost.state is OutpostState.LOCKED:
+        return outpost.locked_ms
+    return outpost.activated_ms if sequence < outpost.enrolled_sequence else 0
+
+
+def is_of_tail(outpost: Outpost, serial: str, sequence: int, now_ms: int) -> bool:
+    """Whether a certificate on record may deliver the audit tail of a locked or revoked outpost.
+
+    The join sequence stands still from a lock to the next enrollment, which goes beyond it. So it is held by those
+    certificates only that were in use or waiting at the end, and by those that were issued since for the tail.
+
+    Args:
+        outpost: as stored.
+        serial: of the certificate.
+        sequence: join sequence that is on record for it.
+        now_ms: Unix milliseconds.
+    """
+    is_held = serial in outpost.draining or sequence >= outpost.join_sequence
+    return is_held and outpost.state in (OutpostState.LOCKED, OutpostState.REVOKED) and is_draining(outpost, now_ms)
+
+
 def authorise(outpost: Outpost, serial: str, act: Act, now_ms: int) -> bool:
-    """Whether this certificate may do this now.
+    """Whether this certificate may do this now, as far as the outpost's own row tells; see also ``is_of_tail``.
 
     Returns:
         True when this is the first use of ``next_serial``: the caller must then store ``advanced``.

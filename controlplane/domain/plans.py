@@ -230,7 +230,7 @@ def approved(plan: Plan, approver: Author, *, two_persons: bool) -> Plan:
         raise PlanAuthorError(
             "this org releases nothing that one person alone wants",
             field="approver",
-            next_step="let another person run: controlplane approval approve",
+            next_step="ask for it; another person approves it: controlplane approval list --org ORG",
         )
     return replace(_moved(plan, PlanState.APPROVED), approver=approver)
 

@@ -23,7 +23,7 @@ from controlplane.domain.outposts import (
     OutpostState,
     advanced,
     ended_error,
-    is_draining,
+    is_of_tail,
     superseded_error,
 )
 from controlplane.domain.records import CertificateRecord
@@ -154,10 +154,10 @@ def judge_tail(outpost: Outpost, ask: Ask, facts: Facts, now_ms: int) -> Granted
         OutpostLockedError: its 7 days are over, or the certificate is none that may deliver; so is
             OutpostRevokedError.
     """
-    if ask.serial not in outpost.draining or not is_draining(outpost, now_ms):
+    if facts.held is None or not is_of_tail(outpost, ask.serial, facts.held.sequence, now_ms):
         raise ended_error(outpost)
     again = _alive(facts.answered, now_ms) if facts.answered is not None else None
-    if again is not None and again.serial not in outpost.draining:
+    if again is not None and not is_of_tail(outpost, again.serial, again.sequence, now_ms):
         again = None
     return Granted(outpost, again, tail=True)
 

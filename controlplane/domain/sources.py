@@ -33,6 +33,15 @@ def plain_address(text: str) -> str:
         return text[:MAX_ADDRESS]
 
 
+def is_address(text: str) -> bool:
+    """Whether a text is an address and nothing else."""
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
 def checked_network(text: str) -> str:
     """A network such as 192.0.2.0/24 or an address, in canonical form. Raises NetworkError."""
     try:

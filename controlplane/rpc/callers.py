@@ -18,14 +18,14 @@ from certs.errors import IdentityError, TrustError
 from certs.shell.tls import peer_chain
 from certs.spiffe import IngressIdentity, OutpostIdentity, parse
 from controlplane.domain.outposts import Act, IdentityRefusedError
-from controlplane.domain.sources import plain_address
+from controlplane.domain.sources import is_address, plain_address
 from controlplane.services.identity import Gatekeeper, Principal
 
 SHOWN = ("x509_pem_cert", "x509_pem_cert_chain")
 PASSED_ON = "x-ssl-client-cert"
 FORWARDED_FOR = "x-forwarded-for"
 MAX_PASSED_ON_BYTES = 12_288  # a leaf of 4096 bytes in PEM, every third of its bytes escaped
-MOST_ADDRESS = 64  # characters; an address has 45
+MOST_ADDRESS = 64  # characters of the last one; an address has 45, and may come with a port
 
 
 class Callers:
@@ -71,10 +71,13 @@ class Callers:
         return peer_chain(context.auth_context())[0]
 
     def source(self, context: Any) -> str:
-        """Address that a call comes from; behind an ingress the one that it passes on."""
+        """Address that a call comes from; behind an ingress the one that it passes on.
+
+        Raises:
+            IdentityRefusedError: an ingress passed on no address.
+        """
         if self._is_ingress(context):
-            told = _header(context, FORWARDED_FOR)[:MOST_ADDRESS].decode("ascii", "replace")
-            return plain_address(told.rpartition(",")[2].strip())  # the last one is what the ingress itself saw
+            return _last_address(_header(context, FORWARDED_FOR))
         return plain_address(context.peer())
 
     def org(self, context: Any) -> str:
@@ -130,6 +133,19 @@ def _header(context: Any, name: str) -> bytes:
         return b""
     value = values[0]
     return value if isinstance(value, bytes) else value.encode("ascii", "replace")
+
+
+def _last_address(passed_on: bytes) -> str:
+    """The last one of a list: what the ingress itself saw. Whatever stands before it, the caller may have written."""
+    last = passed_on.rpartition(b",")[2].strip()
+    address = plain_address(last.decode("ascii", "replace")) if len(last) <= MOST_ADDRESS else ""
+    if not is_address(address):
+        raise IdentityRefusedError(
+            "the ingress passed on no address of the caller",
+            field=FORWARDED_FOR,
+            next_step="let it write the address that it sees into this header: docs/ingress.md",
+        )
+    return address
 
 
 def _leaf(passed_on: bytes) -> tuple[bytes, ...]:

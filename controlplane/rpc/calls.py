@@ -49,7 +49,7 @@ class EnrollmentService(enrollment_pb2_grpc.EnrollmentServicer):
     ) -> enrollment_pb2.ChallengeResponse:
         """A nonce for a recovery."""
         org, outpost_id = codec.challenge(request)
-        nonce, now_ms = self._recovery.challenge(org, outpost_id, plain_address(context.peer()))
+        nonce, now_ms = self._recovery.challenge(org, outpost_id)
         return enrollment_pb2.ChallengeResponse(nonce=nonce, now_ms=now_ms)
 
     async def Recover(  # noqa: N802

@@ -80,12 +80,15 @@ class Greeting:
             return
 
     async def order(self, context: Any) -> None:
-        """Send a locked outpost the order to wipe, until it says that it obeys."""
+        """Send whoever holds a locked identity the order to wipe, and wait for the word that it is obeyed."""
         desk, principal = self._desk, self._desk.callers.proved(context)
         outpost = desk.views.held(principal.org).outposts.get(principal.outpost_id)
-        if outpost is None or not outpost.is_order_out or principal.serial not in outpost.draining:
+        if outpost is None or not outpost.lock_order:
             return
-        await read_hello(context)
+        if principal.serial not in outpost.draining and not await desk.gatekeeper.is_of_tail(principal):
+            return
+        hello = await read_hello(context)
+        codec.check_hello(hello)
         pace = Pace(MESSAGES)
         await context.write(codec.lock(outpost))
         try:
@@ -93,7 +96,7 @@ class Greeting:
                 while (message := await context.read()) is not grpc.aio.EOF:
                     require_pace(pace, self._desk.clock)
                     if message.WhichOneof("message") == "status" and message.status.state == LOCKED:
-                        await desk.locks.confirmed(principal)
+                        await desk.locks.confirmed(principal, Sighting(hello.boot_id, desk.callers.source(context)))
                         return
         except TimeoutError:
             return

@@ -18,7 +18,13 @@ from outpost_wire.v1 import sync_pb2, sync_pb2_grpc
 from controlplane import telemetry
 from controlplane.domain import offers
 from controlplane.domain.errors import ControlPlaneError
-from controlplane.domain.outposts import Act, IdentitySupersededError, OutpostLockedError, OutpostRevokedError
+from controlplane.domain.outposts import (
+    Act,
+    IdentityRefusedError,
+    IdentitySupersededError,
+    OutpostLockedError,
+    OutpostRevokedError,
+)
 from controlplane.rpc import codec, packing
 from controlplane.rpc.desk import SyncDesk
 from controlplane.rpc.greeting import LOCKED, NONCE_BYTES, Greeting, read_hello, require_pace
@@ -26,6 +32,7 @@ from controlplane.rpc.packing import Packing
 from controlplane.rpc.streams import Call, Line, Stream, Streams
 from controlplane.services.clones import Sighting
 from controlplane.services.delivery import OfferPlan
+from controlplane.services.identity import retired_issuer
 from outpost.core.bundle.delta import PARTIAL_OFFERS
 
 REFUSED_HELLO_SECONDS = 2.0  # the same for one that is refused
@@ -163,12 +170,19 @@ class SyncService(sync_pb2_grpc.SyncServicer):
             raise
 
     def rotate(self) -> None:
-        """Ask those outposts to renew that do not know whom to believe by now, or whose issuing CA is to go."""
+        """Ask those outposts to renew that do not know whom to believe by now, or whose issuing CA is to go; end the
+        streams of those whose issuing CA went.
+        """
         for stream in self._streams.everyone():
-            self._streams.tell_one(stream, self._rotation(stream))
+            try:
+                self._streams.tell_one(stream, self._rotation(stream))
+            except IdentityRefusedError as error:
+                stream.finish(error)
 
     def _rotation(self, stream: Stream) -> tuple[bytes, ...]:
         trust = self._desk.trust()
+        if stream.principal.issuer not in trust.issuer_names:  # it was believed when the stream began
+            raise retired_issuer()
         if stream.trust_bundle == trust.bundle_sha256 and stream.principal.issuer not in trust.tainted:
             return ()
         stream.trust_bundle = trust.bundle_sha256  # asked once on each stream
@@ -177,7 +191,8 @@ class SyncService(sync_pb2_grpc.SyncServicer):
     async def _obeyed(self, stream: Stream, message: sync_pb2.SyncUp) -> None:
         """After an order was sent on a live stream, nothing counts but the word that it is obeyed."""
         if message.WhichOneof("message") == "status" and message.status.state == LOCKED:
-            await self._desk.locks.confirmed(stream.principal)
+            sighting = Sighting(stream.boot_id, self._desk.callers.source(stream.context))
+            await self._desk.locks.confirmed(stream.principal, sighting)
             self._desk.gatekeeper.authorise(stream.principal, Act.SYNC)  # refuses: it is locked
 
     def _heard(self, stream: Stream, message: sync_pb2.SyncUp) -> None:

@@ -13,7 +13,7 @@ from cryptography import x509
 from certs import crl, keys
 from certs.profiles import CertificateKind
 from certs.signer import KeySigner, Signer
-from controlplane.domain import authorities
+from controlplane.domain import authorities, outposts
 from controlplane.domain.authorities import (
     ABSENT_MS,
     Authority,
@@ -23,6 +23,7 @@ from controlplane.domain.authorities import (
     AuthorityState,
 )
 from controlplane.domain.errors import ConfigurationError, ConflictError
+from controlplane.domain.ingress import in_use
 from controlplane.domain.outposts import OutpostState
 from controlplane.domain.vault import KeyLabel, VaultEntry
 from controlplane.ports.authorities import KeyMaker
@@ -31,6 +32,7 @@ from controlplane.ports.world import Clock
 from controlplane.services.certification import Certifier
 from controlplane.services.trust import TrustBoard, certificate_of, entry_name, key_id
 
+MOST_NAMED = 5  # ingresses that an error names
 _KINDS = {AuthorityKind.OUTPOSTS: CertificateKind.OUTPOST_CA, AuthorityKind.SERVERS: CertificateKind.SERVER_CA}
 
 
@@ -49,12 +51,14 @@ class Uptake:
         current: of those, how many believe exactly the roots that are believed now.
         away: active ones that were not seen for longer: they adopt and recover by themselves when they come back.
         leaves: certificates in use by key id of the CA that signed them.
+        ingresses: names of ingresses, and key id of the CA that signed the newest certificate of each.
     """
 
     active: int
     current: int
     away: int
     leaves: dict[str, int]
+    ingresses: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +143,7 @@ class Authorities:
 
         Raises:
             AuthorityOrderError: nothing is tainted or prepared.
-            AuthorityBusyError: outposts in contact depend on them, unless forced.
+            AuthorityBusyError: outposts in contact or ingresses depend on them, unless forced.
         """
         known = await self.all()
         after = authorities.retired(known, kind, self._clock.now_ms())
@@ -172,7 +176,8 @@ class Authorities:
                 holder = everyone[record.outpost_id]
                 if holder.state is OutpostState.ACTIVE and record.serial == holder.serial:
                     leaves[record.issuer] = leaves.get(record.issuer, 0) + 1
-        return Uptake(active, having, away, leaves)
+        ingresses = in_use(await self._store.ingresses.all(), now_ms)
+        return Uptake(active, having, away, leaves, {each.name: each.issuer for each in ingresses})
 
     async def revocation_lists(self, root_key: Signer | None = None) -> bytes:
         """Lists of the issuing CA for outposts and of its root, PEM: what a reader outside needs for the whole path.
@@ -217,14 +222,16 @@ class Authorities:
         return await asyncio.to_thread(crl.build_list, certificate_of(authority), signer, revoked, number, now_s)
 
     async def _revoked(self, issuing: Authority) -> dict[int, int]:
-        """Serials below an issuing CA that are refused, and since when: of outposts and of ingresses."""
+        """Serials below an issuing CA that are refused, and since when: of outposts that are revoked or locked, of
+        enrollments that a newer one replaced, and of ingresses.
+        """
         now_ms, own = self._clock.now_ms(), key_id(certificate_of(issuing))
         found: dict[int, int] = {}
         for org in await self._store.orgs():
             async with self._store.for_org(org.id).read() as transaction:
                 everyone = {each.id: each for each in await transaction.outposts.all()}
                 for record in await transaction.certificates.alive(now_ms // 1000):
-                    since_ms = everyone[record.outpost_id].revoked_ms
+                    since_ms = outposts.refused_since_ms(everyone[record.outpost_id], record.sequence)
                     if since_ms and record.issuer == own:
                         found[int(record.serial, 16)] = since_ms // 1000
         for ingress in await self._store.ingresses.all():
@@ -285,11 +292,19 @@ class Authorities:
         return after
 
     async def _require_uptake(self, doomed: Sequence[Authority] = ()) -> None:
-        """Raises AuthorityBusyError: outposts in contact believe other roots, or hold leaves of CAs that go."""
+        """Raises AuthorityBusyError: outposts in contact believe other roots, or leaves of CAs that go are in use."""
         uptake = await self.uptake()
         roots = not doomed or any(each.kind is AuthorityKind.ROOT for each in doomed)
         missing = uptake.active - uptake.current if roots else 0
-        held = sum(uptake.leaves.get(key_id(certificate_of(each)), 0) for each in doomed)
+        going = {key_id(certificate_of(each)) for each in doomed}
+        held = sum(uptake.leaves.get(key, 0) for key in going)
+        ingresses = [name for name, issuer in uptake.ingresses.items() if issuer in going]
+        if ingresses:
+            raise AuthorityBusyError(
+                f"{len(ingresses)} ingresses hold a certificate of what goes: {', '.join(ingresses[:MOST_NAMED])}",
+                field="kind",
+                next_step="give each a new one: controlplane ingress issue NAME --csr FILE --out FILE; or use --force",
+            )
         if missing or held:
             raise AuthorityBusyError(
                 f"{missing} of {uptake.active} outposts in contact have not taken up the new roots, and {held} hold a "

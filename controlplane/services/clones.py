@@ -18,7 +18,7 @@ from controlplane.services.renew import log_clone
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """A superseded holder that lives.
+    """A holder of an identity that lives.
 
     Attributes:
         boot_id: its start.

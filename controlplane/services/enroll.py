@@ -1,8 +1,9 @@
 """Enrollment: a join token and a certificate request become an identity.
 
-Order: throttle -> keyed hash looked up -> request read, possession proved -> the token's rules -> certificate linted
+Order: keyed hash looked up -> request read, possession proved -> the token's rules -> certificate linted
 -> one transaction spends the token, records the intent and activates the outpost -> signed -> stored -> answered.
-A bad request burns nothing. The same request may retry and gets the same leaf.
+A bad request burns nothing. The same request may retry and gets the same leaf. Only refusals are throttled: whoever
+holds a token is let through, however many bad ones come from his address or for his org.
 """
 
 from dataclasses import dataclass, field, replace
@@ -91,7 +92,7 @@ class Enrollment:
         """Spend a join token for a certificate.
 
         Raises:
-            ThrottledError: too many bad tokens from this source or for this org.
+            ThrottledError: in the place of TokenRefusedError, after too many from this source or for this org.
             TokenRefusedError: no such token, whatever the cause.
             TokenExpiredError: told only when the secret matches; so are TokenUsedError and ClockSkewError.
             TokenSourceError: so are this and TokenCourierError.
@@ -99,8 +100,6 @@ class Enrollment:
             AuditKeyChangedError: it enrolls anew without its audit log.
             CertificateRequestError: the request; nothing is spent.
         """
-        if self._by_source.is_over(call.source, self._moment_ms()):
-            raise throttled_error()
         async with refused_evenly(self._clock):
             space, token = await self._match(call)
         request = read_request(call.csr_der)
@@ -137,9 +136,10 @@ class Enrollment:
 
     def _refusal(self, call: EnrollmentCall) -> ControlPlaneError:
         now_ms = self._moment_ms()
-        self._by_source.strike(call.source, now_ms)
-        over = self._by_org.is_over(call.org, now_ms)
-        self._by_org.strike(call.org, now_ms)
+        over = self._by_source.is_over(call.source, now_ms) or self._by_org.is_over(call.org, now_ms)
+        if not over:
+            self._by_source.strike(call.source, now_ms)
+            self._by_org.strike(call.org, now_ms)
         refusal = throttled_error() if over else TokenRefusedError()
         telemetry.log(telemetry.Event.ENROLL_REFUSED, source=call.source, code=refusal.code)
         return refusal

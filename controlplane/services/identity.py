@@ -15,7 +15,7 @@ from certs.verify import TrustAnchors, VerifiedOutpost, verify_ingress_chain, ve
 from controlplane import telemetry
 from controlplane.domain import outposts
 from controlplane.domain.errors import ControlPlaneError, NotFoundError
-from controlplane.domain.outposts import Act, IdentityRefusedError, OutpostRevokedError
+from controlplane.domain.outposts import Act, IdentityRefusedError, OutpostLockedError, OutpostRevokedError
 from controlplane.ports.store import Store
 from controlplane.ports.world import Clock
 from controlplane.services.views import OrgView, Views
@@ -137,14 +137,32 @@ class Gatekeeper:
             StateError: the store cannot be asked.
         """
         try:
-            first = self.authorise(principal, act)
+            first = await self._judged(principal, act)
         except OutpostRevokedError:
             raise  # final, whatever else changed
         except ControlPlaneError:
             await self._ask(principal)
-            first = self.authorise(principal, act)
+            first = await self._judged(principal, act)
         if first:
             await self._first_use(principal)
+
+    async def _judged(self, principal: Principal, act: Act) -> bool:
+        """As ``authorise``; for the audit tail certificates count too that were issued for it, which no view holds."""
+        try:
+            return self.authorise(principal, act)
+        except (OutpostLockedError, OutpostRevokedError):
+            if act is not Act.DRAIN or not await self.is_of_tail(principal):
+                raise
+            return False
+
+    async def is_of_tail(self, principal: Principal) -> bool:
+        """Whether a certificate may deliver the audit tail of its outpost, as the store knows it."""
+        async with self._store.for_org(principal.org).read() as transaction:
+            record = await transaction.certificates.get(principal.serial)
+            outpost = await transaction.outposts.get(principal.outpost_id)
+        if record is None or record.outpost_id != outpost.id:
+            return False
+        return outposts.is_of_tail(outpost, record.serial, record.sequence, self._clock.now_ms())
 
     def authorise(self, principal: Principal, act: Act, view: OrgView | None = None) -> bool:
         """Whether a principal may do this now, judged from memory.
@@ -204,4 +222,13 @@ def unknown_identity() -> IdentityRefusedError:
     """The certificate is genuine, but its outpost is not here."""
     return IdentityRefusedError(
         "this control plane does not know the outpost of this certificate", next_step="register it again"
+    )
+
+
+def retired_issuer() -> IdentityRefusedError:
+    """The CA of a certificate that counted is believed no longer."""
+    return IdentityRefusedError(
+        "the CA that signed the certificate of this outpost is believed no longer",
+        field="certificate",
+        next_step="nothing: the outpost recovers by itself when its certificate ends",
     )

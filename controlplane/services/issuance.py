@@ -184,10 +184,15 @@ async def require_quota(transaction: OrgTransaction, outpost_id: str, now_s: int
     """Whether an outpost may be issued one more certificate today. Raises CertificateQuotaError."""
     most = (await transaction.quotas.get()).certificates_per_day
     if await transaction.certificates.count_since(outpost_id, now_s - DAY_S) >= most:
-        raise CertificateQuotaError(
-            f"this outpost was issued {most} certificates within a day",
-            next_step="find out why it asks so often; the quota is the org's",
-        )
+        raise quota_error(most)
+
+
+def quota_error(most: int) -> CertificateQuotaError:
+    """The refusal of an outpost that asks too often."""
+    return CertificateQuotaError(
+        f"this outpost was issued {most} certificates within a day",
+        next_step="find out why it asks so often; the quota is the org's",
+    )
 
 
 def stamped(issuance: Issuance, sequence: int, source: str) -> CertificateRecord:

@@ -1,4 +1,7 @@
-"""Orders to wipe: signed by the org's access keys, sent until the outpost says that it obeys.
+"""Orders to wipe: signed by the org's access keys, sent to every holder of the identity whenever it comes.
+
+That a holder says that it obeys is told to the operator, with its address, and ends nothing: two machines may hold one
+identity, and the word of one says nothing of the other.
 
 An order names the identity that is meant, up to its join sequence: sent again later, it means nothing to the identity
 that enrolled since. At the control plane the outpost is locked at once, whether or not anybody hears the order.
@@ -14,6 +17,7 @@ from controlplane.domain.errors import InputError, StateError
 from controlplane.domain.outposts import Outpost
 from controlplane.ports.store import OrgTransaction, Store
 from controlplane.ports.world import Clock
+from controlplane.services.clones import Sighting
 from controlplane.services.identity import Principal
 from outpost.core.bundle import names
 from outpost.core.bundle.lock import LockOrder, build_lock
@@ -73,14 +77,22 @@ class Locks:
             self._log(org, outpost)
         return tuple(ordered)
 
-    async def confirmed(self, principal: Principal) -> None:
-        """An outpost said that it obeys."""
+    async def confirmed(self, principal: Principal, sighting: Sighting) -> None:
+        """A holder of the identity said that it obeys; the first one that does is kept."""
         async with self._store.for_org(principal.org).write() as transaction:
             outpost = await transaction.outposts.get(principal.outpost_id)
-            if not outpost.is_order_out:
+            if not outpost.lock_order:
                 return
-            await transaction.outposts.save(replace(outpost, lock_confirmed_ms=self._clock.now_ms()))
-        telemetry.log(telemetry.Event.LOCK_CONFIRMED, org=principal.org, outpost=principal.outpost_id)
+            if outpost.is_order_out:
+                await transaction.outposts.save(replace(outpost, lock_confirmed_ms=self._clock.now_ms()))
+        telemetry.log(
+            telemetry.Event.LOCK_CONFIRMED,
+            org=principal.org,
+            outpost=principal.outpost_id,
+            serial=principal.serial,
+            source=sighting.source,
+            boot=sighting.boot_id,
+        )
 
     async def _ordered(self, transaction: OrgTransaction, outpost: Outpost, reason: str) -> Outpost:
         now_ms = self._clock.now_ms()

@@ -1,10 +1,11 @@
 """Recovery: an outpost whose certificate expired proves its bound key to the listener for strangers.
 
-Order: throttle -> nonce -> request read, possession proved -> rows looked up -> proof verified -> one transaction
+Order: nonce -> request read, possession proved -> rows looked up -> proof verified -> one transaction
 judges, counts and records the intent -> signed -> stored -> answered. Up to and with the proof the work is the same for
 every caller: for an org or an outpost that is not here, rows are looked for where there are none, and the proof is
 verified against a key of nobody. Whoever does not hold the bound key of that very outpost gets one answer, at one
-moment after the call.
+moment after the call. Only these refusals are throttled: a right proof is never kept waiting by wrong ones from its own
+address. A challenge is not throttled at all: it costs one keyed hash, as much as a refusal would.
 
 The moment in the nonce proves that the caller has lived since then; so a recovery with a retired certificate is told
 from one that arrives late.
@@ -36,11 +37,11 @@ from controlplane.ports.store import OrgSpace, OrgTransaction, Store
 from controlplane.ports.world import Clock
 from controlplane.services.adoption import Adoption
 from controlplane.services.even import refused_evenly
-from controlplane.services.issuance import Chain, Issuance, OutpostIssuer, require_quota, stamped
+from controlplane.services.issuance import DAY_S, Chain, Issuance, OutpostIssuer, quota_error, require_quota, stamped
 from controlplane.services.renew import facts_of, known_again, log_clone, record_issuance
 
-CHALLENGES_PER_SOURCE = Rate(20.0, 2_000)  # cheap; a site of 2,000 behind one address may come back at once
 REFUSALS_PER_SOURCE = Rate(6_000.0, 10)  # ten a minute, as of bad tokens
+MOST_TAIL_SOURCES = 10  # addresses that use up their quota for one audit tail in a day; beyond, the tail is closed
 SOME_DAY = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC)  # nobody looks at it
 
 
@@ -90,19 +91,10 @@ class Recovery:
         self._nonce_key = nonce_key
         self._clock = clock
         self._adoption = adoption
-        self._challenges = Throttle(CHALLENGES_PER_SOURCE)
         self._refusals = Throttle(REFUSALS_PER_SOURCE)
 
-    def challenge(self, org: str, outpost_id: str, source: str) -> tuple[bytes, int]:
-        """A nonce, and our clock; made alike for outposts that exist and others.
-
-        Raises:
-            ThrottledError: too many from this source.
-        """
-        moment = self._moment_ms()
-        if self._challenges.is_over(source, moment):
-            raise recovery_throttled()
-        self._challenges.strike(source, moment)
+    def challenge(self, org: str, outpost_id: str) -> tuple[bytes, int]:
+        """A nonce, and our clock; made alike for outposts that exist and others."""
         now_ms = self._clock.now_ms()
         return recover.make_nonce(self._nonce_key, org, outpost_id, now_ms), now_ms
 
@@ -110,15 +102,13 @@ class Recovery:
         """Issue a certificate for a proof of the bound key.
 
         Raises:
-            ThrottledError: too many refused from this source.
+            ThrottledError: in the place of RecoverRefusedError, after too many from this source.
             RecoverNonceError: not a nonce of ours for this outpost, or its minute is over.
             CertificateRequestError: the request.
             RecoverRefusedError: whatever else is wrong, for whoever does not hold the key.
             OutpostLockedError: to whoever does: locked, and not for its audit tail; so is OutpostRevokedError.
             RecoverGraceError, RecoverCountError, CertificateQuotaError, SequenceError: to whoever does.
         """
-        if self._refusals.is_over(call.source, self._moment_ms()):
-            raise recovery_throttled()
         now_ms = self._clock.now_ms()
         recover.check_nonce(self._nonce_key, call.nonce, call.org, call.outpost_id, now_ms)
         request = read_request(call.csr_der)
@@ -167,10 +157,17 @@ class Recovery:
         except RecoverProofError:
             held = None
         if held is None:
-            self._refusals.strike(call.source, self._moment_ms())
-            self._log_refusal(call, RecoverRefusedError.code)
-            raise RecoverRefusedError from None
+            raise self._refusal(call) from None
         return held
+
+    def _refusal(self, call: RecoveryCall) -> ControlPlaneError:
+        moment = self._moment_ms()
+        over = self._refusals.is_over(call.source, moment)
+        if not over:
+            self._refusals.strike(call.source, moment)
+        refusal = recovery_throttled() if over else RecoverRefusedError()
+        self._log_refusal(call, refusal.code)
+        return refusal
 
     async def _grant(
         self, space: OrgSpace, held: CertificateRecord, request: VerifiedRequest, call: RecoveryCall
@@ -188,7 +185,7 @@ class Recovery:
                 again = known_again(self._issuer, verdict)
                 if again is None:
                     recovery.require_grace(held, now_ms)
-                    await require_quota(transaction, outpost.id, now_ms // 1000)
+                    await _require_quota(transaction, verdict, call.source, now_ms // 1000)
                     await _record(transaction, verdict, issuance, call.source)
             else:
                 await transaction.outposts.save(verdict.outpost)
@@ -217,13 +214,25 @@ def _judged(outpost: Outpost, ask: Ask, facts: Facts, now_ms: int) -> Granted | 
     return renewals.judge(outpost, ask, facts, now_ms)
 
 
+async def _require_quota(transaction: OrgTransaction, verdict: Granted, source: str, now_s: int) -> None:
+    """As ``require_quota``; for the audit tail each address has its own, so that a thief does not use up another's."""
+    if not verdict.tail:
+        await require_quota(transaction, verdict.outpost.id, now_s)
+        return
+    recent = [
+        each for each in await transaction.certificates.of_outpost(verdict.outpost.id) if each.issued_s >= now_s - DAY_S
+    ]
+    most = (await transaction.quotas.get()).certificates_per_day
+    if len(recent) >= MOST_TAIL_SOURCES * most or sum(each.source == source for each in recent) >= most:
+        raise quota_error(most)
+
+
 async def _record(transaction: OrgTransaction, verdict: Granted, issuance: Issuance, source: str) -> None:
     """Keep the intent: in the second slot, or among the certificates for the audit tail."""
     if not verdict.tail:
         await record_issuance(transaction, recovery.recovered(verdict.outpost), issuance, source)
         return
     await transaction.certificates.intend(stamped(issuance, verdict.outpost.join_sequence, source))
-    await transaction.outposts.save(outposts.drains_with(verdict.outpost, issuance.record.serial))
 
 
 @cache

@@ -34,7 +34,8 @@ class Trust:
         server_issuer: signs servers.
         server_tail: what follows leaf and issuing CA in a server's chain: root, then cross-certificates, newest first.
         tainted: names of issuing CAs for outposts that are on their way out.
-        anchors: whom to believe when an outpost or an ingress shows its chain.
+        anchors: whom to believe when an outpost or an ingress shows its chain: the roots, and below them only the
+            issuing CAs that are believed now, whatever the peer sends along.
         bundle_sha256: digest of the roots.
     """
 
@@ -49,6 +50,11 @@ class Trust:
     tainted: frozenset[str]
     anchors: TrustAnchors
     bundle_sha256: bytes
+
+    @property
+    def issuer_names(self) -> frozenset[str]:
+        """Names of the issuing CAs for outposts that are believed."""
+        return frozenset(each.subject.rfc4514_string() for each in self.issuers)
 
     @property
     def pin(self) -> str:
@@ -122,7 +128,7 @@ class TrustBoard:
             server_issuer=await self._issuing(server),
             server_tail=_tail(found, server.root),
             tainted=frozenset(each.subject.rfc4514_string() for each in tainted),
-            anchors=TrustAnchors(self._trust_domain, roots, issuers),
+            anchors=TrustAnchors(self._trust_domain, roots, issuers, frozenset(map(key_id, issuers))),
             bundle_sha256=trust_bundle_digest(roots),
         )
 

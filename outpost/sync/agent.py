@@ -25,14 +25,13 @@ from outpost.core.errors import OutpostError, PeerError, StoreError
 from outpost.sync.downloads import Downloads
 from outpost.sync.identity import Identity
 from outpost.sync.install import Progress, brought, held_files, nothing_more
-from outpost.sync.keeper import Keeper, closing, is_unreachable
+from outpost.sync.keeper import LONGEST_ASKED_SECONDS, Keeper, closing, is_unreachable
 from outpost.sync.knowledge import OK, WITHDRAWN, Knowledge, Parts, Report
 from outpost.sync.line import Line
 from outpost.telemetry import Event, emit
 
 RECONNECT_BASE_SECONDS = 0.5
 LONGEST_TURN_SECONDS = 15.0  # a longer wait for our turn is not spent on an idle connection
-LONGEST_ASKED_SECONDS = 300.0  # of a wait that the control plane asks for: whatever it says, we come back
 LOOK_ATTEMPTS = 3  # connections that failed before it is looked at why
 SLOW = frozenset({"identity.superseded", *WITHDRAWN})  # refusals that pass, if at all, by an act of a person
 MAX_REVISION_CHARS = 32  # sync.proto: Hello.refused_revision

@@ -34,6 +34,7 @@ from outpost.telemetry import Event, emit
 RETRY_BASE_SECONDS = 1.0
 RETRY_CAP_SECONDS = 30.0  # an outpost whose certificate ended in an outage is back within a minute of the outage's end
 REFUSED_SECONDS = 600.0  # between two attempts while we are refused for good
+LONGEST_ASKED_SECONDS = 300.0  # of a wait that the control plane asks for: whatever it says, we come back
 LOOK_SECONDS = 60.0  # between two looks at what a server that cannot be connected to shows
 SKEW_LIMIT_MS = 300_000  # leaf certificates are backdated by as much (docs/design.md)
 
@@ -270,7 +271,7 @@ class Keeper:
         wait = rotation.backoff_seconds(self._failures - 1, RETRY_BASE_SECONDS, RETRY_CAP_SECONDS, chance)
         if told["fatal"] and isinstance(error, PeerError):
             wait += REFUSED_SECONDS * chance
-        return wait + getattr(error, "retry_after_seconds", 0.0)
+        return wait + min(getattr(error, "retry_after_seconds", 0.0), LONGEST_ASKED_SECONDS)
 
     def _now(self) -> int:
         """Unix seconds, by the clock of whoever judges certificates."""

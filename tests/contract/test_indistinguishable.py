@@ -99,7 +99,7 @@ async def recoveries(plane: Bed) -> Kinds:
     def recover(**changes: Any) -> Callable[[], Awaitable[object]]:
         def call() -> Awaitable[object]:
             made: RecoveryCall = replace(base, proof=foreign.proof, source=secrets.token_hex(8), **changes)
-            nonce, _ = plane.recovery.challenge(made.org, made.outpost_id, made.source)
+            nonce, _ = plane.recovery.challenge(made.org, made.outpost_id)
             return plane.recovery.recover(replace(made, nonce=nonce))
 
         return call

@@ -50,7 +50,6 @@ def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
         patch.setattr(enroll, "BAD_TOKENS_PER_SOURCE", 1_000_000)  # examples are many, and shall get further in
         patch.setattr(enroll, "BAD_TOKENS_PER_ORG", 1_000_000)
         patch.setattr(recover, "REFUSALS_PER_SOURCE", Rate(0.001, 1_000_000))
-        patch.setattr(recover, "CHALLENGES_PER_SOURCE", Rate(0.001, 1_000_000))
         with target(tmp_path_factory.mktemp("fuzz")) as made:
             yield made
 

@@ -259,7 +259,23 @@ async def test_an_order_to_wipe_reaches_a_live_stream_and_whoever_connects_later
         await later.write(sync_pb2.SyncUp(status=sync_pb2.Status(state="LOCKED")))
         assert await code_of(later) == "identity.locked"
         assert not (await row(cp)).is_order_out
-        assert await code_of(await client.hello(boot=boot(1))) == "identity.locked"
+        await client.channel.close()
+
+
+async def test_the_word_of_one_holder_does_not_keep_the_order_from_another(tmp_path: Path) -> None:
+    """A thief says at once that he obeys; the machine that comes later is sent the order as before."""
+    async with running(tmp_path / "cp") as cp:
+        client = await Client.enroll(await cp.token())
+        await cp.plane.locks.order("acme", "prod")
+        locks = []
+        for counter in (1, 2, 3):
+            holder = await client.hello(boot=boot(counter))
+            locks.append((await read(holder)).lock)
+            await holder.write(sync_pb2.SyncUp(status=sync_pb2.Status(state="LOCKED")))
+            assert await code_of(holder) == "identity.locked"
+            assert not (await row(cp)).is_order_out
+        assert locks[0].order
+        assert locks == [locks[0]] * 3
         await client.channel.close()
 
 

@@ -6,11 +6,11 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from certs import verify
 from certs.profiles import DAY, HOUR, YEAR
 from certs.verify import TrustAnchors
-from tests.unit.certs.forge import NOW, ORG, OUTPOST
+from tests.unit.certs.forge import NOW, ORG, OUTPOST, outpost_parts
 from tests.unit.certs.hostile_bytes import BYTES, ORDER, resigned
 from tests.unit.certs.hostile_cas import CAS
 from tests.unit.certs.hostile_leaves import LEAVES, UNKNOWN
-from tests.unit.certs.hostile_paths import PATHS, crossed_server, leaf_only, outpost, servers
+from tests.unit.certs.hostile_paths import PATHS, crossed_server, leaf_only, outpost, retired, servers, successor
 from tests.unit.certs.hostile_uris import URIS
 from tests.unit.certs.surgery import der_of
 from tests.unit.certs.world import CURRENT_DOMAIN, Shown, honest, issuing, leaf, raw_issuing, raw_leaf, rooted
@@ -80,6 +80,16 @@ HONEST: dict[str, Shown] = {
     ),
     "a server of the new generation with its cross-certificate, where both roots are believed": Shown(
         crossed_server, judge=servers, anchors=lambda w: w.rotating
+    ),
+    "an outpost below the issuing CA that took the place of a retired one, which it sends": Shown(
+        lambda w: [outpost_parts(w.ours, successor()).der(), *der_of(successor().certificate)], anchors=retired
+    ),
+    "the same with the retired one beside": Shown(
+        lambda w: [
+            outpost_parts(w.ours, successor()).der(),
+            *der_of(w.ours.outposts.certificate, successor().certificate),
+        ],
+        anchors=retired,
     ),
     "a leaf alone, known issuing CA first behind a stranger's of the same shape": Shown(
         lambda w: [*leaf_only(w.ours), *der_of(w.stranger.outposts.certificate)], anchors=lambda w: w.rotating

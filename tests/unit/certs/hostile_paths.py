@@ -2,6 +2,9 @@
 the tricks that a rotation of the root invites.
 """
 
+from dataclasses import replace
+from functools import cache
+
 from cryptography import x509
 
 from certs import keys, verify
@@ -20,7 +23,7 @@ from certs.verify import (
 )
 from tests.unit.certs.forge import NOW, ORG, OUTPOST, Parts, authority, outpost_parts, rekeyed
 from tests.unit.certs.surgery import der_of
-from tests.unit.certs.world import CURRENT_DOMAIN, Shown, World, honest
+from tests.unit.certs.world import CURRENT_DOMAIN, Shown, World, honest, world
 
 
 def outpost(h: Hierarchy) -> list[bytes]:
@@ -316,4 +319,53 @@ ROTATION: dict[str, Shown] = {
         anchors=lambda w: TrustAnchors(CURRENT_DOMAIN, w.ours.anchors.roots, (cross(w),)),
     ),
 }
-PATHS = FOREIGN | SHAPES | KINDS | ROTATION
+
+
+@cache
+def successor() -> Authority:
+    """The issuing CA that took the place of ours, below the same root."""
+    parts, key = authority(world().ours)
+    return Authority(parts.build(), KeySigner(key))
+
+
+def retired(w: World) -> TrustAnchors:
+    """The root stayed; our first issuing CA for outposts is believed no longer."""
+    ca = successor()
+    own = frozenset({keys.key_id(keys.require_tls_key(ca.signer.public_key()))})
+    return TrustAnchors(CURRENT_DOMAIN, w.ours.anchors.roots, (ca.certificate,), own)
+
+
+def ingress(w: World) -> list[bytes]:
+    return list(w.ours.ingress("edge-1", NOW).chain_der)
+
+
+RETIREMENT: dict[str, Shown] = {
+    "an outpost below a retired issuing CA, which it sends": Shown(honest, ChainRevokedError, anchors=retired),
+    "an outpost below a retired issuing CA, with that and the root": Shown(
+        lambda w: [*honest(w), *der_of(w.ours.root.certificate)], ChainRevokedError, anchors=retired
+    ),
+    "an outpost below a retired issuing CA, with that and the one in use": Shown(
+        lambda w: [*honest(w), *der_of(successor().certificate)], ChainRevokedError, anchors=retired
+    ),
+    "an outpost alone below a retired issuing CA": Shown(
+        lambda w: leaf_only(w.ours), ChainUntrustedError, anchors=retired
+    ),
+    "an outpost below a retired issuing CA that is known still": Shown(
+        lambda w: leaf_only(w.ours),
+        ChainRevokedError,
+        anchors=lambda w: replace(retired(w), intermediates=(w.ours.outposts.certificate,)),
+    ),
+    "an ingress below a retired issuing CA, which it sends": Shown(
+        ingress, ChainRevokedError, judge=ingresses, anchors=retired
+    ),
+    "an ingress below a retired issuing CA, with that and the root": Shown(
+        lambda w: [*ingress(w), *der_of(w.ours.root.certificate)], ChainRevokedError, judge=ingresses, anchors=retired
+    ),
+    "an ingress alone below a retired issuing CA": Shown(
+        lambda w: ingress(w)[:1], ChainUntrustedError, judge=ingresses, anchors=retired
+    ),
+    "an outpost where no issuing CA is believed": Shown(
+        honest, ChainRevokedError, anchors=lambda w: replace(w.ours.anchors, issuing_keys=frozenset())
+    ),
+}
+PATHS = FOREIGN | SHAPES | KINDS | ROTATION | RETIREMENT

@@ -84,7 +84,7 @@ class Machine:
         return replace(self, key=key, chain=renewed.chain.leaf_and_issuers, sequence=renewed.join_sequence)
 
     def proof(self, csr: bytes, **changes: Any) -> RecoveryCall:
-        nonce, _ = self.plane.recovery.challenge("acme", self.id, self.source)
+        nonce, _ = self.plane.recovery.challenge("acme", self.id)
         claim = recover.RecoverClaim("acme", self.id, nonce, csr, self.sequence, boot(1))
         proof = self.key.sign(recover.recover_message(claim), ec.ECDSA(hashes.SHA256()))
         values: dict[str, Any] = {

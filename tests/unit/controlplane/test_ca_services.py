@@ -10,6 +10,7 @@ from cryptography import x509
 
 from certs import keys
 from certs.adoption import adopt_roots, trust_bundle_digest
+from certs.csr import build_request
 from certs.errors import TrustError
 from certs.shell.signers import generate_tls_key
 from certs.signer import KeySigner
@@ -19,13 +20,15 @@ from controlplane.domain.authorities import ABSENT_MS, AuthorityKind
 from controlplane.domain.errors import ControlPlaneError, StateError
 from controlplane.domain.outposts import Act
 from controlplane.domain.records import Heartbeat
+from controlplane.services.administer import Terms
 from controlplane.services.authorities import Authorities
 from controlplane.services.certification import Certifier
+from controlplane.services.ingresses import IngressDesk
 from controlplane.services.issuance import OutpostIssuer
 from controlplane.services.trust import TrustBoard
 from controlplane.store.store import DatabaseStore
 from tests.unit.controlplane.bed import TRUST_DOMAIN, Bed, Chance, bed
-from tests.unit.controlplane.machines import Machine, refused
+from tests.unit.controlplane.machines import DAY_MS, Machine, refused
 
 ROOT, OUTPOSTS, SERVERS = AuthorityKind.ROOT, AuthorityKind.OUTPOSTS, AuthorityKind.SERVERS
 HOSTS = ("127.0.0.1",)
@@ -229,6 +232,83 @@ async def test_who_is_in_contact_holds_a_step_up_and_who_is_away_does_not(tmp_pa
         await plane.authorities.activate(ROOT)
 
 
+def full_chain(plane: Bed, chain: tuple[bytes, ...]) -> tuple[bytes, ...]:
+    """A chain with the root behind it, as nobody has to send it."""
+    return (*chain, *(keys.certificate_der(root) for root in plane.board.current.roots))
+
+
+@pytest.mark.parametrize("kind", [OUTPOSTS, ROOT])
+async def test_an_ingress_holds_the_end_of_its_ca_up_until_it_has_another_certificate(
+    kind: AuthorityKind, tmp_path: Path
+) -> None:
+    async with bed(tmp_path) as plane:
+        desk = IngressDesk(plane.store, plane.board, plane.authorities._certifier)
+        first = plane.board.current.signing.key_id
+        for name in ("edge", "lost", "gone"):
+            await desk.issue(name, build_request(generate_tls_key()))
+        await desk.revoke("lost")
+        assert (await plane.authorities.uptake()).ingresses == {"edge": first, "gone": first}
+        await plane.authorities.prepare(kind, None)
+        await plane.authorities.activate(kind)
+        await plane.authorities.taint(kind)
+        with pytest.raises(ControlPlaneError) as caught:
+            await plane.authorities.retire(kind)
+        assert (caught.value.code, "edge, gone" in caught.value.message) == ("authority.in_use", True)
+        await desk.revoke("gone")
+        with refused("authority.in_use"):
+            await plane.authorities.retire(kind)
+        plane.clock.ms += 1
+        await desk.issue("edge", build_request(generate_tls_key()))
+        assert (await plane.authorities.uptake()).ingresses == {"edge": plane.board.current.signing.key_id}
+        await plane.authorities.retire(kind)
+
+
+async def test_an_ingress_whose_certificate_is_over_holds_nothing_up_and_force_leaves_the_others(
+    tmp_path: Path,
+) -> None:
+    async with bed(tmp_path) as plane:
+        desk = IngressDesk(plane.store, plane.board, plane.authorities._certifier)
+        await desk.issue("edge", build_request(generate_tls_key()))
+        await plane.authorities.prepare(OUTPOSTS, None)
+        await plane.authorities.activate(OUTPOSTS)
+        await plane.authorities.taint(OUTPOSTS)
+        await plane.authorities.retire(OUTPOSTS, force=True)
+        await desk.issue("edge", build_request(generate_tls_key()))
+        plane.clock.ms += 91 * DAY_MS
+        await plane.authorities.prepare(OUTPOSTS, None)
+        await plane.authorities.activate(OUTPOSTS)
+        await plane.authorities.taint(OUTPOSTS)
+        await plane.authorities.retire(OUTPOSTS)
+
+
+async def test_below_a_retired_issuing_ca_nobody_counts_whatever_he_sends(tmp_path: Path) -> None:
+    async with bed(tmp_path) as plane:
+        machine = await Machine.enroll(plane)
+        desk = IngressDesk(plane.store, plane.board, plane.authorities._certifier)
+        pem = (await desk.issue("edge", build_request(generate_tls_key())))[1]
+        edge = tuple(keys.certificate_der(each) for each in x509.load_pem_x509_certificates(pem))
+        shown = (machine.chain, full_chain(plane, machine.chain))
+        edges = (edge, full_chain(plane, edge))
+        for chain in shown:
+            await plane.gatekeeper.identify(chain, Act.SYNC)
+        for number, chain in enumerate(edges):
+            plane.gatekeeper.prove_ingress(chain, bytes([number]))
+        await plane.authorities.prepare(OUTPOSTS, None)
+        await plane.authorities.activate(OUTPOSTS)
+        fresh = await machine.renew()
+        await plane.authorities.taint(OUTPOSTS)
+        await plane.authorities.retire(OUTPOSTS, force=True)
+        for chain in (*shown, *(each[:1] for each in shown)):
+            for act in Act:
+                with refused("identity.refused"):
+                    await plane.gatekeeper.identify(chain, act)
+        for number, chain in enumerate(edges):
+            with refused("identity.refused"):
+                plane.gatekeeper.prove_ingress(chain, bytes([number]))
+        for chain in (fresh.chain, full_chain(plane, fresh.chain)):
+            await plane.gatekeeper.identify(chain, Act.SYNC)
+
+
 async def test_leaves_are_finished_by_the_ca_that_they_were_recorded_for(tmp_path: Path) -> None:
     """A crash between the record and the signature, and a rotation before the outpost asks again."""
     async with bed(tmp_path) as plane:
@@ -264,6 +344,29 @@ async def test_lists_name_revoked_outposts_and_ingresses_and_rise(tmp_path: Path
         second, _ = x509_lists(await plane.authorities.revocation_lists())
         numbers = [each.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number for each in (first, second)]
         assert numbers[0] < numbers[1]
+
+
+async def test_lists_name_locked_outposts_and_what_a_new_enrollment_replaced(tmp_path: Path) -> None:
+    async with bed(tmp_path) as plane:
+        kept = await (await Machine.enroll(plane, "kept")).renew()
+        await kept.use()  # what it replaced is left to the judgement of clones
+        first = await Machine.enroll(plane, "stolen")
+        waiting = await first.renew()
+        plane.clock.ms += 5_000
+        locked_s = plane.clock.ms // 1000
+        await plane.locks.order("acme", "stolen", "machine.stolen")
+        assert await listed(plane) == {first.serial: locked_s, waiting.serial: locked_s}
+        plane.clock.ms += 5_000
+        token = (await plane.administration.reenroll("acme", "stolen", Terms(), plane.door)).token
+        await Machine.enroll(plane, token=token, log=first.log)
+        enrolled_s = plane.clock.ms // 1000
+        assert await listed(plane) == {first.serial: enrolled_s, waiting.serial: enrolled_s}
+
+
+async def listed(plane: Bed) -> dict[str, int]:
+    """Serials on the list of the issuing CA, and since when."""
+    issuing, _ = x509_lists(await plane.authorities.revocation_lists())
+    return {f"{each.serial_number:x}": int(each.revocation_date_utc.timestamp()) for each in issuing}
 
 
 async def test_errors_say_what_is_next(tmp_path: Path) -> None:

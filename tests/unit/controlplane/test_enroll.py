@@ -132,6 +132,20 @@ async def test_a_source_of_bad_tokens_is_throttled_and_others_are_not(tmp_path: 
         assert (await plane.enrollment.enroll(plane.call(token))).outpost.name == "prod"
 
 
+async def test_bad_tokens_from_an_address_do_not_shut_out_whoever_holds_a_good_one_behind_it(tmp_path: Path) -> None:
+    async with bed(tmp_path) as plane:
+        token = await plane.token()
+        bad = plane.call(token, secret=secrets.token_bytes(32))
+        codes = [(await refusal(plane, bad)).code for _ in range(3 * BAD_TOKENS_PER_SOURCE)]
+        assert set(codes[BAD_TOKENS_PER_SOURCE:]) == {"throttled"}
+        good = plane.call(token)
+        assert good.source == bad.source
+        assert (await refusal(plane, replace(good, csr_der=b"x"))).code == "csr.invalid"
+        assert (await plane.enrollment.enroll(good)).outpost.name == "prod"
+        plane.clock.ms += MINUTE  # what was refused as throttled did not count
+        assert (await refusal(plane, bad)).code == "token.refused"
+
+
 async def test_a_flood_against_an_org_does_not_lock_out_its_token_holders(tmp_path: Path) -> None:
     async with bed(tmp_path) as plane:
         token = await plane.token()

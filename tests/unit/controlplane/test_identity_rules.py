@@ -105,12 +105,30 @@ def test_enrolling_anew_wipes_the_lock_and_goes_on_with_the_log() -> None:
     refused("outpost.pending", outposts.locked, PENDING, "x", NOW)
 
 
-def test_the_list_of_draining_serials_is_bounded() -> None:
-    outpost = LOCKED
-    for number in range(2 * MAX_DRAINING):
-        outpost = outposts.drains_with(outpost, f"t{number}")
-    assert outpost.draining[0] == f"t{2 * MAX_DRAINING - 1}"
-    assert len(outpost.draining) == MAX_DRAINING
+TAILS: dict[str, tuple[Outpost, str, int, int, bool]] = {
+    # name: outpost, serial, its join sequence, moment, whether it may deliver
+    "the certificate in use at the lock": (LOCKED, "a", 1, NOW, True),
+    "the one that waited then": (LOCKED, "b", 2, NOW, True),
+    "the retired one of whoever caused the lock": (LOCKED, "z", 0, NOW, True),
+    "one that was issued since for the tail": (LOCKED, "t", 1, NOW, True),
+    "another retired one": (LOCKED, "y", 0, NOW, False),
+    "one of the tail when the 7 days are over": (LOCKED, "t", 1, NOW + DRAIN_MS, False),
+    "the same of a revoked outpost": (REVOKED, "t", 1, NOW, True),
+    "one of the tail after a new enrollment": (ANEW, "t", 1, NOW, False),
+    "one of an outpost that is neither locked nor revoked": (replace(ACTIVE, locked_ms=NOW), "a", 1, NOW, False),
+}
+
+
+@pytest.mark.parametrize("name", TAILS)
+def test_which_certificate_may_deliver_the_audit_tail(name: str) -> None:
+    outpost, serial, sequence, now_ms, may = TAILS[name]
+    assert outposts.is_of_tail(outpost, serial, sequence, now_ms) is may
+
+
+def test_whoever_was_there_at_the_end_stays_on_the_list() -> None:
+    both = outposts.revoked(LOCKED, "stolen", NOW)
+    assert set(both.draining) == set(LOCKED.draining) == {"a", "b", "z"}
+    assert len(both.draining) <= MAX_DRAINING
 
 
 def boot(counter: int, chance: str = "0") -> str:
@@ -223,11 +241,12 @@ def test_a_locked_outpost_gets_a_certificate_for_its_tail_only() -> None:
     granted = renewals.judge_tail(LOCKED, ask, Facts(A, None, None), NOW)
     assert (granted.tail, granted.again) == (True, None)
     issued = certificate("t", 1, "csr-t")
-    draining = outposts.drains_with(LOCKED, "t")
-    assert renewals.judge_tail(draining, ask, Facts(A, None, issued), NOW).again == issued
-    assert outposts.authorise(draining, "t", Act.DRAIN, NOW) is False
-    refused("identity.locked", outposts.authorise, draining, "t", Act.SYNC, NOW)
-    refused("identity.locked", renewals.judge_tail, LOCKED, replace(ask, serial="y"), Facts(A, None, None), NOW)
+    assert renewals.judge_tail(LOCKED, ask, Facts(A, None, issued), NOW).again == issued
+    tail = replace(ask, serial="t", csr_sha256="csr-u")
+    assert renewals.judge_tail(LOCKED, tail, Facts(issued, None, None), NOW).again is None
+    retired = Facts(certificate("y", 0, "csr-y"), None, None)
+    refused("identity.locked", renewals.judge_tail, LOCKED, replace(ask, serial="y"), retired, NOW)
+    refused("identity.locked", renewals.judge_tail, LOCKED, replace(ask, serial="y"), Facts(None, None, None), NOW)
     refused("identity.locked", renewals.judge_tail, LOCKED, ask, Facts(A, None, None), NOW + DRAIN_MS)
     refused("outpost.revoked", renewals.judge_tail, REVOKED, ask, Facts(A, None, None), NOW + DRAIN_MS)
 

@@ -143,8 +143,9 @@ async def test_an_order_to_wipe_is_signed_sent_until_confirmed_and_names_the_ide
         addressee = Addressee("acme", machine.id, 2)  # the waiting certificate is meant too
         order = verify_lock(ordered.lock_order.encode(), signatures, access, addressee)
         assert (order.reason, order.join_sequence) == ("machine.stolen", 2)
-        await plane.locks.confirmed(Principal("acme", machine.id, machine.serial, 2**60))
-        assert not (await machine.row()).is_order_out
+        await plane.locks.confirmed(Principal("acme", machine.id, machine.serial, 2**60), Sighting(boot(1), AWAY))
+        row = await machine.row()
+        assert (row.is_order_out, row.lock_order, row.lock_confirmed_ms) == (False, ordered.lock_order, plane.clock.ms)
         with refused("lock.reason"):
             await plane.locks.order("acme", "prod", "Because!")
         token = (await plane.administration.reenroll("acme", "prod", Terms(), plane.door)).token

@@ -10,6 +10,7 @@ from certs.csr import build_request
 from certs.shell.signers import generate_tls_key
 from controlplane.domain.errors import ControlPlaneError
 from controlplane.domain.outposts import DRAIN_MS, Act
+from controlplane.domain.quotas import CERTIFICATES_PER_OUTPOST_A_DAY
 from controlplane.domain.recovery import GRACE_MS, MAX_IN_A_ROW
 from controlplane.services.recover import RecoveryCall
 from tests.unit.controlplane.bed import bed, new_csr
@@ -118,7 +119,7 @@ async def test_whoever_does_not_hold_the_key_gets_one_answer(what: str, tmp_path
     async with bed(tmp_path, "acme", "globex") as plane:
         machine, other = await Machine.enroll(plane), await Machine.enroll(plane, "other")
         call = STRANGERS[what](machine.proof(new_csr()), other.proof(new_csr()))
-        call = replace(call, nonce=plane.recovery.challenge(call.org, call.outpost_id, "s")[0])
+        call = replace(call, nonce=plane.recovery.challenge(call.org, call.outpost_id)[0])
         with pytest.raises(ControlPlaneError) as caught:
             await plane.recovery.recover(call)
         assert caught.value.as_dict() == {
@@ -151,6 +152,50 @@ async def test_a_source_of_bad_proofs_is_throttled(tmp_path: Path) -> None:
                 await plane.recovery.recover(replace(machine.proof(new_csr()), proof=b"", source=AWAY))
             codes.append(caught.value.code)
         assert codes == ["recover.refused"] * 10 + ["throttled"] * 2
+        await machine.recover()
+
+
+async def test_a_thief_does_not_take_the_audit_tail_from_the_honest_holder(tmp_path: Path) -> None:
+    """Both hold one key; whatever certificates the thief makes of it, those of the other go on counting."""
+    async with bed(tmp_path) as plane:
+        honest = await Machine.enroll(plane)
+        thief = replace(honest, source=AWAY)
+        await honest.hello(boot(4))
+        with refused("identity.locked"):
+            await thief.hello(boot(4, "1"))
+        await plane.views.refresh("acme")
+        tail = await honest.recover()
+        await tail.use(Act.DRAIN)
+        stolen = [await thief.recover() for _ in range(CERTIFICATES_PER_OUTPOST_A_DAY)]
+        with refused("certificate.quota"):
+            await thief.recover()
+        for machine in (honest, tail, *stolen[-2:]):
+            await machine.use(Act.DRAIN)
+            with refused("identity.locked"):
+                await machine.use()
+        plane.clock.ms += 2 * DAY_MS
+        for _ in range(CERTIFICATES_PER_OUTPOST_A_DAY):
+            stolen.append(await stolen[-1].recover())  # from one to the next
+        tail = await tail.recover()
+        await tail.use(Act.DRAIN)
+        plane.clock.ms += DRAIN_MS - 2 * DAY_MS
+        with refused("identity.locked"):
+            await tail.recover()
+
+
+async def test_a_right_proof_is_not_shut_out_by_wrong_ones_from_its_own_address(tmp_path: Path) -> None:
+    async with bed(tmp_path) as plane:
+        machine = await Machine.enroll(plane)
+        for _ in range(5_000):
+            plane.recovery.challenge("acme", machine.id)
+        bad = replace(machine.proof(new_csr()), proof=b"")
+        codes = []
+        for _ in range(12):
+            with pytest.raises(ControlPlaneError) as caught:
+                await plane.recovery.recover(bad)
+            codes.append(caught.value.code)
+        assert codes == ["recover.refused"] * 10 + ["throttled"] * 2
+        assert bad.source == machine.source
         await machine.recover()
 
 

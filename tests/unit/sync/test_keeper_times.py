@@ -6,7 +6,9 @@ import pytest
 
 from outpost import issuing, ports
 from outpost.core.errors import OutpostError
+from outpost.sync.keeper import LONGEST_ASKED_SECONDS, RETRY_CAP_SECONDS
 from tests.unit.sync.agent_world import NOW_MS, World, away, running, until
+from tests.unit.sync.test_agent_pace import throttled
 from tests.unit.sync.test_keeper import HOUR_MS, established
 
 
@@ -31,6 +33,17 @@ async def test_who_is_asked_to_renew_while_an_answer_is_on_its_way_renews_again(
         world.authority.answer = asked_meanwhile  # type: ignore[method-assign]
         plane.session.down.put_nowait(ports.RotateNow())
         await until(lambda: world.identity.enrollment.join_sequence == 3 - bool(answers[0]))
+
+
+@pytest.mark.parametrize("asked_seconds", [2.0, 2**32 / 1000])
+async def test_a_server_that_asks_for_a_long_wait_is_asked_again_within_bounds(
+    asked_seconds: float, tmp_path: Path
+) -> None:
+    world = World(tmp_path)
+    async with running(world):
+        wait = await world.agent._keeper._failed(throttled(asked_seconds))
+    least = min(asked_seconds, LONGEST_ASKED_SECONDS)
+    assert least <= wait <= least + RETRY_CAP_SECONDS
 
 
 async def test_a_clock_that_is_ahead_is_named_and_a_good_certificate_is_kept(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from controlplane.domain.authorities import Authority, AuthorityKind, AuthorityU
 from controlplane.domain.errors import ConflictError
 from controlplane.domain.rbac import PrincipalKind, Verb
 from controlplane.services.authorities import RootKeyAwayError
-from controlplane.services.trust import certificate_of
+from controlplane.services.trust import certificate_of, key_id
 from controlplane.web.api.context import Context
 from controlplane.web.api.operation import Effect, Model, NoBody, NoParams, Operation, Scope
 
@@ -28,7 +28,7 @@ class NewCa(Model):
 
 
 class Force(Model):
-    """Whether outposts that are not that far are left behind: they adopt and recover by themselves."""
+    """Whether who is not that far is left behind. Outposts adopt and recover by themselves, ingresses do not."""
 
     force: bool = False
 
@@ -53,13 +53,17 @@ class CaChanges(Model):
 
 
 class CaShown(Model):
-    """Every generation, and how far outposts are: how many of those in contact believe exactly what is believed now."""
+    """Every generation, and how far outposts are: how many of those in contact believe exactly what is believed now.
+
+    ``ingresses``: for each, the CA that signed its newest certificate.
+    """
 
     cas: tuple[CaFacts, ...]
     in_contact: int
     current: int
     away: int
     leaves: dict[str, int]
+    ingresses: dict[str, str]
     roots: str
     issuers: str
 
@@ -88,6 +92,7 @@ async def show(context: Context, params: NoParams, body: NoBody) -> CaShown:
     known = await context.bench.authorities.all()
     uptake = await context.bench.authorities.uptake()
     believed = [each for each in known if each.is_trusted]
+    labels = {key_id(certificate_of(each)): each.label for each in known}
     kinds = {kind: [each for each in believed if each.kind is kind] for kind in AuthorityKind}
     return CaShown(
         cas=tuple(facts(each) for each in known),
@@ -95,6 +100,7 @@ async def show(context: Context, params: NoParams, body: NoBody) -> CaShown:
         current=uptake.current,
         away=uptake.away,
         leaves=uptake.leaves,
+        ingresses={name: labels.get(issuer, "") for name, issuer in uptake.ingresses.items()},
         roots=_pem(kinds[AuthorityKind.ROOT]),
         issuers=_pem([*kinds[AuthorityKind.OUTPOSTS], *kinds[AuthorityKind.ROOT]]),
     )
