@@ -8,9 +8,10 @@ Rules beside the table:
 - nobody grants, manages or resets a role that has a verb which his own has not;
 - the last owner of an org can be neither disabled nor given another role;
 - in an org with the two-person rule, what ``TWO_PERSONS`` names is done by two: whatever loosens, whatever could make
-  one person look like two, and what stops a whole fleet. Giving somebody a role that decides on approvals, or
-  resetting such a user, hands out a sign-in code with which the giver could approve his own acts; so that takes two as
-  well, as soon as there is another who could be the second.
+  one person look like two, and what stops a whole fleet. Giving somebody a role that decides on approvals hands out a
+  sign-in code with which the giver could approve his own acts; so that takes two as well, as soon as there is another
+  who could be the second. Ending, resetting or demoting one who decides always takes two: else one person could first
+  remove everybody who might be asked.
 """
 
 from collections.abc import Iterable, Mapping
@@ -106,6 +107,7 @@ class Verb(StrEnum):
     USERS_MANAGE = "users.manage"
     USERS_GRANT_OWNER = "users.grant_owner"
     USERS_GRANT_DECIDER = "users.grant_decider"
+    USERS_END_DECIDER = "users.end_decider"
     CLIENTS_READ = "clients.read"
     CLIENTS_MANAGE = "clients.manage"
     APPROVALS_READ = "approvals.read"
@@ -160,6 +162,7 @@ TABLE: Final[Mapping[Verb, frozenset[Role]]] = {
     Verb.USERS_MANAGE: _TRUSTED,
     Verb.USERS_GRANT_OWNER: frozenset({_OWNER}),
     Verb.USERS_GRANT_DECIDER: _TRUSTED,
+    Verb.USERS_END_DECIDER: _TRUSTED,
     Verb.CLIENTS_READ: _LOOKING,
     Verb.CLIENTS_MANAGE: _TRUSTED,
     Verb.APPROVALS_READ: frozenset({_OWNER, _SECURITY, _AUDITOR, _OPERATOR}),
@@ -183,6 +186,7 @@ TWO_PERSONS: Final = frozenset(
         Verb.OUTPOSTS_LOCK_ALL,
         Verb.USERS_GRANT_OWNER,
         Verb.USERS_GRANT_DECIDER,
+        Verb.USERS_END_DECIDER,
     }
 )
 """What takes an author and another person's approval in an org with the two-person rule."""

@@ -23,6 +23,14 @@ async def proposed(bed: AdminBed, token: str, message: str = "one") -> Any:
     return answer.document
 
 
+async def both(bed: AdminBed, author: Any, name: str, params: dict[str, object], body: dict[str, object]) -> Any:
+    """An act of somebody that whoever has the files approves."""
+    waiting = await bed.call(name, {**ACME, **params}, body, token=author.token)
+    assert waiting.status == 202, waiting
+    agreed = {"digest": waiting.document["digest"]}
+    return await bed.ok("approvals.approve", {**ACME, "approval": waiting.document["id"]}, agreed, local="root")
+
+
 REFUSALS: dict[str, tuple[str, str, int, str]] = {
     "the author himself": ("alice", "", 403, "approval.same_person"),
     "another content than was seen": ("bob", "0" * 64, 409, "approval.content"),
@@ -134,7 +142,7 @@ async def test_an_author_who_lost_his_right_takes_it_along(tmp_path: Path) -> No
     async with admin_bed(tmp_path) as bed:
         alice, bob = await two_person_org(bed)
         waiting = await proposed(bed, bob.token)
-        await bed.ok("users.set_role", {**ACME, "user": "bob"}, {"role": "auditor"}, token=alice.token)
+        await both(bed, alice, "users.set_role", {"user": "bob"}, {"role": "auditor"})
         params, agreed = {**ACME, "approval": waiting["id"]}, {"digest": waiting["digest"]}
         refused = await bed.refused("approvals.approve", params, agreed, token=alice.token)
         assert refused == (403, "access.role")
@@ -216,7 +224,7 @@ async def test_a_sign_in_code_for_one_who_decides_takes_two(tmp_path: Path) -> N
     async with admin_bed(tmp_path) as bed:
         alice, _ = await two_person_org(bed)
         alone = await bed.call("users.reset_password", {**ACME, "user": "bob"}, token=alice.token)
-        assert alone.status == 200, "nobody is there who could be the second"
+        assert alone.status == 202, "she would be both of those who decide"
         dora, erik = await bed.person("acme", "dora"), await bed.person("acme", "erik")
         answer = await bed.call("users.reset_password", {**ACME, "user": "dora"}, token=alice.token)
         assert answer.status == 202
@@ -229,6 +237,43 @@ async def test_a_sign_in_code_for_one_who_decides_takes_two(tmp_path: Path) -> N
         done = await bed.ok("approvals.approve", params, approved, token=erik.token)
         assert done["result"]["code"]
         assert await bed.refused("orgs.show", ACME, token=dora.token) == (401, "access.unauthenticated")
+
+
+REMOVALS: dict[str, tuple[str, dict[str, object], str]] = {
+    "disabled": ("users.disable", {}, "users.end_decider"),
+    "reset": ("users.reset_password", {}, "users.end_decider"),
+    "made an auditor": ("users.set_role", {"role": "auditor"}, "users.end_decider"),
+    "made the other who decides": ("users.set_role", {"role": "security_admin"}, "users.end_decider"),
+    "made an owner": ("users.set_role", {"role": "owner"}, "users.grant_owner"),
+}
+
+
+@pytest.mark.parametrize("case", REMOVALS)
+async def test_nobody_who_decides_is_removed_by_one(case: str, tmp_path: Path) -> None:
+    name, body, verb = REMOVALS[case]
+    async with admin_bed(tmp_path) as bed:
+        alice, bob = await two_person_org(bed)
+        answer = await bed.call(name, {**ACME, "user": "bob"}, body, token=alice.token)
+        assert (answer.status, answer.document.get("verb")) == (202, verb), "though nobody else is there to ask"
+        assert await bed.ok("orgs.show", ACME, token=bob.token)
+
+
+async def test_one_person_does_not_become_two(tmp_path: Path) -> None:
+    async with admin_bed(tmp_path) as bed:
+        alice, _ = await two_person_org(bed)
+        await bed.person("acme", "carol")
+        for name in ("bob", "carol"):
+            assert (await bed.call("users.disable", {**ACME, "user": name}, token=alice.token)).status == 202
+        puppet = {"name": "puppet", "role": "security_admin"}
+        assert (await bed.call("users.create", ACME, puppet, token=alice.token)).status == 202
+
+
+async def test_who_was_only_invited_goes_by_one(tmp_path: Path) -> None:
+    async with admin_bed(tmp_path) as bed:
+        await bed.org("acme", two_person=True)
+        alice = await bed.person("acme", "alice")
+        await bed.ok("users.create", ACME, {"name": "bob", "role": "security_admin"}, token=alice.token)
+        await bed.ok("users.disable", {**ACME, "user": "bob"}, token=alice.token)
 
 
 async def test_a_single_person_org_does_it_at_once(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from controlplane.domain.errors import ConflictError
 from controlplane.domain.rbac import Role, Verb, decides, granting_verb, may_manage
-from controlplane.domain.users import NAME, User, UserExistsError, checked_name
+from controlplane.domain.users import NAME, User, UserExistsError, UserState, checked_name
 from controlplane.web.api.context import Context
 from controlplane.web.api.cursors import Cursors, cut
 from controlplane.web.api.operation import (
@@ -122,13 +122,29 @@ async def _check_managed(context: Context, params: UserParams, body: RoleChange 
         may_manage(context.principal.role, role, context.org)
 
 
-async def _granting(context: Context, params: OrgParams, body: NewUser | RoleChange) -> Verb | None:
+async def _granting(context: Context, params: OrgParams, body: NewUser) -> Verb | None:
     verb = granting_verb(body.role)
     return None if verb is Verb.USERS_MANAGE else verb
 
 
+async def _changing(context: Context, params: UserParams, body: RoleChange) -> Verb | None:
+    """Both roles count: who decides now is not taken out of the way by one person."""
+    verb = granting_verb(body.role)
+    if verb is not Verb.USERS_GRANT_OWNER and (ends := await _ending(context, params, NoBody())):
+        return ends
+    return None if verb is Verb.USERS_MANAGE else verb
+
+
+async def _ending(context: Context, params: UserParams, body: NoBody) -> Verb | None:
+    """One person must not remove whoever could say no; an invited user cannot say anything yet."""
+    user = await context.persons.show(context.org, params.user)
+    return Verb.USERS_END_DECIDER if decides(user.role) and user.state is UserState.ACTIVE else None
+
+
 async def _handing_out(context: Context, params: UserParams, body: NoBody) -> Verb | None:
     """With a sign-in code for a user who decides, its holder could approve his own acts as that user."""
+    if ends := await _ending(context, params, body):
+        return ends
     user = await context.persons.show(context.org, params.user)
     return Verb.USERS_GRANT_DECIDER if decides(user.role) else None
 
@@ -196,6 +212,9 @@ OPERATIONS = (
         schema="controlplane.user/1",
         families=(ConflictError,),
         target="user/{user}",
+        check=_check_managed,
+        escalates=_ending,
+        about="user",
     ),
     Operation(
         name="users.reset_password",
@@ -233,7 +252,7 @@ OPERATIONS = (
         families=(ConflictError,),
         target="user/{user}",
         check=_check_managed,
-        escalates=_granting,
+        escalates=_changing,
         about="user",
     ),
 )
