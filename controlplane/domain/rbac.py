@@ -229,7 +229,8 @@ class Principal:
             the files can do anything, and it is on record.
         role: as stored now.
         scopes: the part of the role that a token was asked for; None is all of it.
-        behind: ids of those who were shown a secret of a machine client: what it asks for, they may not approve.
+        behind: ids of those who were shown a secret of a machine client, or a sign-in code of a person: what it asks
+            for, they may not approve, and the other way round.
     """
 
     kind: PrincipalKind

@@ -95,6 +95,9 @@ class User:
         new_password_hash: of a password that was set with a sign-in code and not yet confirmed.
         code_digest: SHA-256 of the sign-in code, 64 hex digits; empty when there is none.
         version: of tokens: older ones are void.
+        seen_by: ids of the users who were shown a sign-in code of his: for approvals he and they are one person.
+        wrong_codes: how often in a row the password was right and the one-time password was not.
+        wrong_code_ms: when last.
     """
 
     id: str
@@ -111,6 +114,14 @@ class User:
     code_expires_ms: int = 0
     version: int = 1
     signed_in_ms: int = 0
+    seen_by: tuple[str, ...] = ()
+    wrong_codes: int = 0
+    wrong_code_ms: int = 0
+
+    @property
+    def has_signed_in(self) -> bool:
+        """Whether he is somebody: he signed in once and was not disabled since, though he may wait for a new code."""
+        return bool(self.signed_in_ms) and self.state is not UserState.DISABLED
 
 
 def checked_name(text: str) -> str:

@@ -1,5 +1,6 @@
 """Machine clients of an org: made, rotated, revoked."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from controlplane.domain import clients
@@ -39,12 +40,17 @@ class ClientWish:
 
 
 class Machines:
-    """The use case."""
+    """The use case.
 
-    def __init__(self, store: Store, clock: Clock, chance: Chance) -> None:
+    Args:
+        shown_to: ids of those who are shown what an act makes, beside who asks for it.
+    """
+
+    def __init__(self, store: Store, clock: Clock, chance: Chance, shown_to: Collection[str] = ()) -> None:
         self._store = store
         self._clock = clock
         self._chance = chance
+        self._shown_to = shown_to
 
     async def create(self, org: str, wish: ClientWish, actor: Principal) -> NewSecret:
         """Make a client.
@@ -61,7 +67,7 @@ class Machines:
             name=clients.checked_name(wish.name),
             role=wish.role,
             scopes=scopes_of(wish, org),
-            seen_by=(actor.id,),
+            seen_by=self._seen_by(actor),
             created_ms=now_ms,
             life_ms=wish.life_days * clients.DAY_MS,
             digest=clients.secret_digest(secret),
@@ -94,7 +100,7 @@ class Machines:
         async with self._store.for_org(org).write() as transaction:
             client = await transaction.clients.find(name_or_id)
             may_manage(actor.role, client.role, org)
-            fresh = clients.rotated(client, clients.secret_digest(secret), actor.id, now_ms, grace_ms)
+            fresh = clients.rotated(client, clients.secret_digest(secret), self._seen_by(actor), now_ms, grace_ms)
             await transaction.clients.save(fresh)
         return NewSecret(fresh, secret)
 
@@ -106,6 +112,9 @@ class Machines:
             ended = clients.revoked(client, self._clock.now_ms())
             await transaction.clients.save(ended)
         return ended
+
+    def _seen_by(self, actor: Principal) -> tuple[str, ...]:
+        return tuple(dict.fromkeys((actor.id, *actor.behind, *self._shown_to)))
 
 
 def scopes_of(wish: ClientWish, org: str) -> tuple[Verb, ...]:

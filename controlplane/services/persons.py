@@ -1,7 +1,7 @@
 """Users of an org, as those who administer see them: invited, given another role, reset, disabled."""
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from controlplane.domain import users
 from controlplane.domain.errors import ConflictError
@@ -28,12 +28,18 @@ class Invited:
 
 
 class Persons:
-    """The use case."""
+    """The use case.
 
-    def __init__(self, store: Store, clock: Clock, chance: Chance) -> None:
+    Args:
+        shown_to: ids of those who are shown what an act makes. While two or more decide, a sign-in code is on its
+            user's account with the users who saw it: who holds it could be two persons.
+    """
+
+    def __init__(self, store: Store, clock: Clock, chance: Chance, shown_to: Collection[str] = ()) -> None:
         self._store = store
         self._clock = clock
         self._chance = chance
+        self._shown_to = shown_to
 
     async def create(self, org: str, name: str, role: Role, actor: Principal) -> Invited:
         """Invite a user.
@@ -52,7 +58,9 @@ class Persons:
         code = users.code_text(self._chance.token_bytes(users.CODE_BYTES))
         new = users.invite(name, role, self._chance.token_bytes(users.ID_BYTES), now_ms)
         user = users.with_code(new, users.code_digest(code), now_ms)
-        if len(await transaction.users.all()) >= MAX_USERS:
+        everyone = await transaction.users.all()
+        user = self._noted(user, everyone)
+        if len(everyone) >= MAX_USERS:
             raise UserLimitError(f"an org has at most {MAX_USERS} users", field="user", next_step="disable one")
         await transaction.users.add(user)
         return Invited(user, code)
@@ -87,6 +95,7 @@ class Persons:
         async with self._store.for_org(org).write() as transaction:
             user = await self._managed(transaction, name_or_id, actor)
             fresh = users.reset(user, users.code_digest(code), self._clock.now_ms())
+            fresh = self._noted(fresh, await transaction.users.all())
             await transaction.users.save(fresh)
         return Invited(fresh, code)
 
@@ -101,6 +110,13 @@ class Persons:
             await transaction.users.save(changed)
         return changed
 
+    def _noted(self, user: User, everyone: Iterable[User]) -> User:
+        """The user with those who are shown his code; who began an org alone makes its second without that."""
+        others = deciders(each for each in everyone if each.id != user.id)
+        if len(others) < 2 and not user.has_signed_in:
+            return user
+        return replace(user, seen_by=tuple(each for each in self._shown_to if each.startswith("user-")))
+
     async def _managed(self, transaction: OrgTransaction, name_or_id: str, actor: Principal) -> User:
         user = await transaction.users.find(name_or_id)
         may_manage(actor.role, user.role, transaction.org)
@@ -114,12 +130,15 @@ def _keep_an_owner(everyone: Iterable[User], leaving: User) -> None:
     require_owner_left([each.id for each in active or owners], leaving.id)
 
 
+def deciders(everyone: Iterable[User]) -> tuple[User, ...]:
+    """Persons who approve, also one whose sign-in was reset and waits for him."""
+    return tuple(each for each in everyone if decides(each.role) and each.has_signed_in)
+
+
 def others_who_decide(everyone: Iterable[User], authors: Collection[str], about: str) -> int:
-    """Persons who can sign in and approve, without the authors of an act and the user that it is about."""
-    return sum(
-        decides(each.role)
-        and each.state is UserState.ACTIVE
-        and each.id not in authors
-        and about not in (each.id, each.name)
-        for each in everyone
-    )
+    """How many could be asked to approve: without the user that an act is about, and without one author.
+
+    A program has all who saw its secret behind it, and still only one of them is who asks.
+    """
+    found = [each for each in deciders(everyone) if about not in (each.id, each.name)]
+    return len(found) - any(each.id in authors for each in found)

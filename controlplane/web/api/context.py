@@ -117,6 +117,12 @@ class Context:
         return self.transaction
 
     @property
+    def shown_to(self) -> tuple[str, ...]:
+        """Ids of those who get the answer: who asked, or who approved what he asked for, and who stands behind him."""
+        asked = self.second or self.principal
+        return (asked.id, *asked.behind)
+
+    @property
     def administration(self) -> Administration:
         """Outposts."""
         return Administration(self.store, self.bench.clock, self.bench.chance)
@@ -146,12 +152,12 @@ class Context:
     @property
     def persons(self) -> Persons:
         """Users."""
-        return Persons(self.store, self.bench.clock, self.bench.chance)
+        return Persons(self.store, self.bench.clock, self.bench.chance, self.shown_to)
 
     @property
     def machines(self) -> Machines:
         """Machine clients."""
-        return Machines(self.store, self.bench.clock, self.bench.chance)
+        return Machines(self.store, self.bench.clock, self.bench.chance, self.shown_to)
 
     @property
     def locks(self) -> Locks:

@@ -129,9 +129,15 @@ class AdminBed:
         """A user who has signed in; made behind the two-person rule's back, as an org begins."""
         async with self.store.for_org(org).write() as transaction:
             invited = await Persons(self.store, self.clock, Chance()).invite(transaction, name, role)
-        who = {"org": org, "user": name, "code": invited.code}
+        return await self.first_sign_in(org, name, invited.code)
+
+    async def first_sign_in(self, org: str, name: str, code: str) -> Person:
+        """A user who uses his sign-in code."""
+        who = {"org": org, "user": name, "code": code}
         shown = await self.ok("sessions.activate", None, {**who, "password": PASSWORD})
-        person = Person(org, name, invited.user.id, role, shown["secret"])
+        async with self.store.for_org(org).read() as transaction:
+            user = await transaction.users.find(name)
+        person = Person(org, name, user.id, user.role, shown["secret"])
         await self.ok("sessions.confirm", None, {**who, "totp": self.otp(person)})
         await self.sign_in(person)
         return person

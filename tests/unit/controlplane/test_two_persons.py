@@ -31,6 +31,14 @@ async def both(bed: AdminBed, author: Any, name: str, params: dict[str, object],
     return await bed.ok("approvals.approve", {**ACME, "approval": waiting.document["id"]}, agreed, local="root")
 
 
+async def approved(bed: AdminBed, author: Any, approver: Any, name: str, body: dict[str, object]) -> Any:
+    """The result of an act of two."""
+    waiting = await bed.call(name, ACME, body, token=author.token)
+    assert waiting.status == 202, waiting
+    params, agreed = {**ACME, "approval": waiting.document["id"]}, {"digest": waiting.document["digest"]}
+    return (await bed.ok("approvals.approve", params, agreed, token=approver.token))["result"]
+
+
 REFUSALS: dict[str, tuple[str, str, int, str]] = {
     "the author himself": ("alice", "", 403, "approval.same_person"),
     "another content than was seen": ("bob", "0" * 64, 409, "approval.content"),
@@ -266,6 +274,64 @@ async def test_one_person_does_not_become_two(tmp_path: Path) -> None:
             assert (await bed.call("users.disable", {**ACME, "user": name}, token=alice.token)).status == 202
         puppet = {"name": "puppet", "role": "security_admin"}
         assert (await bed.call("users.create", ACME, puppet, token=alice.token)).status == 202
+
+
+async def test_the_approver_of_a_program_approves_nothing_that_it_asks_for(tmp_path: Path) -> None:
+    async with admin_bed(tmp_path) as bed:
+        await bed.org("acme", two_person=True)
+        alice, bob, carol = [await bed.person("acme", name) for name in ("alice", "bob", "carol")]
+        made = await approved(bed, alice, bob, "clients.create", {"name": "ci", "role": "owner"})
+        token = await bed.machine_token(made["id"], made["secret"])
+        second = await bed.ok("clients.create", ACME, {"name": "ci2", "role": "security_admin"}, token=token)
+        for asking in (token, await bed.machine_token(second["id"], second["secret"])):
+            waiting = await proposed(bed, asking)
+            params, agreed = {**ACME, "approval": waiting["id"]}, {"digest": waiting["digest"]}
+            for who in (alice, bob):
+                refused = await bed.refused("approvals.approve", params, agreed, token=who.token)
+                assert refused == (403, "approval.same_person")
+        assert await bed.ok("approvals.approve", params, agreed, token=carol.token)
+
+
+async def test_who_approved_a_user_and_the_user_are_one_person(tmp_path: Path) -> None:
+    async with admin_bed(tmp_path) as bed:
+        await bed.org("acme", two_person=True)
+        alice, bob = await bed.person("acme", "alice"), await bed.person("acme", "bob")
+        code = (await approved(bed, alice, bob, "users.create", {"name": "carol", "role": "owner"}))["code"]
+        carol = await bed.first_sign_in("acme", "carol", code)
+        shown = await bed.ok("users.show", {**ACME, "user": "carol"}, token=alice.token)
+        assert shown["code_seen_by"] == [bob.id]
+        for author, other in ((bob, carol), (carol, bob)):
+            waiting = await proposed(bed, author.token, author.name)
+            params, agreed = {**ACME, "approval": waiting["id"]}, {"digest": waiting["digest"]}
+            refused = await bed.refused("approvals.approve", params, agreed, token=other.token)
+            assert refused == (403, "approval.same_person")
+            assert await bed.ok("approvals.approve", params, agreed, token=alice.token)
+
+
+async def test_who_made_a_user_before_he_was_promoted_is_no_other_person(tmp_path: Path) -> None:
+    async with admin_bed(tmp_path) as bed:
+        alice, bob = await two_person_org(bed)
+        code = (await bed.ok("users.create", ACME, {"name": "puppet", "role": "auditor"}, token=alice.token))["code"]
+        puppet = await bed.first_sign_in("acme", "puppet", code)
+        waiting = await bed.call(
+            "users.set_role", {**ACME, "user": "puppet"}, {"role": "security_admin"}, token=alice.token
+        )
+        agreed = {"digest": waiting.document["digest"]}
+        await bed.ok("approvals.approve", {**ACME, "approval": waiting.document["id"]}, agreed, token=bob.token)
+        await bed.sign_in(puppet)
+        waiting = await proposed(bed, alice.token)
+        params, agreed = {**ACME, "approval": waiting["id"]}, {"digest": waiting["digest"]}
+        refused = await bed.refused("approvals.approve", params, agreed, token=puppet.token)
+        assert refused == (403, "approval.same_person")
+
+
+async def test_one_whose_sign_in_was_reset_is_still_somebody_to_ask(tmp_path: Path) -> None:
+    async with admin_bed(tmp_path) as bed:
+        alice, _ = await two_person_org(bed)
+        await both(bed, alice, "users.reset_password", {"user": "bob"}, {})
+        puppet = {"name": "puppet", "role": "security_admin"}
+        for name, params, body in (("users.create", {}, puppet), ("users.reset_password", {"user": "bob"}, {})):
+            assert (await bed.call(name, {**ACME, **params}, body, token=alice.token)).status == 202, name
 
 
 async def test_who_was_only_invited_goes_by_one(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from controlplane.domain.errors import ConflictError
 from controlplane.domain.rbac import Role, Verb, decides, granting_verb, may_manage
-from controlplane.domain.users import NAME, User, UserExistsError, UserState, checked_name
+from controlplane.domain.users import NAME, User, UserExistsError, checked_name
 from controlplane.web.api.context import Context
 from controlplane.web.api.cursors import Cursors, cut
 from controlplane.web.api.operation import (
@@ -52,6 +52,7 @@ class UserShown(Model):
     state: str
     created_ms: int
     signed_in_ms: int
+    code_seen_by: tuple[str, ...]
 
 
 class UserList(Model):
@@ -72,6 +73,7 @@ def user_shown(user: User, org: str) -> UserShown:
         state=user.state.value,
         created_ms=user.created_ms,
         signed_in_ms=user.signed_in_ms,
+        code_seen_by=user.seen_by,
     )
 
 
@@ -138,7 +140,7 @@ async def _changing(context: Context, params: UserParams, body: RoleChange) -> V
 async def _ending(context: Context, params: UserParams, body: NoBody) -> Verb | None:
     """One person must not remove whoever could say no; an invited user cannot say anything yet."""
     user = await context.persons.show(context.org, params.user)
-    return Verb.USERS_END_DECIDER if decides(user.role) and user.state is UserState.ACTIVE else None
+    return Verb.USERS_END_DECIDER if decides(user.role) and user.has_signed_in else None
 
 
 async def _handing_out(context: Context, params: UserParams, body: NoBody) -> Verb | None:
