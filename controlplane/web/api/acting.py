@@ -76,10 +76,8 @@ class Acting:
             operation = named(approval.operation)
         except KeyError:
             raise stored_act_unknown(approval) from None
-        stored = json.loads(approval.content)
-        params = operation.params.model_validate(stored["params"])
-        body = operation.body.model_validate_json(orjson.dumps(stored["body"]))
-        content = Content(params, body)
+        content = stored_content(operation, approval)
+        params, body = content.params, content.body
         further = await _further(operation, context, content)
         for each in (author, context.principal):  # what it takes may have changed since it was asked for
             rbac.authorise(each, further or approval.verb)
@@ -95,6 +93,16 @@ class Acting:
         )
         await self._bench.acts.append(context.open, act)
         return operation.status, document_of(operation, result)
+
+    async def ponder(self, context: Context, approval: Approval) -> None:
+        """What the stored act of an approval takes of slow work, before there is a transaction."""
+        try:
+            operation = named(approval.operation)
+        except KeyError:
+            return  # the approval says so itself
+        if operation.ponder is not None:
+            content = stored_content(operation, approval)
+            await operation.ponder(context, content.params, content.body)
 
     async def require_match(self, call: Call, context: Context) -> None:
         """Hold If-Match against what is stored now. Raises PreconditionMissingError, PreconditionFailedError."""
@@ -120,6 +128,8 @@ class Acting:
     async def _act(self, call: Call, context: Context, content: Content) -> Answer:
         if call.operation.prepare is not None:
             context = replace(context, prepared=await call.operation.prepare(context))
+        if call.operation.ponder is not None:
+            await call.operation.ponder(context, content.params, content.body)
         async with self._bench.store.for_org(context.org).write() as transaction:
             kept = await self._kept(transaction, call, context, content)
             if kept is not None:
@@ -257,6 +267,13 @@ async def _further(operation: AnyOperation, context: Context, content: Content) 
     if operation.escalates is None:
         return None
     return await operation.escalates(context, content.params, content.body)
+
+
+def stored_content(operation: AnyOperation, approval: Approval) -> Content:
+    """Parameters and body of an act that waits."""
+    stored = json.loads(approval.content)
+    params = operation.params.model_validate(stored["params"])
+    return Content(params, operation.body.model_validate_json(orjson.dumps(stored["body"])))
 
 
 def stored_act_unknown(approval: Approval) -> ApprovalContentError:

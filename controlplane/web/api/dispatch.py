@@ -181,6 +181,7 @@ class Dispatcher:
             write_act=write_act,
             prepared=None,
             execute=self._acting.execute,
+            ponder=self._acting.ponder,
             recheck=lambda seen: self._acting.require_match(call, seen),
         )
 

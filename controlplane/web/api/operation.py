@@ -109,6 +109,7 @@ class Operation(Generic[Params, Body, Result]):
         status: of success.
         families: error families that the handler may raise beside those that every operation may.
         prepare: looks up, before the transaction of the act, what is not the org's own; ``context.prepared`` has it.
+        ponder: slow work on what was sent, before the transaction of the act; it is found again within.
         target: what the record says that it was about; placeholders are fields of params or body.
         check: refuses, before an act waits for a second person, what would be refused afterwards.
         escalates: a further verb that this very body takes, such as granting an owner.
@@ -137,6 +138,7 @@ class Operation(Generic[Params, Body, Result]):
     status: int = 200
     families: tuple[type[Exception], ...] = ()
     prepare: Callable[[Context], Awaitable[Any]] | None = None
+    ponder: Callable[[Context, Params, Body], Awaitable[None]] | None = None
     target: str = ""
     check: Callable[[Context, Params, Body], Awaitable[None]] | None = None
     escalates: Callable[[Context, Params, Body], Awaitable[Verb | None]] | None = None

@@ -24,6 +24,7 @@ from controlplane.services.administer import Door
 from controlplane.services.authorities import Authorities
 from controlplane.services.certification import Certifier
 from controlplane.services.ingresses import IngressDesk
+from controlplane.services.judging import PolicyJudge
 from controlplane.services.persons import Persons
 from controlplane.services.setup import Setup
 from controlplane.services.sign_in import Instruments, SignIn
@@ -226,6 +227,7 @@ async def admin_bed(
         describe=document,
         authorities=Authorities(store, board, certifier, maker),
         ingresses=IngressDesk(store, board, certifier),
+        judge=PolicyJudge(clock),
     )
     dispatcher = Dispatcher(bench, rates or no_limit())
     made = AdminBed(clock, engine, store, keyring, bench, dispatcher, passwords, pauses, setup, board)
@@ -234,4 +236,5 @@ async def admin_bed(
             await made.org(org)
         yield made
     finally:
+        bench.judge.close()
         await store.close()

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from controlplane.domain import approvals
-from controlplane.domain.approvals import Approval
+from controlplane.domain.approvals import Approval, ApprovalState, seen_at
 from controlplane.domain.errors import ConflictError, RefusedError, StateError
 from controlplane.domain.rbac import Principal, PrincipalKind, Role, Verb, authorise
 from controlplane.ports.store import OrgTransaction
@@ -92,6 +92,13 @@ async def show(context: Context, params: ApprovalParams, body: NoBody) -> Approv
         found = await transaction.approvals.get(params.approval)
     view = approval_view(found, context.org, context.now_ms)
     return ApprovalShown(**view.model_dump(), content=json.loads(found.content))
+
+
+async def _ponder(context: Context, params: ApprovalParams, body: Agreement) -> None:
+    async with context.store.for_org(context.org).read() as transaction:
+        approval = await transaction.approvals.get(params.approval)
+    if seen_at(approval, context.now_ms).state is ApprovalState.PENDING:
+        await context.ponder(context, approval)
 
 
 async def approve(context: Context, params: ApprovalParams, body: Agreement) -> Executed:
@@ -180,6 +187,7 @@ OPERATIONS = (
         body=Agreement,
         result=Executed,
         handler=approve,
+        ponder=_ponder,
         schema="controlplane.executed/1",
         families=(ConflictError,),
         target="approval/{approval}",

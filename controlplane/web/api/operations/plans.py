@@ -27,6 +27,7 @@ from controlplane.web.api.operations.policy import (
     ReleaseTerms,
     caps_of,
     changed_terms,
+    ponder_policy,
     publication,
 )
 from controlplane.web.api.operations.releases import PlanParams, PlanView, RolloutTermsView, plan_view
@@ -169,6 +170,11 @@ async def draft(context: Context, params: OrgParams, body: NewDraft) -> Drafted:
     return Drafted(**plan_view(plan, context.org), findings=told)
 
 
+async def _ponder(context: Context, params: OrgParams, body: NewDraft) -> None:
+    if body.policy:
+        await ponder_policy(context, body.policy)
+
+
 async def simulate(context: Context, params: PlanParams, body: Samples) -> SimulationResult:
     """Judge sample prompts and recorded decisions; nothing is kept."""
     samples = [Sample(each.prompt, _facts(each)) for each in body.samples]
@@ -273,6 +279,7 @@ OPERATIONS = (
         body=NewDraft,
         result=Drafted,
         handler=draft,
+        ponder=_ponder,
         schema="controlplane.release/1",
         status=201,
         families=(ConflictError,),
