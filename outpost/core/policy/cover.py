@@ -21,9 +21,7 @@ LISTS: Final = (
     "countries",
     "data_classes",
 )
-MAX_GLOB_COMPARISONS: Final = (
-    500_000  # of one policy, half a second; beyond them no glob certainly covers another
-)
+MAX_GLOB_COMPARISONS: Final = 500_000  # of one policy, half a second; beyond them no glob certainly covers another
 
 Key = TypeVar("Key", bound=Hashable)
 
