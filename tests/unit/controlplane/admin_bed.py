@@ -201,6 +201,7 @@ async def admin_bed(
 
     async def pause(seconds: float) -> None:
         pauses.append(seconds)
+        clock.ms += int(seconds * 1000)
 
     async def is_served() -> bool:
         return False

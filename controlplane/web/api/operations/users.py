@@ -53,6 +53,7 @@ class UserShown(Model):
     created_ms: int
     signed_in_ms: int
     code_seen_by: tuple[str, ...]
+    wrong_codes: int
 
 
 class UserList(Model):
@@ -74,6 +75,7 @@ def user_shown(user: User, org: str) -> UserShown:
         created_ms=user.created_ms,
         signed_in_ms=user.signed_in_ms,
         code_seen_by=user.seen_by,
+        wrong_codes=user.wrong_codes,
     )
 
 
