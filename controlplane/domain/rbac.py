@@ -194,6 +194,10 @@ TWO_PERSONS: Final = frozenset(
 IF_THERE_IS_ANOTHER: Final = frozenset({Verb.USERS_GRANT_DECIDER})
 """Of those, what one person does alone while nobody else of the org could approve it: how an org gets its second."""
 
+FILES_ALONE: Final = frozenset({Verb.USERS_GRANT_OWNER, Verb.USERS_END_DECIDER})
+"""Of those, what whoever has the files does alone while nobody else could approve it: how an org without owners gets
+its first, and how the only one who decides gets a new sign-in code."""
+
 OPERATOR_VERBS: Final = frozenset(
     {
         Verb.ORGS_CREATE,
@@ -290,14 +294,16 @@ def granting_verb(role: Role) -> Verb:
     return Verb.USERS_GRANT_DECIDER if decides(role) else Verb.USERS_MANAGE
 
 
-def needs_two_persons(verb: Verb, others: int) -> bool:
+def needs_two_persons(verb: Verb, others: int, kind: PrincipalKind) -> bool:
     """Whether an act takes two in an org with the two-person rule.
 
     Args:
         verb: of the act.
         others: persons of the org who could approve it: neither its author nor the user that it is about.
+        kind: what its author is.
     """
-    return verb in TWO_PERSONS and (others > 0 or verb not in IF_THERE_IS_ANOTHER)
+    alone = IF_THERE_IS_ANOTHER | FILES_ALONE if kind is PrincipalKind.LOCAL else IF_THERE_IS_ANOTHER
+    return verb in TWO_PERSONS and (others > 0 or verb not in alone)
 
 
 def may_manage(actor: Role, other: Role, org: str) -> None:

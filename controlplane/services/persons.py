@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from controlplane.domain import users
 from controlplane.domain.errors import ConflictError
-from controlplane.domain.rbac import Principal, Role, decides, may_manage, require_owner_left
+from controlplane.domain.rbac import TABLE, Principal, Role, Verb, decides, may_manage, require_owner_left
 from controlplane.domain.users import User, UserState
 from controlplane.ports.store import OrgTransaction, Store
 from controlplane.ports.world import Chance, Clock
@@ -135,10 +135,11 @@ def deciders(everyone: Iterable[User]) -> tuple[User, ...]:
     return tuple(each for each in everyone if decides(each.role) and each.has_signed_in)
 
 
-def others_who_decide(everyone: Iterable[User], authors: Collection[str], about: str) -> int:
-    """How many could be asked to approve: without the user that an act is about, and without one author.
+def others_who_approve(verb: Verb, everyone: Iterable[User], authors: Collection[str], about: str) -> int:
+    """How many could be asked to approve an act: without the user that it is about, and without one author.
 
     A program has all who saw its secret behind it, and still only one of them is who asks.
     """
-    found = [each for each in deciders(everyone) if about not in (each.id, each.name)]
+    able = [each for each in deciders(everyone) if each.role in TABLE[verb]]
+    found = [each for each in able if about not in (each.id, each.name)]
     return len(found) - any(each.id in authors for each in found)

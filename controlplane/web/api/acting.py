@@ -18,7 +18,7 @@ from controlplane.domain.orgs import OrgUnknownError
 from controlplane.domain.rbac import Principal, Verb
 from controlplane.domain.replies import MAX_KEY_CHARS, Reply
 from controlplane.ports.store import OrgTransaction
-from controlplane.services.persons import others_who_decide
+from controlplane.services.persons import others_who_approve
 from controlplane.web.api.calls import Answer, Call, Content, document_of, etag_of, matches, request_digest, target_of
 from controlplane.web.api.context import Context, Executed, Remedy, Workbench
 from controlplane.web.api.joined import Unit
@@ -180,13 +180,16 @@ class Acting:
         further = await _further(operation, context, content)
         if further is not None:
             rbac.authorise(context.principal, further)
-        verbs = [verb for verb in (further, operation.verb) if verb in rbac.TWO_PERSONS]
+        verbs = [verb for verb in (further, operation.verb) if verb is not None and verb in rbac.TWO_PERSONS]
         if not verbs or not await context.open.rules.two_person():
             return None
         about = getattr(content.params, operation.about) if operation.about else ""
         authors = {context.principal.id, *context.principal.behind}
-        others = others_who_decide(await context.open.users.all(), authors, about)
-        return next((verb for verb in verbs if verb and rbac.needs_two_persons(verb, others)), None)
+        everyone, kind = await context.open.users.all(), context.principal.kind
+        for verb in verbs:
+            if rbac.needs_two_persons(verb, others_who_approve(verb, everyone, authors, about), kind):
+                return verb
+        return None
 
     async def _propose(self, operation: AnyOperation, context: Context, content: Content, verb: Verb) -> Answer:
         """Let an act wait; an older one on the same subject is withdrawn."""

@@ -334,6 +334,33 @@ async def test_one_whose_sign_in_was_reset_is_still_somebody_to_ask(tmp_path: Pa
             assert (await bed.call(name, {**ACME, **params}, body, token=alice.token)).status == 202, name
 
 
+async def test_whoever_has_the_files_makes_the_first_owners_alone(tmp_path: Path) -> None:
+    async with admin_bed(tmp_path) as bed:
+        await bed.org("acme", two_person=True)
+        await bed.person("acme", "sam", Role.SECURITY_ADMIN)  # who decides, and cannot approve an owner
+        invited = {}
+        for name in ("alice", "bob"):
+            body = {"name": name, "role": "owner"}
+            invited[name] = (await bed.ok("users.create", ACME, body, local="root"))["code"]
+        alice = await bed.first_sign_in("acme", "alice", invited["alice"])
+        answer = await bed.call("users.create", ACME, {"name": "eve", "role": "owner"}, local="root")
+        assert answer.status == 202, "from now on there is somebody to ask"
+        bob = await bed.first_sign_in("acme", "bob", invited["bob"])
+        waiting = await proposed(bed, alice.token)
+        params, agreed = {**ACME, "approval": waiting["id"]}, {"digest": waiting["digest"]}
+        assert await bed.ok("approvals.approve", params, agreed, token=bob.token)
+
+
+async def test_the_only_one_who_decides_gets_a_new_code_from_whoever_has_the_files(tmp_path: Path) -> None:
+    async with admin_bed(tmp_path) as bed:
+        await bed.org("acme", two_person=True)
+        await bed.person("acme", "alice")
+        assert (await bed.ok("users.reset_password", {**ACME, "user": "alice"}, local="root"))["code"]
+        await bed.person("acme", "bob")
+        answer = await bed.call("users.reset_password", {**ACME, "user": "alice"}, local="root")
+        assert answer.status == 202, "bob is there to be asked"
+
+
 async def test_who_was_only_invited_goes_by_one(tmp_path: Path) -> None:
     async with admin_bed(tmp_path) as bed:
         await bed.org("acme", two_person=True)
