@@ -96,6 +96,8 @@ def _told(document: Mapping[str, Any], *, err: bool = False) -> None:
         click.echo(f"{label:<16}{text}", err=err)
     content = document["content"]
     click.echo(json.dumps(content["params"], sort_keys=True), err=err)
+    if content.get("if_match"):
+        click.echo(f"only while it is still {_plain(content['if_match'])}", err=err)
     for name, value in content["body"].items():
         click.echo(f"{name}:", err=err)
         text = value if isinstance(value, str) else json.dumps(value, indent=2, sort_keys=True)

@@ -70,7 +70,7 @@ class Approval:
         operation: name of the operation.
         verb: that it takes, of author and approver both.
         subject: what it is about; a newer act on the same subject withdraws this one.
-        content: canonical JSON of parameters and body.
+        content: canonical JSON of parameters and body, and of the validator that the act was made from.
         digest: of operation and content, 64 hex digits.
         author: id of the principal who asked for it.
         author_name: for people.

@@ -4,6 +4,7 @@ the approval that waits.
 
 import json
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -82,6 +83,7 @@ class Acting:
         for each in (author, context.principal):  # what it takes may have changed since it was asked for
             rbac.authorise(each, further or approval.verb)
         context.after_failure.append(remedy)
+        await _hold(operation, content.params.model_dump(), content.if_match, context)
         result = await operation.handler(replace(context, principal=author, second=context.principal), params, body)
         act = replace(
             context.write_act(author, Outcome.DONE),
@@ -106,24 +108,13 @@ class Acting:
 
     async def require_match(self, call: Call, context: Context) -> None:
         """Hold If-Match against what is stored now. Raises PreconditionMissingError, PreconditionFailedError."""
-        operation = call.operation
-        if not operation.guards or not (call.if_match or operation.must_match):
-            return
-        if not call.if_match:
+        if call.operation.must_match and not call.if_match:
             raise PreconditionMissingError(
                 "this update replaces what is there, so it must say what it was made from",
                 field="If-Match",
                 next_step="read it first, and send its ETag as If-Match",
             )
-        guard = named(operation.guards)
-        params = guard.params.model_validate({name: call.path[name] for name in guard.path_fields})
-        etag = etag_of(document_of(guard, await guard.handler(context, params, guard.body())))
-        if not matches(call.if_match, etag):
-            raise PreconditionFailedError(
-                "somebody else changed it since it was read",
-                field="If-Match",
-                next_step="read it again, and decide anew",
-            )
+        await _hold(call.operation, call.path, call.if_match, context)
 
     async def _act(self, call: Call, context: Context, content: Content) -> Answer:
         if call.operation.prepare is not None:
@@ -139,6 +130,7 @@ class Acting:
             await self.require_match(call, joined)
             verb = await self._second_person_for(call.operation, joined, content)
             if verb is not None:
+                content = replace(content, if_match=call.if_match if call.operation.guards else "")
                 answer = await self._propose(call.operation, joined, content, verb)
             else:
                 answer = await self._perform(call.operation, joined, content)
@@ -203,7 +195,7 @@ class Acting:
                 next_step="decide on some: controlplane approval list --org ORG",
             )
         subject = f"{operation.name} {target_of(operation, content)}".strip()
-        proposal = Proposal(operation.name, verb, subject, content.plain)
+        proposal = Proposal(operation.name, verb, subject, content.to_wait)
         chance = self._bench.chance.token_bytes(ID_BYTES)
         approval = approvals.propose(proposal, context.principal, chance, context.now_ms)
         for older in await table.pending_on(subject):
@@ -265,6 +257,21 @@ class Acting:
             )
 
 
+async def _hold(operation: AnyOperation, values: Mapping[str, object], if_match: str, context: Context) -> None:
+    """Hold a validator against what is stored now. Raises PreconditionFailedError."""
+    if not operation.guards or not if_match:
+        return
+    guard = named(operation.guards)
+    params = guard.params.model_validate({name: values[name] for name in guard.path_fields})
+    etag = etag_of(document_of(guard, await guard.handler(context, params, guard.body())))
+    if not matches(if_match, etag):
+        raise PreconditionFailedError(
+            "somebody else changed it since it was read",
+            field="If-Match",
+            next_step="read it again, and decide anew",
+        )
+
+
 async def _further(operation: AnyOperation, context: Context, content: Content) -> Verb | None:
     """A further verb that this very act takes."""
     if operation.escalates is None:
@@ -276,7 +283,8 @@ def stored_content(operation: AnyOperation, approval: Approval) -> Content:
     """Parameters and body of an act that waits."""
     stored = json.loads(approval.content)
     params = operation.params.model_validate(stored["params"])
-    return Content(params, operation.body.model_validate_json(orjson.dumps(stored["body"])))
+    body = operation.body.model_validate_json(orjson.dumps(stored["body"]))
+    return Content(params, body, stored.get("if_match", ""))
 
 
 def stored_act_unknown(approval: Approval) -> ApprovalContentError:

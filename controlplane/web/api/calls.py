@@ -58,15 +58,25 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """Parameters and body, checked."""
+    """Parameters and body, checked.
+
+    Attributes:
+        if_match: what an act that waits was made from; it is held again when the act is done.
+    """
 
     params: Any
     body: Any
+    if_match: str = ""
 
     @property
     def plain(self) -> dict[str, object]:
         """Plain JSON; secrets are marks of one length."""
         return {"params": self.params.model_dump(mode="json"), "body": self.body.model_dump(mode="json")}
+
+    @property
+    def to_wait(self) -> dict[str, object]:
+        """What an approval keeps, and its digest is over."""
+        return {**self.plain, "if_match": self.if_match} if self.if_match else self.plain
 
 
 def parsed(operation: AnyOperation, raw: bytes) -> Mapping[str, object]:

@@ -10,10 +10,12 @@ import pytest
 from controlplane.domain.orgs import OPERATOR
 from controlplane.domain.replies import LIFE_MS
 from controlplane.services.acts import ActLog
+from controlplane.services.configuration import Publisher
 from controlplane.store.acts import ActTable
 from controlplane.store.errors import DatabaseError
 from controlplane.web.api.joined import ForeignSpaceError, Unit
 from tests.unit.controlplane.admin_bed import PASSWORD, AdminBed, admin_bed
+from tests.unit.controlplane.bed import Chance
 
 ACME = {"org": "acme"}
 
@@ -187,6 +189,12 @@ async def changed_policy(bed: AdminBed, message: str) -> dict[str, str]:
     return {"document": json.dumps(shown)}
 
 
+async def changed_meanwhile(bed: AdminBed, document: dict[str, str]) -> None:
+    """A policy that was published by other means than the act that waits."""
+    publisher = Publisher(bed.store, bed.clock, Chance())
+    await publisher.publish_policy("acme", document["document"].encode())
+
+
 class TestPreconditions:
     """If-Match."""
 
@@ -198,6 +206,22 @@ class TestPreconditions:
             refused = await bed.refused("policy.publish", ACME, mine, local="root", if_match=seen)
             assert refused == (412, "precondition.failed")
             assert await bed.ok("policy.publish", ACME, mine, local="root", if_match="*")
+
+    async def test_what_waits_is_held_against_it_again(self, tmp_path: Path) -> None:
+        async with admin_bed(tmp_path, "acme") as bed:
+            seen = (await bed.call("policy.show", ACME, local="root")).headers["ETag"]
+            mine, theirs = await changed_policy(bed, "mine"), await changed_policy(bed, "theirs")
+            await bed.ok("orgs.set_two_person", ACME, {"on": True}, local="root")
+            waiting = await bed.call("policy.publish", ACME, mine, local="root", if_match=seen)
+            params, agreed = {**ACME, "approval": waiting.document["id"]}, {"digest": waiting.document["digest"]}
+            shown = await bed.ok("approvals.show", params, local="bob")
+            assert shown["content"]["if_match"] == seen
+            await changed_meanwhile(bed, theirs)
+            assert await bed.refused("approvals.approve", params, agreed, local="bob") == (412, "precondition.failed")
+            shown = await bed.ok("approvals.show", params, local="bob")
+            assert (shown["state"], shown["reason"]) == ("failed", "precondition.failed")
+            policy = (await bed.ok("policy.show", ACME, local="root"))["policy"]
+            assert policy["packs"][0]["rules"][0]["message"] == "theirs"
 
     async def test_a_quota_must_say_what_it_replaces(self, tmp_path: Path) -> None:
         async with admin_bed(tmp_path, "acme") as bed:

@@ -24,6 +24,7 @@ from controlplane.web.api.operation import (
     Scope,
 )
 from controlplane.web.api.views import APPROVAL_SCHEMA, ApprovalView, approval_view
+from controlplane.web.problem import PreconditionFailedError
 
 DIGEST_PATTERN = "^[0-9a-f]{64}$"
 
@@ -189,7 +190,7 @@ OPERATIONS = (
         handler=approve,
         ponder=_ponder,
         schema="controlplane.executed/1",
-        families=(ConflictError,),
+        families=(ConflictError, PreconditionFailedError),
         target="approval/{approval}",
         secret=True,
     ),
