@@ -9,12 +9,13 @@ from dataclasses import replace
 from typing import Final
 
 import orjson
+from pydantic import BaseModel
 
 from controlplane import telemetry
 from controlplane.domain import approvals, rbac, replies
 from controlplane.domain.acts import Act, Endorsement, Outcome, parameters_digest
 from controlplane.domain.approvals import ID_BYTES, Approval, ApprovalContentError, Proposal
-from controlplane.domain.errors import ConflictError, RefusedError
+from controlplane.domain.errors import ConflictError, RefusedError, StateError
 from controlplane.domain.orgs import OrgUnknownError
 from controlplane.domain.rbac import Principal, Verb
 from controlplane.domain.replies import MAX_KEY_CHARS, Reply
@@ -43,6 +44,13 @@ class PendingLimitError(ConflictError):
     code = "approval.limit"
 
 
+class EndUnknownError(StateError):
+    """An act over more than one space had its effect, and its end could not be recorded."""
+
+    code = "act.end_unknown"
+    fatal = True
+
+
 class Acting:
     """Carries out acts."""
 
@@ -60,6 +68,8 @@ class Acting:
             if call.operation.effect is Effect.SPANNING:
                 return await self._span(call, context, content)
             return await self._act(call, context, content)
+        except EndUnknownError:
+            raise  # that it was begun is on record; nobody knows that it failed
         except TYPED as error:
             await self._failed(call, context, error)
             raise
@@ -158,11 +168,21 @@ class Acting:
         if call.idempotency_key:
             context.after_failure.append(_forget(context.principal.id, call.idempotency_key))
         result = await call.operation.handler(context, content.params, content.body)
+        try:
+            return await self._spanned(call, context, content, result)
+        except TYPED as error:
+            raise EndUnknownError(
+                f"it was done, and that could not be recorded ({error.code})",
+                field="operation",
+                next_step="look at what is there now; the act log says intended, and the idempotency key stays taken",
+            ) from error
+
+    async def _spanned(self, call: Call, context: Context, content: Content, result: BaseModel) -> Answer:
         document = document_of(call.operation, result)
         answer = Answer(
             call.operation.status, document, {"ETag": etag_of(document)} if call.operation.versioned else {}
         )
-        async with space.write() as transaction:
+        async with self._bench.store.for_org(context.org).write() as transaction:
             await self._bench.acts.append(transaction, context.write_act(context.principal, Outcome.DONE))
             await self._keep(transaction, call, context, content, answer)
         return answer

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from controlplane.domain.acts import Act, Outcome
 from controlplane.domain.orgs import OPERATOR
 from controlplane.domain.replies import LIFE_MS
 from controlplane.services.acts import ActLog
@@ -87,6 +88,27 @@ async def test_a_new_org_is_on_record_before_and_after_and_in_its_own_log(tmp_pa
         assert [(each["operation"], each["outcome"]) for each in own] == [("orgs.create", "done")]
         assert await bed.refused("orgs.create", None, {"org": "acme"}, local="root") == (409, "org.exists")
         assert [each["outcome"] for each in await bed.acts(OPERATOR)][2:] == ["intended", "failed"]
+
+
+async def test_an_effect_whose_end_is_not_recorded_is_not_called_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with admin_bed(tmp_path) as bed:
+        keep = ActLog.append
+
+        async def full(self: ActLog, transaction: Any, act: Act) -> int:
+            if (act.org, act.outcome) == (OPERATOR, Outcome.DONE):
+                raise DatabaseError("the disk is full")
+            return await keep(self, transaction, act)
+
+        monkeypatch.setattr(ActLog, "append", full)
+        body = {"org": "acme", "owners": ["alice"]}
+        refused = await bed.refused("orgs.create", None, body, local="root", idempotency_key="one")
+        assert refused == (503, "act.end_unknown")
+        monkeypatch.undo()
+        assert [each["outcome"] for each in await bed.acts(OPERATOR)] == ["intended"]
+        again = await bed.refused("orgs.create", None, body, local="root", idempotency_key="one")
+        assert again == (409, "idempotency.in_progress"), "its key is not free for another try"
 
 
 async def test_what_a_handler_swallowed_is_not_committed(tmp_path: Path) -> None:
