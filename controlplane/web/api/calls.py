@@ -118,7 +118,7 @@ def matches(if_match: str, etag: str) -> bool:
 def target_of(operation: AnyOperation, content: Content) -> str:
     """What a record says that an act was about."""
     facts = {**content.body.model_dump(mode="json"), **content.params.model_dump(mode="json")}
-    return operation.target.format_map(facts) if operation.target else ""
+    return _printable(operation.target.format_map(facts)) if operation.target else ""
 
 
 def request_digest(operation: AnyOperation, content: Content) -> str:
@@ -141,4 +141,8 @@ def _checked(model: type[BaseModel], read: Callable[[type[BaseModel]], BaseModel
 
 def _place(location: tuple[int | str, ...]) -> str:
     text = ".".join(str(part) for part in location)
-    return "".join(character if character.isprintable() else "?" for character in text)[:MAX_FIELD_CHARS]
+    return _printable(text)[:MAX_FIELD_CHARS]
+
+
+def _printable(text: str) -> str:
+    return "".join(character if character.isprintable() else "?" for character in text)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated, Any, Final, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
 from controlplane.domain.rbac import Verb
@@ -27,6 +27,14 @@ def shaped(pattern: str, *, empty: bool = False) -> JsonDict:
     return {"pattern": f"^({pattern})?$" if empty else f"^{pattern}$"}
 
 
+def one_line(text: str) -> str:
+    """A text that people are shown: whatever could move a terminal's cursor or begin a line is refused."""
+    if not text.isprintable():
+        raise ValueError("only printable characters, on one line")
+    return text
+
+
+OneLine = AfterValidator(one_line)
 OrgId = Annotated[str, Field(pattern=ORG_PATTERN, description="org id")]
 NameOrId = Annotated[str, Field(pattern=NAME_PATTERN, description="name or id")]
 Limit = Annotated[int, Field(ge=1, le=200, description="entries of a page")]

@@ -81,6 +81,23 @@ async def test_a_failed_act_is_on_record_with_its_code(tmp_path: Path) -> None:
         assert (record["outcome"], record["code"]) == ("failed", "key.unknown")
 
 
+ONE_LINE: dict[str, tuple[str, dict[str, object], dict[str, object]]] = {
+    "a reason": ("outposts.revoke", {"outpost": "prod"}, {"reason": "x\nap-1 executed"}),
+    "a reason that a terminal obeys": ("outposts.revoke", {"outpost": "prod"}, {"reason": "\x1b[2K"}),
+    "a reason against an act": ("approvals.reject", {"approval": "ap-0"}, {"reason": "\u202e"}),
+    "a title": ("releases.draft", {}, {"title": "a\rb", "terms": {"on_revoked": "seal"}}),
+    "a name": ("users.create", {}, {"name": "a\nb", "role": "auditor"}),
+}
+
+
+@pytest.mark.parametrize("case", ONE_LINE)
+async def test_what_people_are_shown_is_one_line(case: str, tmp_path: Path) -> None:
+    name, params, body = ONE_LINE[case]
+    async with admin_bed(tmp_path, "acme") as bed:
+        refused = await bed.refused(name, {**ACME, **params}, body, local="root")
+        assert refused == (422, "request.invalid")
+
+
 async def test_a_new_org_is_on_record_before_and_after_and_in_its_own_log(tmp_path: Path) -> None:
     async with admin_bed(tmp_path, "acme") as bed:
         assert [each["outcome"] for each in await bed.acts(OPERATOR)] == ["intended", "done"]

@@ -18,6 +18,7 @@ from controlplane.web.api.operation import (
     Model,
     NameOrId,
     NoBody,
+    OneLine,
     Operation,
     OrgParams,
     PageParams,
@@ -50,7 +51,7 @@ class Agreement(Model):
 class Refusal(Model):
     """Why not."""
 
-    reason: Annotated[str, Field(max_length=200)] = ""
+    reason: Annotated[str, Field(max_length=200), OneLine] = ""
 
 
 class ApprovalList(Model):

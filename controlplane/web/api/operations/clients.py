@@ -16,6 +16,7 @@ from controlplane.web.api.operation import (
     Model,
     NameOrId,
     NoBody,
+    OneLine,
     Operation,
     OrgParams,
     PageParams,
@@ -35,7 +36,7 @@ class ClientParams(OrgParams):
 class NewClient(Model):
     """A machine client to make."""
 
-    name: Annotated[str, Field(max_length=128, json_schema_extra=shaped(clients.NAME.pattern))]
+    name: Annotated[str, Field(max_length=128, json_schema_extra=shaped(clients.NAME.pattern)), OneLine]
     role: Role
     scopes: Annotated[
         tuple[Annotated[str, Field(max_length=64, json_schema_extra={"enum": [verb.value for verb in Verb]})], ...],

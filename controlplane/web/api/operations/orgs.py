@@ -22,6 +22,7 @@ from controlplane.web.api.operation import (
     Model,
     NoBody,
     NoParams,
+    OneLine,
     Operation,
     OrgParams,
     Scope,
@@ -47,7 +48,7 @@ class OrgListParams(Model):
 class NewOrg(Model):
     """An org with its first owners."""
 
-    org: Annotated[str, Field(max_length=64, json_schema_extra=shaped(ORG_ID.pattern))]
+    org: Annotated[str, Field(max_length=64, json_schema_extra=shaped(ORG_ID.pattern)), OneLine]
     provider_urls: Annotated[tuple[Url, ...], Field(max_length=MAX_URLS)] = ()
     provider_key_secret: Annotated[str, Field(max_length=64, json_schema_extra=shaped(FILE_NAME))] = KEY_SECRET
     models: Annotated[tuple[Annotated[str, Field(max_length=128)], ...], Field(max_length=256)] = ("*",)

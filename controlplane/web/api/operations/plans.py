@@ -20,7 +20,7 @@ from controlplane.services.simulation import (
     Simulation,
 )
 from controlplane.web.api.context import Context
-from controlplane.web.api.operation import Effect, Model, NoBody, Operation, OrgParams, RollParams
+from controlplane.web.api.operation import Effect, Model, NoBody, OneLine, Operation, OrgParams, RollParams
 from controlplane.web.api.operations.policy import (
     Finding,
     Publication,
@@ -73,7 +73,7 @@ class RolloutChoice(Model):
 class NewDraft(Model):
     """What a release shall change: its policy, its terms, its routes."""
 
-    title: Annotated[str, Field(max_length=MAX_TITLE_CHARS)] = ""
+    title: Annotated[str, Field(max_length=MAX_TITLE_CHARS), OneLine] = ""
     policy: Annotated[str, Field(max_length=MAX_DOCUMENT_BYTES, description="YAML or JSON, docs/policy.md")] = ""
     terms: ReleaseTerms | None = None
     routes: Routes | None = None
@@ -94,13 +94,13 @@ class Repeat(Model):
     """A release whose content shall be in force again."""
 
     release: Version
-    title: Annotated[str, Field(max_length=MAX_TITLE_CHARS)] = ""
+    title: Annotated[str, Field(max_length=MAX_TITLE_CHARS), OneLine] = ""
 
 
 class Cause(Model):
     """Why."""
 
-    reason: Annotated[str, Field(max_length=MAX_REASON_CHARS)] = ""
+    reason: Annotated[str, Field(max_length=MAX_REASON_CHARS), OneLine] = ""
 
 
 class SamplePrompt(Model):

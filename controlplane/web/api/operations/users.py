@@ -14,6 +14,7 @@ from controlplane.web.api.operation import (
     Model,
     NameOrId,
     NoBody,
+    OneLine,
     Operation,
     OrgParams,
     PageParams,
@@ -32,7 +33,7 @@ class UserParams(OrgParams):
 class NewUser(Model):
     """A user to invite."""
 
-    name: Annotated[str, Field(max_length=128, json_schema_extra=shaped(NAME.pattern))]
+    name: Annotated[str, Field(max_length=128, json_schema_extra=shaped(NAME.pattern)), OneLine]
     role: Role
 
 
