@@ -1,6 +1,6 @@
 """Machine clients of an org: made, rotated, revoked."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from controlplane.domain import clients
@@ -59,7 +59,7 @@ class Machines:
             GrantForbiddenError: a role that can do more than the actor's.
             ClientNameError: the name; so are ClientExistsError, ScopeUnknownError and ClientLimitError.
         """
-        may_manage(actor.role, wish.role, org)
+        await self.check(org, wish, actor)
         now_ms = self._clock.now_ms()
         secret = clients.secret_text(org, self._chance.token_bytes(clients.SECRET_BYTES))
         client = MachineClient(
@@ -74,15 +74,24 @@ class Machines:
             expires_ms=now_ms + wish.life_days * clients.DAY_MS,
         )
         async with self._store.for_org(org).write() as transaction:
-            living = [each for each in await transaction.clients.all() if not each.revoked_ms]
-            if len(living) >= clients.MAX_CLIENTS:
-                raise ClientLimitError(
-                    f"an org has at most {clients.MAX_CLIENTS} clients",
-                    field="name",
-                    next_step="revoke one: controlplane client revoke NAME --org ORG",
-                )
+            _require_room(await transaction.clients.all())
             await transaction.clients.add(client)
         return NewSecret(client, secret)
+
+    async def check(self, org: str, wish: ClientWish, actor: Principal) -> None:
+        """Refuse what ``create`` would refuse now. Raises as it does."""
+        may_manage(actor.role, wish.role, org)
+        scopes_of(wish, org)
+        name = clients.checked_name(wish.name)
+        async with self._store.for_org(org).read() as transaction:
+            everyone = await transaction.clients.all()
+        _require_room(everyone)
+        if any(each.name == name and not each.revoked_ms for each in everyone):
+            raise clients.ClientExistsError(
+                f"the org has a live client {name} already",
+                field="name",
+                next_step="choose another name, or revoke it: controlplane client revoke NAME --org ORG",
+            )
 
     async def all(self, org: str) -> tuple[MachineClient, ...]:
         """All clients, revoked ones too, in order of creation."""
@@ -115,6 +124,15 @@ class Machines:
 
     def _seen_by(self, actor: Principal) -> tuple[str, ...]:
         return tuple(dict.fromkeys((actor.id, *actor.behind, *self._shown_to)))
+
+
+def _require_room(everyone: Iterable[MachineClient]) -> None:
+    if sum(not each.revoked_ms for each in everyone) >= clients.MAX_CLIENTS:
+        raise ClientLimitError(
+            f"an org has at most {clients.MAX_CLIENTS} clients",
+            field="name",
+            next_step="revoke one: controlplane client revoke NAME --org ORG",
+        )
 
 
 def scopes_of(wish: ClientWish, org: str) -> tuple[Verb, ...]:

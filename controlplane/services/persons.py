@@ -1,6 +1,6 @@
 """Users of an org, as those who administer see them: invited, given another role, reset, disabled."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from controlplane.domain import users
@@ -60,8 +60,7 @@ class Persons:
         user = users.with_code(new, users.code_digest(code), now_ms)
         everyone = await transaction.users.all()
         user = self._noted(user, everyone)
-        if len(everyone) >= MAX_USERS:
-            raise UserLimitError(f"an org has at most {MAX_USERS} users", field="user", next_step="disable one")
+        require_room(everyone)
         await transaction.users.add(user)
         return Invited(user, code)
 
@@ -84,7 +83,7 @@ class Persons:
         """
         async with self._store.for_org(org).write() as transaction:
             user = await self._managed(transaction, name_or_id, actor)
-            _keep_an_owner(await transaction.users.all(), user)
+            keep_an_owner(await transaction.users.all(), user)
             ended = users.disabled(user)
             await transaction.users.save(ended)
         return ended
@@ -105,7 +104,7 @@ class Persons:
         async with self._store.for_org(org).write() as transaction:
             user = await self._managed(transaction, name_or_id, actor)
             if role is not Role.OWNER:
-                _keep_an_owner(await transaction.users.all(), user)
+                keep_an_owner(await transaction.users.all(), user)
             changed = users.with_role(user, role)
             await transaction.users.save(changed)
         return changed
@@ -123,8 +122,17 @@ class Persons:
         return user
 
 
-def _keep_an_owner(everyone: Iterable[User], leaving: User) -> None:
-    """Owners who can sign in count; while there is none yet, those who were invited."""
+def require_room(everyone: Sequence[User]) -> None:
+    """Refuse one more user than an org may have. Raises UserLimitError."""
+    if len(everyone) >= MAX_USERS:
+        raise UserLimitError(f"an org has at most {MAX_USERS} users", field="user", next_step="disable one")
+
+
+def keep_an_owner(everyone: Iterable[User], leaving: User) -> None:
+    """Refuse the loss of the last owner (LastOwnerError).
+
+    Owners who can sign in count; while there is none yet, those who were invited.
+    """
     owners = [each for each in everyone if each.role is Role.OWNER and each.state is not UserState.DISABLED]
     active = [each for each in owners if each.state is UserState.ACTIVE]
     require_owner_left([each.id for each in active or owners], leaving.id)

@@ -185,4 +185,8 @@ class Operation(Generic[Params, Body, Result]):
         return self.verb is not None and self.effect in (Effect.ACT, Effect.SPANNING)
 
 
+async def never_refused(context: Context, params: BaseModel, body: BaseModel) -> None:
+    """The check of an operation that, once it is allowed, nothing refuses."""
+
+
 AnyOperation = Operation[Any, Any, Any]

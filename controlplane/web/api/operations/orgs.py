@@ -26,6 +26,7 @@ from controlplane.web.api.operation import (
     Operation,
     OrgParams,
     Scope,
+    never_refused,
     shaped,
 )
 
@@ -245,6 +246,7 @@ OPERATIONS = (
         handler=set_two_person,
         schema="controlplane.two_person/1",
         target="two_person",
+        check=never_refused,
         escalates=_switching_off,
     ),
 )

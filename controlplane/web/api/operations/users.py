@@ -6,7 +6,8 @@ from pydantic import Field
 
 from controlplane.domain.errors import ConflictError
 from controlplane.domain.rbac import Role, Verb, decides, granting_verb, may_manage
-from controlplane.domain.users import NAME, User, UserExistsError, checked_name
+from controlplane.domain.users import NAME, User, UserExistsError, checked_name, with_code
+from controlplane.services.persons import keep_an_owner, require_room
 from controlplane.web.api.context import Context
 from controlplane.web.api.cursors import Cursors, cut
 from controlplane.web.api.operation import (
@@ -117,8 +118,25 @@ async def set_role(context: Context, params: UserParams, body: RoleChange) -> Us
 
 async def _check_new(context: Context, params: OrgParams, body: NewUser) -> None:
     may_manage(context.principal.role, body.role, context.org)
+    require_room(await context.open.users.all())
     if await context.open.users.named(checked_name(body.name)) is not None:
         raise UserExistsError(f"the org has a user {body.name} already", field="user", next_step="choose another name")
+
+
+async def _check_ending(context: Context, params: UserParams, body: NoBody) -> None:
+    await _check_managed(context, params, body)
+    keep_an_owner(await context.open.users.all(), await context.persons.show(context.org, params.user))
+
+
+async def _check_role(context: Context, params: UserParams, body: RoleChange) -> None:
+    await _check_managed(context, params, body)
+    if body.role is not Role.OWNER:
+        keep_an_owner(await context.open.users.all(), await context.persons.show(context.org, params.user))
+
+
+async def _check_reset(context: Context, params: UserParams, body: NoBody) -> None:
+    await _check_managed(context, params, body)
+    with_code(await context.persons.show(context.org, params.user), "", context.now_ms)
 
 
 async def _check_managed(context: Context, params: UserParams, body: RoleChange | NoBody) -> None:
@@ -217,7 +235,7 @@ OPERATIONS = (
         schema="controlplane.user/1",
         families=(ConflictError,),
         target="user/{user}",
-        check=_check_managed,
+        check=_check_ending,
         escalates=_ending,
         about="user",
     ),
@@ -236,7 +254,7 @@ OPERATIONS = (
         schema="controlplane.invitation/1",
         families=(ConflictError,),
         target="user/{user}",
-        check=_check_managed,
+        check=_check_reset,
         escalates=_handing_out,
         about="user",
         secret=True,
@@ -256,7 +274,7 @@ OPERATIONS = (
         schema="controlplane.user/1",
         families=(ConflictError,),
         target="user/{user}",
-        check=_check_managed,
+        check=_check_role,
         escalates=_changing,
         about="user",
     ),
