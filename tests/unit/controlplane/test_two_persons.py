@@ -1,13 +1,18 @@
 """Acts that take two persons: they wait, and another person has exactly them done, once."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from controlplane.domain.approvals import LIFE_MS as APPROVAL_LIFE_MS
-from controlplane.domain.rbac import Role
+from controlplane.domain.approvals import ApprovalState
+from controlplane.domain.errors import ConflictError, StateError
+from controlplane.domain.pace import PaceError
+from controlplane.domain.rbac import Principal, PrincipalKind, Role
+from controlplane.web.api.operations.approvals import failing
 from tests.unit.controlplane.admin_bed import AdminBed, admin_bed
 from tests.unit.controlplane.test_acting import ACME, changed_policy
 
@@ -176,6 +181,31 @@ async def test_one_that_cannot_be_done_any_more_ends_as_failed(tmp_path: Path) -
         assert await bed.refused("approvals.approve", params, agreed, token=bob.token) == (403, "access.role")
         assert (await bed.ok("approvals.show", params, token=bob.token))["state"] == "pending"
         assert await bed.ok("approvals.approve", params, agreed, token=carol.token)
+
+
+LATER: dict[str, tuple[Exception, str]] = {
+    "the act failed": (ConflictError("x"), "failed"),
+    "the store did not answer": (StateError("x"), "pending"),
+    "the caller was too fast": (PaceError(1.0), "pending"),
+}
+
+
+@pytest.mark.parametrize("case", LATER)
+async def test_a_failed_try_ends_only_what_waits(case: str, tmp_path: Path) -> None:
+    error, state = LATER[case]
+    async with admin_bed(tmp_path) as bed:
+        alice, bob = await two_person_org(bed)
+        waiting = await proposed(bed, alice.token)
+        who = Principal(PrincipalKind.PERSON, bob.id, bob.name, "acme", Role.OWNER)
+        async with bed.store.for_org("acme").write() as transaction:
+            approval = await transaction.approvals.get(waiting["id"])
+            remedy = failing(approval, who, bed.clock.ms)
+            await remedy(transaction, error)
+            assert (await transaction.approvals.get(waiting["id"])).state == state
+            executed = replace(approval, state=ApprovalState.EXECUTED)
+            await transaction.approvals.save(executed)  # another replica's approver was faster
+            await remedy(transaction, error)
+            assert await transaction.approvals.get(waiting["id"]) == executed
 
 
 async def test_rejecting_is_withdrawing_for_its_author(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from controlplane.domain import approvals
 from controlplane.domain.approvals import Approval, ApprovalState, seen_at
-from controlplane.domain.errors import ConflictError, RefusedError, StateError
+from controlplane.domain.errors import ConflictError, RefusedError, StateError, ThrottledError
 from controlplane.domain.rbac import Principal, PrincipalKind, Role, Verb, authorise
 from controlplane.ports.store import OrgTransaction
 from controlplane.web.api.authentication import author_now
@@ -110,7 +110,9 @@ async def approve(context: Context, params: ApprovalParams, body: Agreement) -> 
     author = await _author(context, approval)
     for each in (author, context.principal):
         authorise(each, approval.verb)
-    status, result = await context.execute(context, approval, author, _failing(approval, context))
+    status, result = await context.execute(
+        context, approval, author, failing(approval, context.principal, context.now_ms)
+    )
     await context.open.approvals.save(decided)
     return Executed(approval=approval_view(decided, context.org, context.now_ms), status=status, result=dict(result))
 
@@ -137,14 +139,17 @@ async def _author(context: Context, approval: Approval) -> Principal:
     return author
 
 
-def _failing(approval: Approval, context: Context) -> Remedy:
+def failing(approval: Approval, approver: Principal, now_ms: int) -> Remedy:
     """Ends an approval whose act was refused when it was carried out; what may pass later leaves it pending."""
 
     async def end(transaction: OrgTransaction, error: Exception) -> None:
-        if isinstance(error, StateError):
+        if isinstance(error, StateError | ThrottledError):
             return
+        found = await transaction.approvals.get(approval.id)
+        if found.state is not ApprovalState.PENDING:
+            return  # somebody decided while this try was being refused
         code = getattr(error, "code", "internal")
-        await transaction.approvals.save(approvals.failed(approval, context.principal, code, context.now_ms))
+        await transaction.approvals.save(approvals.failed(found, approver, code, now_ms))
 
     return end
 
