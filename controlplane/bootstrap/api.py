@@ -7,6 +7,7 @@ from typing import Final
 
 from aiohttp import web
 
+from certs.errors import TrustError
 from certs.keys import certificates_pem
 from certs.shell.tls import TLSIdentity, identity_context, replace_identity, server_context
 from controlplane import telemetry
@@ -69,8 +70,9 @@ class ApiRole:
 
     async def sign_heads(self) -> None:
         """Sign the heads of act logs each second, or after so many acts, until cancelled."""
-        await self._sign_left()
+        looked = False
         while True:
+            looked = looked or await self._look_for_left()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._bench.acts.due.wait(), CHECKPOINT_SECONDS)
             await self._sign()
@@ -85,16 +87,20 @@ class ApiRole:
                 telemetry.log(telemetry.Event.MAINTENANCE_FAILED, kind="token_key", code=error.code)
             await asyncio.sleep(ROTATION_SECONDS)
 
-    async def _sign_left(self) -> None:
-        """Sign what a process that died left unsigned."""
-        for org in (OPERATOR, *(each.id for each in await self._plane.store.orgs())):
-            with contextlib.suppress(ControlPlaneError):
-                await self._bench.acts.sign(org)
+    async def _look_for_left(self) -> bool:
+        """Remember all logs, for a process that died may have left some unsigned. False: the store did not answer."""
+        try:
+            orgs = await self._plane.store.orgs()
+        except ControlPlaneError as error:
+            telemetry.log(telemetry.Event.MAINTENANCE_FAILED, kind="acts", code=error.code)
+            return False
+        self._bench.acts.expect((OPERATOR, *(each.id for each in orgs)))
+        return True
 
     async def _sign(self) -> None:
         try:
             await self._bench.acts.sign_grown()
-        except ControlPlaneError as error:
+        except (ControlPlaneError, TrustError) as error:
             telemetry.log(telemetry.Event.MAINTENANCE_FAILED, kind="acts", code=error.code)
 
     def _context(self, identity: TLSIdentity) -> ssl.SSLContext:

@@ -11,6 +11,7 @@ from controlplane.bootstrap.plane import Plane
 from controlplane.domain.vault import VaultEntry
 from controlplane.ports.vault import Vault
 from controlplane.services.acts import ActLog
+from controlplane.services.judging import PolicyJudge
 from controlplane.services.sign_in import Instruments, SignIn
 from controlplane.services.tokens import Tokens
 from controlplane.store.errors import NotInitialisedError, VaultTakenError
@@ -36,7 +37,7 @@ async def acts_signer(vault: Vault) -> Signer:
 async def workbench(plane: Plane, root_key: Signer | None = None) -> AsyncIterator[Workbench]:
     """What operations work with, on an open control plane; with the root CA's key, when it was brought here."""
     trust_domain = plane.settings.trust_domain
-    passwords, seal = Argon2Passwords(), KekSeal(plane.keyring)
+    passwords, seal, judge = Argon2Passwords(), KekSeal(plane.keyring), PolicyJudge(plane.clock)
     instruments = Instruments(plane.store, passwords, seal, plane.clock, plane.chance, trust_domain)
     try:
         yield Workbench(
@@ -55,10 +56,12 @@ async def workbench(plane: Plane, root_key: Signer | None = None) -> AsyncIterat
             describe=_describe,
             authorities=plane.authorities,
             ingresses=plane.ingresses,
+            judge=judge,
             root_key=root_key,
         )
     finally:
         passwords.close()
+        judge.close()
 
 
 def _describe() -> dict[str, Any]:

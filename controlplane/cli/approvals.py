@@ -96,12 +96,9 @@ def _told(document: Mapping[str, Any], *, err: bool = False) -> None:
         click.echo(f"{label:<16}{text}", err=err)
     content = document["content"]
     click.echo(json.dumps(content["params"], sort_keys=True), err=err)
+    if content.get("if_match"):
+        click.echo(f"only while it is still {out.plain(content['if_match'])}", err=err)
     for name, value in content["body"].items():
         click.echo(f"{name}:", err=err)
         text = value if isinstance(value, str) else json.dumps(value, indent=2, sort_keys=True)
-        click.echo("\n".join(f"  {_plain(line)}" for line in text.splitlines()), err=err)
-
-
-def _plain(line: str) -> str:
-    """A line without characters that could make a terminal show something else."""
-    return "".join(each if each.isprintable() or each == "\t" else "\N{REPLACEMENT CHARACTER}" for each in line)
+        click.echo("\n".join(f"  {out.plain(line)}" for line in text.splitlines()), err=err)

@@ -74,7 +74,7 @@ def cli() -> None:
     First steps:
       controlplane init                        make one in ./.controlplane
       controlplane serve                       run it: 8443 enrollment, 8444 outposts
-      controlplane org create acme --provider-url https://api.openai.com/v1
+      controlplane org create acme --single-person --provider-url https://api.openai.com/v1
       controlplane outpost register prod-eu --org acme --token-file prod-eu.token
       controlplane key create alice --org acme
     """  # noqa: D301 - \b is for click

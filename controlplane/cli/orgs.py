@@ -43,6 +43,10 @@ def create(name: str, urls: tuple[str, ...], target: Target, **options: Any) -> 
         return
     if not urls:
         out.note(f"it has no provider yet: controlplane route set default --org {name} --url URL")
+    if made["two_person"] and not made["owners"]:
+        out.note(
+            f"nobody can approve yet; twice, for two people: controlplane user create NAME --org {name} --role owner"
+        )
     if made["two_person"]:
         out.note("policies and routes take two persons: one asks, another approves (--single-person leaves that out)")
     out.note(f"next: controlplane outpost register NAME --org {name}")

@@ -114,11 +114,11 @@ def fail(error: Any, output: str) -> NoReturn:
 def fail_with(fields: dict[str, Any], code: int, output: str) -> NoReturn:
     """Print what is known of a failure, and end."""
     if output == "table":
-        click.echo(f"error {fields['code']}: {fields['message']}", err=True)
+        click.echo(f"error {fields['code']}: {plain(fields['message'])}", err=True)
         if fields["field"]:
-            click.echo(f"  where: {fields['field']}", err=True)
+            click.echo(f"  where: {plain(fields['field'])}", err=True)
         if fields["next"]:
-            click.echo(f"  → {fields['next']}", err=True)
+            click.echo(f"  → {plain(fields['next'])}", err=True)
     else:
         click.echo(json.dumps({"schema": "outpost.error/1", "error": fields}, sort_keys=True), err=True)
     raise SystemExit(code)
@@ -205,9 +205,14 @@ def emit_json(schema: str, document: dict[str, Any]) -> None:
     click.echo(json.dumps({"schema": schema, **document}, indent=2, sort_keys=True))
 
 
+def plain(line: str) -> str:
+    """A line without characters that could make a terminal show something else, or show it as another line."""
+    return "".join(each if each.isprintable() or each == "\t" else "\N{REPLACEMENT CHARACTER}" for each in line)
+
+
 def emit_table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """A plain table on standard output."""
-    cells = [[str(cell) for cell in row] for row in rows]
+    cells = [[plain(str(cell)) for cell in row] for row in rows]
     widths = [max(len(row[column]) for row in [list(headers), *cells]) for column in range(len(headers))]
     for row in [list(headers), *cells]:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
@@ -237,16 +242,16 @@ def lines_of(facts: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
     """Names with texts for people: what is nested gets dotted names, times are UTC, nothing is a dash."""
     lines: list[tuple[str, str]] = []
     for key, value in facts.items():
-        name = prefix + key
+        name = prefix + plain(key)
         if isinstance(value, dict) and value:
             lines += lines_of(value, f"{name}.")
         elif isinstance(value, list) and value and isinstance(value[0], dict):
             for number, item in enumerate(value, start=1):
                 lines += lines_of(item, f"{name}.{number}.")
         elif isinstance(value, list):
-            lines.append((name, " ".join(map(str, value)) or "-"))
+            lines.append((name, plain(" ".join(map(str, value))) or "-"))
         elif key.endswith(("_ms", "_s")):
             lines.append((name.rpartition("_")[0], moment(value if key.endswith("_ms") else value * 1000)))
         else:
-            lines.append((name, "-" if value in (None, "", {}) else str(value)))
+            lines.append((name, "-" if value in (None, "", {}) else plain(str(value))))
     return lines

@@ -39,7 +39,7 @@ class ApprovalContentError(ConflictError):
 
 
 class SamePersonError(RefusedError):
-    """The author of an act, or who knows the secret of the client that asked for it, would approve it himself."""
+    """The author of an act, or who knows a secret or a sign-in code of him, would approve it himself."""
 
     code = "approval.same_person"
 
@@ -70,11 +70,11 @@ class Approval:
         operation: name of the operation.
         verb: that it takes, of author and approver both.
         subject: what it is about; a newer act on the same subject withdraws this one.
-        content: canonical JSON of parameters and body.
+        content: canonical JSON of parameters and body, and of the validator that the act was made from.
         digest: of operation and content, 64 hex digits.
         author: id of the principal who asked for it.
         author_name: for people.
-        behind: ids of the persons behind an author that is a machine client.
+        behind: ids of the persons behind the author: who saw the secret of a machine client, or his sign-in code.
         created_ms, expires_ms: Unix milliseconds.
         decided_by: id of who decided, empty before; so are decided_ms (0) and reason.
     """
@@ -172,9 +172,9 @@ def approve(approval: Approval, approver: Principal, digest: str, now_ms: int) -
         raise NotAPersonError(
             "a machine client cannot be the second person", field="approver", next_step="sign in: controlplane login"
         )
-    if approver.id in (approval.author, *approval.behind):
+    if {approver.id, *approver.behind} & {approval.author, *approval.behind}:
         raise SamePersonError(
-            "who asked for an act cannot approve it",
+            "who asked for an act cannot approve it, nor who saw the secret or the sign-in code of one of the two",
             field="approver",
             next_step=f"let another person run: controlplane approval approve {approval.id} --org ORG",
         )

@@ -132,20 +132,20 @@ def accepts(client: MachineClient | None, secret: str, now_ms: int) -> bool:
     return (current and now_ms < client.expires_ms) or (old and now_ms < client.old_until_ms)
 
 
-def rotated(client: MachineClient, digest: str, seen_by: str, now_ms: int, grace_ms: int) -> MachineClient:
+def rotated(client: MachineClient, digest: str, seen_by: tuple[str, ...], now_ms: int, grace_ms: int) -> MachineClient:
     """The client with a new secret; the one before works until the grace ends, or its own end when that is sooner.
 
     Args:
         client: as stored.
         digest: of the new secret.
-        seen_by: id of who is shown it.
+        seen_by: ids of those who are shown it.
         now_ms: Unix milliseconds.
         grace_ms: how long the old secret still works.
     """
     return replace(
         client,
         digest=digest,
-        seen_by=tuple(dict.fromkeys((*client.seen_by, seen_by)))[-MAX_SEEN_BY:],
+        seen_by=tuple(dict.fromkeys((*client.seen_by, *seen_by)))[-MAX_SEEN_BY:],
         expires_ms=now_ms + client.life_ms,
         old_digest=client.digest,
         old_until_ms=min(now_ms + grace_ms, client.expires_ms),

@@ -5,7 +5,7 @@ source make the next answer of either come later, right or wrong.
 """
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 from controlplane.domain.errors import ThrottledError
 
@@ -18,7 +18,10 @@ FREE_FAILURES: Final = 3  # mistyped passwords that cost nothing
 FIRST_DELAY_SECONDS: Final = 0.25
 MAX_DELAY_SECONDS: Final = 5.0  # a person waits that long; a guesser gets 17,280 tries a day and user at most
 FORGET_SECONDS: Final = 900.0  # a quarter of an hour without failures and all is forgotten
-MAX_WAITING: Final = 8  # sign-ins of one source that wait at once; of 20 sources one user has 160
+MAX_QUEUE_SECONDS: Final = 20.0  # below the 30 that an answer may take: four wait for one user at the longest delay
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
 
 
 class PaceError(ThrottledError):
@@ -76,53 +79,95 @@ class _Failures:
     last: float
 
 
+@dataclass(frozen=True, slots=True)
+class Knock:
+    """An attempt to sign in.
+
+    Attributes:
+        user: id of a user, or the name of nobody.
+        is_known: whether there is such a user; what strangers make up counts apart, so that it pushes nobody out.
+        source: block of addresses that the caller is one of (``sources.block_of``).
+    """
+
+    user: str
+    is_known: bool
+    source: str
+
+
 class Patience:
-    """How long a sign-in waits, by the failures of its user and of its source."""
+    """How long a sign-in waits, by the failures of its user and of its source.
+
+    An attempt counts as a failure from its beginning until it turns out right, and those of one user wait one after
+    another: whoever tries many at once gets no more answers than who tries in turn. A source from which a user signed
+    in has a queue of its own for him, so that strangers do not stand before him.
+    """
 
     def __init__(self, capacity: int = KEPT) -> None:
         self._capacity = capacity
-        self._failures: dict[str, _Failures] = {}
-        self._waiting: dict[str, int] = {}
+        self._users: dict[str, _Failures] = {}
+        self._made_up: dict[str, _Failures] = {}
+        self._sources: dict[str, _Failures] = {}
+        self._turns: dict[str, float] = {}  # queue -> when its last one is answered
+        self._usual: dict[tuple[str, str], None] = {}  # users with sources from which they signed in
 
-    def delay(self, user: str, source: str, now: float) -> float:
-        """Seconds that the next answer is held back.
+    def begin(self, knock: Knock, now: float) -> float:
+        """Count an attempt.
 
         Args:
-            user: whoever is named, known or not.
-            source: address.
+            knock: who is named, and from where.
             now: monotonic seconds.
+
+        Returns:
+            Seconds that its answer is held back.
+
+        Raises:
+            PaceError: too many wait for this user already; it is not counted.
         """
-        worst = max(self._count(f"user {user}", now), self._count(f"source {source}", now))
+        users = self._counters(knock)
+        worst = max(_count(users, knock.user, now), _count(self._sources, knock.source, now))
+        wait = self._wait(knock, worst, now)
+        for counters, key in ((users, knock.user), (self._sources, knock.source)):
+            count = _count(counters, key, now)
+            self._keep(counters, key, _Failures(count + 1, now))
+        return wait
+
+    def passed(self, knock: Knock) -> None:
+        """It was right: it does not count."""
+        for counters, key in ((self._counters(knock), knock.user), (self._sources, knock.source)):
+            found = counters.get(key)
+            if found is not None:
+                counters[key] = _Failures(found.count - 1, found.last)
+
+    def succeeded(self, knock: Knock) -> None:
+        """A sign-in forgives its user, never its source: that one may know one password and guess another."""
+        self.passed(knock)
+        self._users.pop(knock.user, None)
+        self._keep(self._usual, (knock.user, knock.source), None)
+
+    def _wait(self, knock: Knock, worst: int, now: float) -> float:
         if worst < FREE_FAILURES:
             return 0.0
         doublings = min(worst - FREE_FAILURES, 16)  # 2^16 quarters of a second are far beyond the longest
-        return float(min(MAX_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2.0**doublings))
+        delay = min(MAX_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2.0**doublings)
+        usual = (knock.user, knock.source) in self._usual
+        queue = f"{knock.user} {knock.source}" if usual else f"{knock.user} {knock.is_known}"
+        due = max(self._turns.get(queue, now), now) + delay
+        if due - now > MAX_QUEUE_SECONDS:
+            raise PaceError(delay)
+        self._keep(self._turns, queue, due)
+        return due - now
 
-    def enter(self, source: str) -> None:
-        """A sign-in begins to wait. Raises PaceError: as many of this source wait already."""
-        if self._waiting.get(source, 0) >= MAX_WAITING:
-            raise PaceError(MAX_DELAY_SECONDS)
-        self._waiting[source] = self._waiting.get(source, 0) + 1
+    def _counters(self, knock: Knock) -> dict[str, _Failures]:
+        return self._users if knock.is_known else self._made_up
 
-    def leave(self, source: str) -> None:
-        """It is done."""
-        left = self._waiting.pop(source, 1) - 1
-        if left > 0:
-            self._waiting[source] = left
+    def _keep(self, counters: dict[Key, Value], key: Key, value: Value) -> None:
+        """Newest last; the oldest goes when there are too many."""
+        counters.pop(key, None)
+        counters[key] = value
+        while len(counters) > self._capacity:
+            del counters[next(iter(counters))]
 
-    def failed(self, user: str, source: str, now: float) -> None:
-        """Count a failure of both."""
-        for key in (f"user {user}", f"source {source}"):
-            count = self._count(key, now)
-            self._failures.pop(key, None)
-            self._failures[key] = _Failures(count + 1, now)
-        while len(self._failures) > self._capacity:
-            del self._failures[next(iter(self._failures))]
 
-    def succeeded(self, user: str) -> None:
-        """A right answer forgives its user, never its source: that one may know one password and guess another."""
-        self._failures.pop(f"user {user}", None)
-
-    def _count(self, key: str, now: float) -> int:
-        found = self._failures.get(key)
-        return found.count if found is not None and now - found.last < FORGET_SECONDS else 0
+def _count(counters: dict[str, _Failures], key: str, now: float) -> int:
+    found = counters.get(key)
+    return found.count if found is not None and now - found.last < FORGET_SECONDS else 0

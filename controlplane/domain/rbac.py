@@ -8,9 +8,10 @@ Rules beside the table:
 - nobody grants, manages or resets a role that has a verb which his own has not;
 - the last owner of an org can be neither disabled nor given another role;
 - in an org with the two-person rule, what ``TWO_PERSONS`` names is done by two: whatever loosens, whatever could make
-  one person look like two, and what stops a whole fleet. Giving somebody a role that decides on approvals, or
-  resetting such a user, hands out a sign-in code with which the giver could approve his own acts; so that takes two as
-  well, as soon as there is another who could be the second.
+  one person look like two, and what stops a whole fleet. Giving somebody a role that decides on approvals hands out a
+  sign-in code with which the giver could approve his own acts; so that takes two as well, as soon as there is another
+  who could be the second. Ending, resetting or demoting one who decides always takes two: else one person could first
+  remove everybody who might be asked.
 """
 
 from collections.abc import Iterable, Mapping
@@ -106,6 +107,7 @@ class Verb(StrEnum):
     USERS_MANAGE = "users.manage"
     USERS_GRANT_OWNER = "users.grant_owner"
     USERS_GRANT_DECIDER = "users.grant_decider"
+    USERS_END_DECIDER = "users.end_decider"
     CLIENTS_READ = "clients.read"
     CLIENTS_MANAGE = "clients.manage"
     APPROVALS_READ = "approvals.read"
@@ -160,6 +162,7 @@ TABLE: Final[Mapping[Verb, frozenset[Role]]] = {
     Verb.USERS_MANAGE: _TRUSTED,
     Verb.USERS_GRANT_OWNER: frozenset({_OWNER}),
     Verb.USERS_GRANT_DECIDER: _TRUSTED,
+    Verb.USERS_END_DECIDER: _TRUSTED,
     Verb.CLIENTS_READ: _LOOKING,
     Verb.CLIENTS_MANAGE: _TRUSTED,
     Verb.APPROVALS_READ: frozenset({_OWNER, _SECURITY, _AUDITOR, _OPERATOR}),
@@ -183,12 +186,17 @@ TWO_PERSONS: Final = frozenset(
         Verb.OUTPOSTS_LOCK_ALL,
         Verb.USERS_GRANT_OWNER,
         Verb.USERS_GRANT_DECIDER,
+        Verb.USERS_END_DECIDER,
     }
 )
 """What takes an author and another person's approval in an org with the two-person rule."""
 
 IF_THERE_IS_ANOTHER: Final = frozenset({Verb.USERS_GRANT_DECIDER})
 """Of those, what one person does alone while nobody else of the org could approve it: how an org gets its second."""
+
+FILES_ALONE: Final = frozenset({Verb.USERS_GRANT_OWNER, Verb.USERS_END_DECIDER})
+"""Of those, what whoever has the files does alone while nobody else could approve it: how an org without owners gets
+its first, and how the only one who decides gets a new sign-in code."""
 
 OPERATOR_VERBS: Final = frozenset(
     {
@@ -225,7 +233,8 @@ class Principal:
             the files can do anything, and it is on record.
         role: as stored now.
         scopes: the part of the role that a token was asked for; None is all of it.
-        behind: ids of those who were shown a secret of a machine client: what it asks for, they may not approve.
+        behind: ids of those who were shown a secret of a machine client, or a sign-in code of a person: what it asks
+            for, they may not approve, and the other way round.
     """
 
     kind: PrincipalKind
@@ -285,14 +294,16 @@ def granting_verb(role: Role) -> Verb:
     return Verb.USERS_GRANT_DECIDER if decides(role) else Verb.USERS_MANAGE
 
 
-def needs_two_persons(verb: Verb, others: int) -> bool:
+def needs_two_persons(verb: Verb, others: int, kind: PrincipalKind) -> bool:
     """Whether an act takes two in an org with the two-person rule.
 
     Args:
         verb: of the act.
         others: persons of the org who could approve it: neither its author nor the user that it is about.
+        kind: what its author is.
     """
-    return verb in TWO_PERSONS and (others > 0 or verb not in IF_THERE_IS_ANOTHER)
+    alone = IF_THERE_IS_ANOTHER | FILES_ALONE if kind is PrincipalKind.LOCAL else IF_THERE_IS_ANOTHER
+    return verb in TWO_PERSONS and (others > 0 or verb not in alone)
 
 
 def may_manage(actor: Role, other: Role, org: str) -> None:

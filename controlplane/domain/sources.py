@@ -6,6 +6,7 @@ from controlplane.domain.errors import InputError
 
 COURIER = "courier"
 """Where a call comes from that an operator brought in a file; it stands where an address would."""
+SITE_BITS = 64  # RFC 4291 §2.5.4: the prefix of one subnet; whoever has one has 2^64 addresses
 MAX_ADDRESS = 45  # characters of an IPv6 address that ends in an IPv4 one
 
 
@@ -60,6 +61,15 @@ def is_within(address: str, network: str) -> bool:
         return ip_address(address) in ip_network(network)
     except ValueError:
         return False
+
+
+def block_of(address: str) -> str:
+    """Whom an address belongs to: an IPv6 caller has all addresses of a /64. What is no address is its own block."""
+    try:
+        found = _mapped(ip_address(address))
+    except ValueError:
+        return address
+    return str(found) if isinstance(found, IPv4Address) else str(IPv6Network((found, SITE_BITS), strict=False))
 
 
 def _mapped(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:

@@ -27,6 +27,8 @@ WINDOW_STEPS: Final = 1  # clocks of phones: one step early or late
 TOTP_DIGITS: Final = 6
 MIN_PASSWORD_CHARS: Final = 12  # NIST SP 800-63B-4 §3.1.1.2 asks for 8 beside a second factor
 MAX_PASSWORD_CHARS: Final = 128  # argon2id reads all of it; longer ones only cost time
+MAX_WRONG_CODES: Final = 20  # in a day, by who knows the password: he hits one of three codes with 0.006 %
+WRONG_CODES_MS: Final = 24 * 3_600_000
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
@@ -95,6 +97,9 @@ class User:
         new_password_hash: of a password that was set with a sign-in code and not yet confirmed.
         code_digest: SHA-256 of the sign-in code, 64 hex digits; empty when there is none.
         version: of tokens: older ones are void.
+        seen_by: ids of the users who were shown a sign-in code of his: for approvals he and they are one person.
+        wrong_codes: how often the password was right and the one-time password was not, within a day.
+        wrong_code_ms: when that day began.
     """
 
     id: str
@@ -111,6 +116,14 @@ class User:
     code_expires_ms: int = 0
     version: int = 1
     signed_in_ms: int = 0
+    seen_by: tuple[str, ...] = ()
+    wrong_codes: int = 0
+    wrong_code_ms: int = 0
+
+    @property
+    def has_signed_in(self) -> bool:
+        """Whether he is somebody: he signed in once and was not disabled since, though he may wait for a new code."""
+        return bool(self.signed_in_ms) and self.state is not UserState.DISABLED
 
 
 def checked_name(text: str) -> str:
@@ -175,7 +188,16 @@ def reset(user: User, digest: str, now_ms: int) -> User:
     Raises:
         UserStateError: disabled.
     """
-    blank = replace(user, state=UserState.INVITED, password_hash="", totp=b"", totp_step=0, version=user.version + 1)
+    blank = replace(
+        user,
+        state=UserState.INVITED,
+        password_hash="",
+        totp=b"",
+        totp_step=0,
+        version=user.version + 1,
+        wrong_codes=0,
+        wrong_code_ms=0,
+    )
     return with_code(user if user.state is UserState.DISABLED else blank, digest, now_ms)
 
 
@@ -255,6 +277,21 @@ def matching_step(secret: str, code: str, now_s: int, used: int) -> int:
         if same and step > used:
             found = step
     return found
+
+
+def with_wrong_code(user: User, now_ms: int) -> User:
+    """The user after a right password with a wrong one-time password."""
+    if now_ms - user.wrong_code_ms >= WRONG_CODES_MS:
+        return replace(user, wrong_codes=1, wrong_code_ms=now_ms)
+    return replace(user, wrong_codes=user.wrong_codes + 1)
+
+
+def is_guessed_at(user: User, now_ms: int) -> bool:
+    """Whether so many one-time passwords were tried with the right password that none is accepted until a day is over.
+
+    A reset makes both new and ends it. A right one in between does not: guesses do not become more by it.
+    """
+    return user.wrong_codes >= MAX_WRONG_CODES and now_ms - user.wrong_code_ms < WRONG_CODES_MS
 
 
 def otpauth_uri(secret: str, name: str, org: str, issuer: str) -> str:

@@ -1,11 +1,15 @@
 """The act log as a service: append within the act's own transaction, sign heads, verify, export, prove."""
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+from certs.errors import TrustError
 from certs.keys import require_signing_key
 from certs.signer import Signer
 from controlplane.domain.acts import CHECKPOINT_ACTS, Act, ActFilter, ActHead, ActRow, ActUnknownError, origin_of
+from controlplane.domain.errors import ControlPlaneError
+from controlplane.domain.orgs import OrgUnknownError
 from controlplane.ports.admin import Acts
 from controlplane.ports.store import OrgTransaction, Store
 from controlplane.ports.world import Clock
@@ -116,13 +120,34 @@ class ActLog:
             await transaction.acts.sign(head.size, note, self._clock.now_ms())
         return head.size
 
-    async def sign_grown(self) -> None:
-        """Sign the head of each log that this process has added to; a transaction that is still open is waited for."""
-        self.due.clear()
-        orgs = tuple(self._grown)
-        self._grown.clear()
+    def expect(self, orgs: Iterable[str]) -> None:
+        """Logs to which another process may have added what it did not sign for: the next ``sign_grown`` looks."""
         for org in orgs:
-            await self.sign(org)
+            self._grown.setdefault(org, 0)
+
+    async def sign_grown(self) -> None:
+        """Sign the head of each log that this process has added to; a transaction that is still open is waited for.
+
+        A log whose head could not be signed stays for the next time, and does not keep the others waiting.
+
+        Raises:
+            ControlPlaneError: the first failure, once all were tried; so is TrustError of the signer.
+        """
+        self.due.clear()
+        failures: list[ControlPlaneError | TrustError] = []
+        for org, count in tuple(self._grown.items()):
+            try:
+                await self.sign(org)
+            except OrgUnknownError:
+                pass  # it has no log
+            except (ControlPlaneError, TrustError) as error:
+                failures.append(error)
+                continue
+            left = self._grown.pop(org, count) - count
+            if left > 0:
+                self._grown[org] = left  # what came meanwhile is for the next head
+        if failures:
+            raise failures[0]
 
     async def page(self, org: str, chosen: ActFilter, before: int, limit: int) -> tuple[ActRow, ...]:
         """Records below a number, newest first."""

@@ -7,6 +7,7 @@ as it is.
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 from controlplane.domain import keys, releases
 from controlplane.domain.errors import InputError
@@ -43,6 +44,7 @@ from outpost.core.policy.lint import LintFinding, LintLevel, lint
 
 ROOT_KEYS = ROOT_THRESHOLD + 1  # 2 of 3 must sign: one may be lost
 ROLES = (names.TIMESTAMP, names.SNAPSHOT, names.TARGETS, *names.DELEGATED_ROLES)
+JUDGED_KEPT = 8  # judgements in memory, of 1 MiB of text at most: what is judged before an act is found within it
 REFRESH_SHARE = 2  # a timestamp is signed again when less than half of its validity is left
 
 Change = Callable[[OrgTransaction, SignedSet, SetContent], Awaitable[Changes]]
@@ -76,8 +78,9 @@ class PolicyAudienceError(InputError):
     code = "policy.other_org"
 
 
+@lru_cache(maxsize=JUDGED_KEPT)
 def judge_policy(text: bytes) -> tuple[PolicyDocument, tuple[LintFinding, ...]]:
-    """Read, compile and lint a policy document, as an outpost will.
+    """Read, compile and lint a policy document, as an outpost will; the same text is not judged twice in a row.
 
     Raises:
         BundleError: it cannot be read or compiled.

@@ -1,5 +1,6 @@
 """Machine clients of an org: made, rotated, revoked."""
 
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from controlplane.domain import clients
@@ -39,12 +40,17 @@ class ClientWish:
 
 
 class Machines:
-    """The use case."""
+    """The use case.
 
-    def __init__(self, store: Store, clock: Clock, chance: Chance) -> None:
+    Args:
+        shown_to: ids of those who are shown what an act makes, beside who asks for it.
+    """
+
+    def __init__(self, store: Store, clock: Clock, chance: Chance, shown_to: Collection[str] = ()) -> None:
         self._store = store
         self._clock = clock
         self._chance = chance
+        self._shown_to = shown_to
 
     async def create(self, org: str, wish: ClientWish, actor: Principal) -> NewSecret:
         """Make a client.
@@ -53,7 +59,7 @@ class Machines:
             GrantForbiddenError: a role that can do more than the actor's.
             ClientNameError: the name; so are ClientExistsError, ScopeUnknownError and ClientLimitError.
         """
-        may_manage(actor.role, wish.role, org)
+        await self.check(org, wish, actor)
         now_ms = self._clock.now_ms()
         secret = clients.secret_text(org, self._chance.token_bytes(clients.SECRET_BYTES))
         client = MachineClient(
@@ -61,22 +67,31 @@ class Machines:
             name=clients.checked_name(wish.name),
             role=wish.role,
             scopes=scopes_of(wish, org),
-            seen_by=(actor.id,),
+            seen_by=self._seen_by(actor),
             created_ms=now_ms,
             life_ms=wish.life_days * clients.DAY_MS,
             digest=clients.secret_digest(secret),
             expires_ms=now_ms + wish.life_days * clients.DAY_MS,
         )
         async with self._store.for_org(org).write() as transaction:
-            living = [each for each in await transaction.clients.all() if not each.revoked_ms]
-            if len(living) >= clients.MAX_CLIENTS:
-                raise ClientLimitError(
-                    f"an org has at most {clients.MAX_CLIENTS} clients",
-                    field="name",
-                    next_step="revoke one: controlplane client revoke NAME --org ORG",
-                )
+            _require_room(await transaction.clients.all())
             await transaction.clients.add(client)
         return NewSecret(client, secret)
+
+    async def check(self, org: str, wish: ClientWish, actor: Principal) -> None:
+        """Refuse what ``create`` would refuse now. Raises as it does."""
+        may_manage(actor.role, wish.role, org)
+        scopes_of(wish, org)
+        name = clients.checked_name(wish.name)
+        async with self._store.for_org(org).read() as transaction:
+            everyone = await transaction.clients.all()
+        _require_room(everyone)
+        if any(each.name == name and not each.revoked_ms for each in everyone):
+            raise clients.ClientExistsError(
+                f"the org has a live client {name} already",
+                field="name",
+                next_step="choose another name, or revoke it: controlplane client revoke NAME --org ORG",
+            )
 
     async def all(self, org: str) -> tuple[MachineClient, ...]:
         """All clients, revoked ones too, in order of creation."""
@@ -94,7 +109,7 @@ class Machines:
         async with self._store.for_org(org).write() as transaction:
             client = await transaction.clients.find(name_or_id)
             may_manage(actor.role, client.role, org)
-            fresh = clients.rotated(client, clients.secret_digest(secret), actor.id, now_ms, grace_ms)
+            fresh = clients.rotated(client, clients.secret_digest(secret), self._seen_by(actor), now_ms, grace_ms)
             await transaction.clients.save(fresh)
         return NewSecret(fresh, secret)
 
@@ -106,6 +121,18 @@ class Machines:
             ended = clients.revoked(client, self._clock.now_ms())
             await transaction.clients.save(ended)
         return ended
+
+    def _seen_by(self, actor: Principal) -> tuple[str, ...]:
+        return tuple(dict.fromkeys((actor.id, *actor.behind, *self._shown_to)))
+
+
+def _require_room(everyone: Iterable[MachineClient]) -> None:
+    if sum(not each.revoked_ms for each in everyone) >= clients.MAX_CLIENTS:
+        raise ClientLimitError(
+            f"an org has at most {clients.MAX_CLIENTS} clients",
+            field="name",
+            next_step="revoke one: controlplane client revoke NAME --org ORG",
+        )
 
 
 def scopes_of(wish: ClientWish, org: str) -> tuple[Verb, ...]:

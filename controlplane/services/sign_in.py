@@ -13,12 +13,14 @@ from typing import Final
 from controlplane.domain import users
 from controlplane.domain.errors import NotFoundError
 from controlplane.domain.orgs import OPERATOR, OrgNameError
-from controlplane.domain.pace import Patience
+from controlplane.domain.pace import Knock, Patience
 from controlplane.domain.rbac import SignInError
+from controlplane.domain.sources import block_of
 from controlplane.domain.users import OneTimePasswordError, User, UserState
 from controlplane.ports.admin import Passwords, Seal
 from controlplane.ports.store import OrgSpace, OrgTransaction, Store
 from controlplane.ports.world import Chance, Clock
+from controlplane.services.even import refused_evenly
 
 NOBODYS_SECRET: Final = "A" * 32  # base32; stands in where there is no user, so that the work is the same
 Recorder = Callable[[OrgTransaction, User], Awaitable[None]]
@@ -35,6 +37,14 @@ class Claimant:
     org: str
     name: str
     source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What a claimant says to prove it, untrusted."""
+
+    password: str = field(repr=False)
+    code: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +98,19 @@ class SignIn:
             SignInError: one answer for every cause.
             PaceError: too many wait already.
         """
-        await self._wait(who)
-        user = await self._user(who)
-        try:
-            return await self._prove(who, user, password, code, record)
-        except SignInError:
-            self._failed(who)
-            raise
+        user, knock = await self._wait(who)
+        passwords = self._tools.passwords
+        usable = user is not None and user.state is UserState.ACTIVE
+        known = await passwords.matches(user.password_hash if user and usable else passwords.nobodys, password)
+        async with refused_evenly(self._tools.clock):  # a count is written or not; the moment does not tell
+            found = await self._prove(who, user if usable and known else None, Proof(password, code), record)
+            if found is None:
+                raise SignInError(
+                    "user, password or one-time password is not right",
+                    next_step="check all three; a one-time password works once, so wait for the next one",
+                )
+        self._patience.succeeded(knock)
+        return found
 
     async def begin(self, who: Claimant, code: str, password: str) -> Authenticator:
         """With a sign-in code: set a password and get an authenticator, neither of which counts before ``confirm``.
@@ -105,10 +121,10 @@ class SignIn:
             PaceError: too many wait already.
         """
         users.checked_password(password, who.name)
-        await self._wait(who)
-        found = await self._user(who)
+        found, knock = await self._wait(who)
         hashed = await self._tools.passwords.hash(password)
-        user = self._with_code(who, found, code)
+        user = users.require_code(found, code, self._tools.clock.now_ms())
+        self._patience.passed(knock)
         secret, shown = self._authenticator(who.org, user)
         async with self._tools.store.for_org(who.org).write() as transaction:
             fresh = users.require_code(await transaction.users.find(user.id), code, self._tools.clock.now_ms())
@@ -123,12 +139,12 @@ class SignIn:
             SignInCodeError: the code, or ``begin`` was not called with it.
             OneTimePasswordError: the authenticator's answer.
         """
-        await self._wait(who)
-        user = self._with_code(who, await self._user(who), code)
+        found, knock = await self._wait(who)
+        user = users.require_code(found, code, self._tools.clock.now_ms())
         step = self._step(who.org, user, user.new_totp, otp, 0)
         if not step or not user.new_password_hash:
-            self._failed(who)
             raise wrong_answer()
+        self._patience.passed(knock)
         async with self._tools.store.for_org(who.org).write() as transaction:
             fresh = users.require_code(await transaction.users.find(user.id), code, self._tools.clock.now_ms())
             if fresh != user:  # another call began anew meanwhile: its authenticator has to answer
@@ -165,42 +181,38 @@ class SignIn:
             await record(transaction, changed)
         return changed
 
-    async def _prove(self, who: Claimant, user: User | None, password: str, code: str, record: Recorder) -> User:
-        passwords = self._tools.passwords
-        usable = user is not None and user.state is UserState.ACTIVE
-        kept = user.password_hash if user is not None and usable else passwords.nobodys
-        known = await passwords.matches(kept, password)
-        step = self._step(who.org, user, user.totp if user else b"", code, user.totp_step if user else 0)
-        if user is None or not usable or not known or not step:
-            raise SignInError(
-                "user, password or one-time password is not right",
-                next_step="check all three; a one-time password works once, so wait for the next one",
-            )
-        hashed = await passwords.hash(password) if passwords.is_outdated(kept) else kept
+    async def _prove(self, who: Claimant, user: User | None, proof: Proof, record: Recorder) -> User | None:
+        """The user whose password was right, or None; one transaction judges and counts his one-time password."""
+        if user is None:
+            self._step(who.org, None, b"", proof.code, 0)
+            return None
+        passwords, kept = self._tools.passwords, user.password_hash
+        hashed = await passwords.hash(proof.password) if passwords.is_outdated(kept) else kept
+        now_ms = self._tools.clock.now_ms()
         async with self._tools.store.for_org(who.org).write() as transaction:
             fresh = await transaction.users.find(user.id)
-            if fresh != user:  # spent, reset or disabled meanwhile
-                raise SignInError("this one-time password was used meanwhile", next_step="wait for the next one")
-            signed_in = replace(
-                user, totp_step=step, signed_in_ms=self._tools.clock.now_ms(), password_hash=hashed, new_totp=b""
-            )
+            if (fresh.version, fresh.password_hash) != (user.version, kept) or users.is_guessed_at(fresh, now_ms):
+                return None
+            step = self._step(who.org, fresh, fresh.totp, proof.code, fresh.totp_step)
+            if not step:
+                if not self._step(who.org, fresh, fresh.totp, proof.code, 0):  # one that was used is no guess
+                    await transaction.users.save(users.with_wrong_code(fresh, now_ms))
+                return None
+            signed_in = replace(fresh, totp_step=step, signed_in_ms=now_ms, password_hash=hashed, new_totp=b"")
             await transaction.users.save(signed_in)
             await record(transaction, signed_in)
-        self._patience.succeeded(_key(who))
         return signed_in
 
-    async def _wait(self, who: Claimant) -> None:
-        seconds = self._patience.delay(_key(who), who.source, self._tools.clock.monotonic())
+    async def _wait(self, who: Claimant) -> tuple[User | None, Knock]:
+        """The user who is named, if there is one, once it is his turn. Raises PaceError."""
+        user = await self._user(who)
+        name = f"{who.org}/{user.id if user is not None else who.name}"
+        knock = Knock(name, user is not None, block_of(who.source))
+        seconds = self._patience.begin(knock, self._tools.clock.monotonic())
         if not seconds:
-            return
-        self._patience.enter(who.source)
-        try:
-            await self._tools.pause(seconds)
-        finally:
-            self._patience.leave(who.source)
-
-    def _failed(self, who: Claimant) -> None:
-        self._patience.failed(_key(who), who.source, self._tools.clock.monotonic())
+            return user, knock
+        await self._tools.pause(seconds)
+        return await self._user(who), knock  # he may have been reset meanwhile
 
     async def _user(self, who: Claimant) -> User | None:
         """The user of this name; for an unknown org the operator's space is asked in vain, which takes as long."""
@@ -217,13 +229,6 @@ class SignIn:
                 return space, True
         except (OrgNameError, NotFoundError):
             return store.for_org(OPERATOR), False
-
-    def _with_code(self, who: Claimant, found: User | None, code: str) -> User:
-        try:
-            return users.require_code(found, code, self._tools.clock.now_ms())
-        except users.SignInCodeError:
-            self._failed(who)
-            raise
 
     def _authenticator(self, org: str, user: User) -> tuple[str, Authenticator]:
         secret = b32encode(self._tools.chance.token_bytes(users.TOTP_SECRET_BYTES)).decode()
@@ -248,7 +253,3 @@ def wrong_answer() -> OneTimePasswordError:
 
 def _purpose(org: str, user: User) -> str:
     return f"totp/{org}/{user.id}"
-
-
-def _key(who: Claimant) -> str:
-    return f"{who.org}/{who.name}"

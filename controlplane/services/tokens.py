@@ -111,7 +111,7 @@ class Tokens:
             public = await self._public_key(_kid_of(text))
             token = jwt.decode(text, public, algorithms=[ALGORITHM])
             return self._claims(token.header, token.claims)
-        except (JoseError, ValueError, TypeError, KeyError):  # whatever a parser of hostile text may raise
+        except (JoseError, ValueError, TypeError, KeyError, RecursionError):  # what a parser of hostile text may raise
             raise unauthenticated() from None
 
     async def rotate(self) -> SigningKey:

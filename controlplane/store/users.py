@@ -56,9 +56,16 @@ class UserTable:
 
 
 def _values(user: User) -> tuple[Value, ...]:
-    return tuple(getattr(user, name) for name in NAMES)
+    values = (getattr(user, name) for name in NAMES)
+    return tuple(" ".join(value) if isinstance(value, tuple) else value for value in values)
 
 
 def _user(row: Row) -> User:
     values = dict(zip(NAMES, row, strict=True))
-    return User(**{**values, "role": Role(values["role"]), "state": UserState(values["state"])})  # type: ignore[arg-type]
+    made = {
+        **values,
+        "role": Role(str(values["role"])),
+        "state": UserState(str(values["state"])),
+        "seen_by": tuple(str(values["seen_by"]).split()),
+    }
+    return User(**made)  # type: ignore[arg-type]

@@ -32,7 +32,23 @@ def a_user(number: int, name: str, mark: str = "own") -> User:
     """A user with every column filled."""
     text, sealed = mark, mark.encode()
     return User(
-        f"user-{name}", name, Role.AUDITOR, UserState.ACTIVE, number, text, sealed, 7, sealed, text, text, 8, 9, 10
+        f"user-{name}",
+        name,
+        Role.AUDITOR,
+        UserState.ACTIVE,
+        number,
+        text,
+        sealed,
+        7,
+        sealed,
+        text,
+        text,
+        8,
+        9,
+        10,
+        ("user-1", mark),
+        11,
+        12,
     )
 
 

@@ -6,6 +6,7 @@ not document, answers that do not fit their schema, and rows of the other org in
 """
 
 import asyncio
+import base64
 import contextlib
 import json
 import random
@@ -176,13 +177,22 @@ def send(target: Target, session: Any, case: Any, chance: random.Random, found: 
     name = case.operation.definition.raw["operationId"]
     caller = chance.choice(ORGS) if named(name).scope is not Scope.OPERATOR else OPERATOR
     place(case, target, chance, caller)
-    headers = {"Authorization": f"Bearer {target.tokens[caller]}"} if chance.random() < 0.95 else {}
+    headers = {"Authorization": f"Bearer {target.tokens[caller]}"} if chance.random() < 0.95 else hostile(chance)
     try:
         response = case.call(base_url=target.url, session=session, headers=headers, verify=target.ca_file)
     except (requests.exceptions.InvalidHeader, UnicodeError):
         return  # no client can send that
     found.examples += 1
     judge(name, caller, case, response, found)
+
+
+def hostile(chance: random.Random) -> dict[str, str]:
+    """No token, or something that only looks like one."""
+    heads = ("[" * 3_000, '{"kid": ' * 350, '{"kid": []}', '{"kid": "x", "alg": 1e999}', "\x00" * 99, '"' * 9, "")
+    head = base64.urlsafe_b64encode(chance.choice(heads).encode()).rstrip(b"=").decode()
+    return chance.choice(
+        ({}, {"Authorization": f"Bearer {head}.{head[:9]}.x"}, {"Authorization": "Bearer " + "." * 99})
+    )
 
 
 def place(case: Any, target: Target, chance: random.Random, caller: str) -> None:

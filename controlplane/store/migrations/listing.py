@@ -8,6 +8,7 @@ from controlplane.store.migrations.steps import (
     s0005_admin,
     s0006_plans,
     s0007_restorations,
+    s0008_sign_in,
 )
 
 STEPS = (
@@ -18,6 +19,7 @@ STEPS = (
     s0005_admin.STEP,
     s0006_plans.STEP,
     s0007_restorations.STEP,
+    s0008_sign_in.STEP,
 )
 HEAD = STEPS[-1].revision
 BASE = "base"

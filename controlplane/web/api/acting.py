@@ -4,21 +4,23 @@ the approval that waits.
 
 import json
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
 import orjson
+from pydantic import BaseModel
 
 from controlplane import telemetry
 from controlplane.domain import approvals, rbac, replies
 from controlplane.domain.acts import Act, Endorsement, Outcome, parameters_digest
 from controlplane.domain.approvals import ID_BYTES, Approval, ApprovalContentError, Proposal
-from controlplane.domain.errors import ConflictError, RefusedError
+from controlplane.domain.errors import ConflictError, RefusedError, StateError
 from controlplane.domain.orgs import OrgUnknownError
 from controlplane.domain.rbac import Principal, Verb
 from controlplane.domain.replies import MAX_KEY_CHARS, Reply
 from controlplane.ports.store import OrgTransaction
-from controlplane.services.persons import others_who_decide
+from controlplane.services.persons import others_who_approve
 from controlplane.web.api.calls import Answer, Call, Content, document_of, etag_of, matches, request_digest, target_of
 from controlplane.web.api.context import Context, Executed, Remedy, Workbench
 from controlplane.web.api.joined import Unit
@@ -42,6 +44,13 @@ class PendingLimitError(ConflictError):
     code = "approval.limit"
 
 
+class EndUnknownError(StateError):
+    """An act over more than one space had its effect, and its end could not be recorded."""
+
+    code = "act.end_unknown"
+    fatal = True
+
+
 class Acting:
     """Carries out acts."""
 
@@ -59,6 +68,8 @@ class Acting:
             if call.operation.effect is Effect.SPANNING:
                 return await self._span(call, context, content)
             return await self._act(call, context, content)
+        except EndUnknownError:
+            raise  # that it was begun is on record; nobody knows that it failed
         except TYPED as error:
             await self._failed(call, context, error)
             raise
@@ -76,14 +87,13 @@ class Acting:
             operation = named(approval.operation)
         except KeyError:
             raise stored_act_unknown(approval) from None
-        stored = json.loads(approval.content)
-        params = operation.params.model_validate(stored["params"])
-        body = operation.body.model_validate_json(orjson.dumps(stored["body"]))
-        content = Content(params, body)
+        content = stored_content(operation, approval)
+        params, body = content.params, content.body
         further = await _further(operation, context, content)
         for each in (author, context.principal):  # what it takes may have changed since it was asked for
             rbac.authorise(each, further or approval.verb)
         context.after_failure.append(remedy)
+        await _hold(operation, content.params.model_dump(), content.if_match, context)
         result = await operation.handler(replace(context, principal=author, second=context.principal), params, body)
         act = replace(
             context.write_act(author, Outcome.DONE),
@@ -96,30 +106,31 @@ class Acting:
         await self._bench.acts.append(context.open, act)
         return operation.status, document_of(operation, result)
 
+    async def ponder(self, context: Context, approval: Approval) -> None:
+        """What the stored act of an approval takes of slow work, before there is a transaction."""
+        try:
+            operation = named(approval.operation)
+        except KeyError:
+            return  # the approval says so itself
+        if operation.ponder is not None:
+            content = stored_content(operation, approval)
+            await operation.ponder(context, content.params, content.body)
+
     async def require_match(self, call: Call, context: Context) -> None:
         """Hold If-Match against what is stored now. Raises PreconditionMissingError, PreconditionFailedError."""
-        operation = call.operation
-        if not operation.guards or not (call.if_match or operation.must_match):
-            return
-        if not call.if_match:
+        if call.operation.must_match and not call.if_match:
             raise PreconditionMissingError(
                 "this update replaces what is there, so it must say what it was made from",
                 field="If-Match",
                 next_step="read it first, and send its ETag as If-Match",
             )
-        guard = named(operation.guards)
-        params = guard.params.model_validate({name: call.path[name] for name in guard.path_fields})
-        etag = etag_of(document_of(guard, await guard.handler(context, params, guard.body())))
-        if not matches(call.if_match, etag):
-            raise PreconditionFailedError(
-                "somebody else changed it since it was read",
-                field="If-Match",
-                next_step="read it again, and decide anew",
-            )
+        await _hold(call.operation, call.path, call.if_match, context)
 
     async def _act(self, call: Call, context: Context, content: Content) -> Answer:
         if call.operation.prepare is not None:
             context = replace(context, prepared=await call.operation.prepare(context))
+        if call.operation.ponder is not None:
+            await call.operation.ponder(context, content.params, content.body)
         async with self._bench.store.for_org(context.org).write() as transaction:
             kept = await self._kept(transaction, call, context, content)
             if kept is not None:
@@ -129,6 +140,7 @@ class Acting:
             await self.require_match(call, joined)
             verb = await self._second_person_for(call.operation, joined, content)
             if verb is not None:
+                content = replace(content, if_match=call.if_match if call.operation.guards else "")
                 answer = await self._propose(call.operation, joined, content, verb)
             else:
                 answer = await self._perform(call.operation, joined, content)
@@ -156,11 +168,21 @@ class Acting:
         if call.idempotency_key:
             context.after_failure.append(_forget(context.principal.id, call.idempotency_key))
         result = await call.operation.handler(context, content.params, content.body)
+        try:
+            return await self._spanned(call, context, content, result)
+        except TYPED as error:
+            raise EndUnknownError(
+                f"it was done, and that could not be recorded ({error.code})",
+                field="operation",
+                next_step="look at what is there now; the act log says intended, and the idempotency key stays taken",
+            ) from error
+
+    async def _spanned(self, call: Call, context: Context, content: Content, result: BaseModel) -> Answer:
         document = document_of(call.operation, result)
         answer = Answer(
             call.operation.status, document, {"ETag": etag_of(document)} if call.operation.versioned else {}
         )
-        async with space.write() as transaction:
+        async with self._bench.store.for_org(context.org).write() as transaction:
             await self._bench.acts.append(transaction, context.write_act(context.principal, Outcome.DONE))
             await self._keep(transaction, call, context, content, answer)
         return answer
@@ -170,13 +192,16 @@ class Acting:
         further = await _further(operation, context, content)
         if further is not None:
             rbac.authorise(context.principal, further)
-        verbs = [verb for verb in (further, operation.verb) if verb in rbac.TWO_PERSONS]
+        verbs = [verb for verb in (further, operation.verb) if verb is not None and verb in rbac.TWO_PERSONS]
         if not verbs or not await context.open.rules.two_person():
             return None
         about = getattr(content.params, operation.about) if operation.about else ""
         authors = {context.principal.id, *context.principal.behind}
-        others = others_who_decide(await context.open.users.all(), authors, about)
-        return next((verb for verb in verbs if verb and rbac.needs_two_persons(verb, others)), None)
+        everyone, kind = await context.open.users.all(), context.principal.kind
+        for verb in verbs:
+            if rbac.needs_two_persons(verb, others_who_approve(verb, everyone, authors, about), kind):
+                return verb
+        return None
 
     async def _propose(self, operation: AnyOperation, context: Context, content: Content, verb: Verb) -> Answer:
         """Let an act wait; an older one on the same subject is withdrawn."""
@@ -190,7 +215,7 @@ class Acting:
                 next_step="decide on some: controlplane approval list --org ORG",
             )
         subject = f"{operation.name} {target_of(operation, content)}".strip()
-        proposal = Proposal(operation.name, verb, subject, content.plain)
+        proposal = Proposal(operation.name, verb, subject, content.to_wait)
         chance = self._bench.chance.token_bytes(ID_BYTES)
         approval = approvals.propose(proposal, context.principal, chance, context.now_ms)
         for older in await table.pending_on(subject):
@@ -252,11 +277,34 @@ class Acting:
             )
 
 
+async def _hold(operation: AnyOperation, values: Mapping[str, object], if_match: str, context: Context) -> None:
+    """Hold a validator against what is stored now. Raises PreconditionFailedError."""
+    if not operation.guards or not if_match:
+        return
+    guard = named(operation.guards)
+    params = guard.params.model_validate({name: values[name] for name in guard.path_fields})
+    etag = etag_of(document_of(guard, await guard.handler(context, params, guard.body())))
+    if not matches(if_match, etag):
+        raise PreconditionFailedError(
+            "somebody else changed it since it was read",
+            field="If-Match",
+            next_step="read it again, and decide anew",
+        )
+
+
 async def _further(operation: AnyOperation, context: Context, content: Content) -> Verb | None:
     """A further verb that this very act takes."""
     if operation.escalates is None:
         return None
     return await operation.escalates(context, content.params, content.body)
+
+
+def stored_content(operation: AnyOperation, approval: Approval) -> Content:
+    """Parameters and body of an act that waits."""
+    stored = json.loads(approval.content)
+    params = operation.params.model_validate(stored["params"])
+    body = operation.body.model_validate_json(orjson.dumps(stored["body"]))
+    return Content(params, body, stored.get("if_match", ""))
 
 
 def stored_act_unknown(approval: Approval) -> ApprovalContentError:

@@ -15,7 +15,7 @@ from controlplane.services.tokens import Claims, Tokens, unauthenticated
 
 def person_of(user: User, org: str) -> Principal:
     """A user as a principal."""
-    return Principal(PrincipalKind.PERSON, user.id, user.name, org, user.role)
+    return Principal(PrincipalKind.PERSON, user.id, user.name, org, user.role, behind=user.seen_by)
 
 
 def machine_of(client: MachineClient, org: str) -> Principal:

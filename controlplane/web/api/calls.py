@@ -58,15 +58,25 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """Parameters and body, checked."""
+    """Parameters and body, checked.
+
+    Attributes:
+        if_match: what an act that waits was made from; it is held again when the act is done.
+    """
 
     params: Any
     body: Any
+    if_match: str = ""
 
     @property
     def plain(self) -> dict[str, object]:
         """Plain JSON; secrets are marks of one length."""
         return {"params": self.params.model_dump(mode="json"), "body": self.body.model_dump(mode="json")}
+
+    @property
+    def to_wait(self) -> dict[str, object]:
+        """What an approval keeps, and its digest is over."""
+        return {**self.plain, "if_match": self.if_match} if self.if_match else self.plain
 
 
 def parsed(operation: AnyOperation, raw: bytes) -> Mapping[str, object]:
@@ -108,7 +118,7 @@ def matches(if_match: str, etag: str) -> bool:
 def target_of(operation: AnyOperation, content: Content) -> str:
     """What a record says that an act was about."""
     facts = {**content.body.model_dump(mode="json"), **content.params.model_dump(mode="json")}
-    return operation.target.format_map(facts) if operation.target else ""
+    return _printable(operation.target.format_map(facts)) if operation.target else ""
 
 
 def request_digest(operation: AnyOperation, content: Content) -> str:
@@ -131,4 +141,8 @@ def _checked(model: type[BaseModel], read: Callable[[type[BaseModel]], BaseModel
 
 def _place(location: tuple[int | str, ...]) -> str:
     text = ".".join(str(part) for part in location)
-    return "".join(character if character.isprintable() else "?" for character in text)[:MAX_FIELD_CHARS]
+    return _printable(text)[:MAX_FIELD_CHARS]
+
+
+def _printable(text: str) -> str:
+    return "".join(character if character.isprintable() else "?" for character in text)

@@ -20,6 +20,7 @@ from controlplane.services.ceremonies import Ceremonies
 from controlplane.services.configuration import Publisher
 from controlplane.services.ingest import Ingest
 from controlplane.services.ingresses import IngressDesk
+from controlplane.services.judging import PolicyJudge
 from controlplane.services.locks import Locks
 from controlplane.services.machines import Machines
 from controlplane.services.persons import Persons
@@ -44,6 +45,7 @@ class Workbench:
         describe: the API as OpenAPI.
         authorities: the CAs.
         ingresses: certificates of ingresses.
+        judge: of policy documents.
         root_key: of the root CA, when it is kept elsewhere and was brought here for this command.
     """
 
@@ -62,6 +64,7 @@ class Workbench:
     describe: Callable[[], dict[str, Any]]
     authorities: Authorities
     ingresses: IngressDesk
+    judge: PolicyJudge
     root_key: Signer | None = None
 
 
@@ -90,6 +93,7 @@ class Context:
         now_ms: Unix milliseconds.
         write_act: makes the record of this call; handlers of OWN operations append it themselves.
         execute: does a stored act within this one; only approvals use it.
+        ponder: does the slow work of a stored act, before the transaction.
         recheck: holds If-Match against what a context sees now; SPANNING operations do it in their own transaction.
         second: who approves the act, where it waited for a second person; None otherwise.
         after_failure: what is to be kept although the act failed; done in the transaction that records the failure.
@@ -105,6 +109,7 @@ class Context:
     write_act: Callable[[Principal, Outcome], Act]
     prepared: Any
     execute: Callable[["Context", Approval, Principal, Remedy], Awaitable[Executed]]
+    ponder: Callable[["Context", Approval], Awaitable[None]]
     recheck: Callable[["Context"], Awaitable[None]]
     second: Principal | None = None
     after_failure: list[Remedy] = field(default_factory=list)
@@ -115,6 +120,12 @@ class Context:
         if self.transaction is None:
             raise RuntimeError("this operation has no transaction of its own")
         return self.transaction
+
+    @property
+    def shown_to(self) -> tuple[str, ...]:
+        """Ids of those who get the answer: who asked, or who approved what he asked for, and who stands behind him."""
+        asked = self.second or self.principal
+        return (asked.id, *asked.behind)
 
     @property
     def administration(self) -> Administration:
@@ -146,12 +157,12 @@ class Context:
     @property
     def persons(self) -> Persons:
         """Users."""
-        return Persons(self.store, self.bench.clock, self.bench.chance)
+        return Persons(self.store, self.bench.clock, self.bench.chance, self.shown_to)
 
     @property
     def machines(self) -> Machines:
         """Machine clients."""
-        return Machines(self.store, self.bench.clock, self.bench.chance)
+        return Machines(self.store, self.bench.clock, self.bench.chance, self.shown_to)
 
     @property
     def locks(self) -> Locks:

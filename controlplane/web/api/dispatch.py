@@ -15,6 +15,7 @@ from controlplane.domain.errors import ControlPlaneError, InputError, RefusedErr
 from controlplane.domain.orgs import OPERATOR, OrgUnknownError, checked_id
 from controlplane.domain.pace import Pace
 from controlplane.domain.rbac import Principal, PrincipalKind, Role, UnauthenticatedError
+from controlplane.domain.sources import block_of
 from controlplane.web.api.acting import Acting
 from controlplane.web.api.authentication import authenticate
 from controlplane.web.api.calls import (
@@ -47,7 +48,7 @@ class Rates:
 
     Attributes:
         principals: by id of the caller.
-        strangers: by source, for calls without a valid token.
+        strangers: by block of addresses, for calls without a valid token.
     """
 
     principals: Pace
@@ -111,7 +112,7 @@ class Dispatcher:
             return call.local
         now = self._bench.clock.monotonic()
         if call.operation.scope is Scope.PUBLIC:
-            self._rates.strangers.take(call.origin.source, now)
+            self._rates.strangers.take(block_of(call.origin.source), now)
             return STRANGER
         try:
             principal = await authenticate(call.token, self._bench.tokens, self._bench.store)
@@ -123,7 +124,7 @@ class Dispatcher:
                 code=error.code,
                 number=self.unauthenticated,
             )
-            self._rates.strangers.take(call.origin.source, now)
+            self._rates.strangers.take(block_of(call.origin.source), now)
             raise
         self._rates.principals.take(principal.id, now)
         return principal
@@ -181,6 +182,7 @@ class Dispatcher:
             write_act=write_act,
             prepared=None,
             execute=self._acting.execute,
+            ponder=self._acting.ponder,
             recheck=lambda seen: self._acting.require_match(call, seen),
         )
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated, Any, Final, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
 from controlplane.domain.rbac import Verb
@@ -27,6 +27,14 @@ def shaped(pattern: str, *, empty: bool = False) -> JsonDict:
     return {"pattern": f"^({pattern})?$" if empty else f"^{pattern}$"}
 
 
+def one_line(text: str) -> str:
+    """A text that people are shown: whatever could move a terminal's cursor or begin a line is refused."""
+    if not text.isprintable():
+        raise ValueError("only printable characters, on one line")
+    return text
+
+
+OneLine = AfterValidator(one_line)
 OrgId = Annotated[str, Field(pattern=ORG_PATTERN, description="org id")]
 NameOrId = Annotated[str, Field(pattern=NAME_PATTERN, description="name or id")]
 Limit = Annotated[int, Field(ge=1, le=200, description="entries of a page")]
@@ -109,6 +117,7 @@ class Operation(Generic[Params, Body, Result]):
         status: of success.
         families: error families that the handler may raise beside those that every operation may.
         prepare: looks up, before the transaction of the act, what is not the org's own; ``context.prepared`` has it.
+        ponder: slow work on what was sent, before the transaction of the act; it is found again within.
         target: what the record says that it was about; placeholders are fields of params or body.
         check: refuses, before an act waits for a second person, what would be refused afterwards.
         escalates: a further verb that this very body takes, such as granting an owner.
@@ -137,6 +146,7 @@ class Operation(Generic[Params, Body, Result]):
     status: int = 200
     families: tuple[type[Exception], ...] = ()
     prepare: Callable[[Context], Awaitable[Any]] | None = None
+    ponder: Callable[[Context, Params, Body], Awaitable[None]] | None = None
     target: str = ""
     check: Callable[[Context, Params, Body], Awaitable[None]] | None = None
     escalates: Callable[[Context, Params, Body], Awaitable[Verb | None]] | None = None
@@ -173,6 +183,10 @@ class Operation(Generic[Params, Body, Result]):
     def takes_key(self) -> bool:
         """Whether an idempotency key counts."""
         return self.verb is not None and self.effect in (Effect.ACT, Effect.SPANNING)
+
+
+async def never_refused(context: Context, params: BaseModel, body: BaseModel) -> None:
+    """The check of an operation that, once it is allowed, nothing refuses."""
 
 
 AnyOperation = Operation[Any, Any, Any]

@@ -129,7 +129,8 @@ def _require_sound(operation: AnyOperation, names: list[str]) -> None:
             operation.verb in TWO_PERSONS or operation.escalates is not None
         )
         and (operation.effect is not Effect.ACT or operation.prepare is not None),
-        "what may wait is checked first": operation.verb in TWO_PERSONS and operation.check is None,
+        "what may wait is checked first": (operation.verb in TWO_PERSONS or operation.escalates is not None)
+        and operation.check is None,
         "what guards exists": bool(operation.guards) and operation.guards not in names,
     }
     for rule, broken in complaints.items():

@@ -13,8 +13,8 @@ from enum import StrEnum
 from outpost.core.decision import Action, Direction
 from outpost.core.policy import canary
 from outpost.core.policy.compile import STRICTNESS, Program, compile_document, in_sequence, is_required
-from outpost.core.policy.document import AppliesTo, Combining, Conditions, Pack, PolicyDocument, Rule
-from outpost.core.policy.globs import glob_matches
+from outpost.core.policy.cover import broader_bits
+from outpost.core.policy.document import AppliesTo, Combining, Pack, PolicyDocument, Rule
 
 _DENIALS = frozenset({Action.BLOCK, Action.CANCEL, Action.PROMPT, Action.ALLOW_WITH_OVERRIDE})
 
@@ -192,8 +192,8 @@ def _unknown_types(placed: Sequence[_Placed], known: Collection[str] | None) -> 
 class _HiddenRules:
     """Finds rules that another rule always forestalls.
 
-    Rules are bits, and for each rule the set of those that match whenever it does is computed once; each chain is then
-    one pass. So 200 chains of 500 rules cost 250,000 comparisons and not 25 million.
+    Rules are bits, and for each rule the set of those that match whenever it does is computed once (``cover``); each
+    chain is then one pass.
     """
 
     def __init__(self, document: PolicyDocument, placed: Sequence[_Placed]) -> None:
@@ -209,7 +209,12 @@ class _HiddenRules:
             elif item.rule.action is Action.BLOCK:
                 self._blocks |= item.bit
             self._by_strictness[STRICTNESS[item.rule.action]] |= item.bit
-        self._covering = {item.bit: self._covering_bits(item) for item in placed}
+        self._broader = broader_bits([item.rule.conditions for item in placed])
+        self._masking = sum(item.bit for item in placed if item.rule.action is Action.REDACT)
+        self._in_direction = {
+            wanted: sum(item.bit for item in placed if item.rule.applies_to in (AppliesTo.BOTH, wanted))
+            for wanted in AppliesTo
+        }
 
     def findings(self) -> Iterator[LintFinding]:
         """Yield one finding for each rule that is hidden in every chain where it stands."""
@@ -219,7 +224,7 @@ class _HiddenRules:
             before = 0
             everything = sum(item.bit for item in rules if item.rule.action is not Action.REDACT)
             for item in rules:
-                hiding = self._covering[item.bit] & self._forestalling(item, before, everything)
+                hiding = self._covering_bits(item) & self._forestalling(item, before, everything)
                 hidden[item.bit] = hidden.get(item.bit, -1) & hiding if hiding else 0
                 before |= item.bit if item.rule.action is not Action.REDACT else 0
         by_bit = {item.bit: item for item in self._placed}
@@ -244,14 +249,11 @@ class _HiddenRules:
         return self._blocks | (stricter & everything) | (self._by_strictness[own] & before)
 
     def _covering_bits(self, item: _Placed) -> int:
-        return sum(
-            other.bit
-            for other in self._placed
-            if other is not item
-            and other.rule.action is not Action.REDACT
-            and other.rule.applies_to in (AppliesTo.BOTH, item.rule.applies_to)
-            and matches_whenever(other.rule.conditions, item.rule.conditions)
-        )
+        others = ~(item.bit | self._masking) & self._in_direction[item.rule.applies_to]
+        return self._broader_than(item) & others
+
+    def _broader_than(self, item: _Placed) -> int:
+        return self._broader[item.bit.bit_length() - 1]
 
     def _finding(self, item: _Placed, hider: _Placed) -> LintFinding:
         denial = item.rule.action in _DENIALS
@@ -265,59 +267,8 @@ class _HiddenRules:
                 f"{hider.name} ({hider.rule.action}) ends the evaluation before this rule can redact",
                 "give the REDACT rule a lower sequence",
             )
-        if matches_whenever(item.rule.conditions, hider.rule.conditions) and hider.rule.action is not item.rule.action:
+        if self._broader_than(hider) & item.bit and hider.rule.action is not item.rule.action:
             message = f"{hider.name} ({hider.rule.action}) has the same conditions and decides first"
             return _of(level, "contradictory", item, message, "keep one of the two rules")
         message = f"{hider.name} ({hider.rule.action}) matches whenever this rule does and decides first"
         return _of(level, "shadowed", item, message, "move this rule before it, narrow the other, or remove this one")
-
-
-def matches_whenever(broad: Conditions, narrow: Conditions) -> bool:
-    """Tell whether the first certainly matches whenever the second does; False when that is not certain."""
-    for name in (
-        "user_groups",
-        "agents",
-        "content_regex",
-        "providers",
-        "channels",
-        "intents",
-        "countries",
-        "data_classes",
-    ):
-        allowed, asked = getattr(broad, name), getattr(narrow, name)
-        if allowed is not None and (asked is None or not set(asked) <= set(allowed)):
-            return False
-    return (
-        _models_cover(broad.models, narrow.models)
-        and _bounds_cover(broad, narrow)
-        and _entities_cover(broad, narrow)
-        and (broad.anonymous_ip is None or broad.anonymous_ip is narrow.anonymous_ip)
-    )
-
-
-def _models_cover(broad: Sequence[str] | None, narrow: Sequence[str] | None) -> bool:
-    # The star of a narrower glob is matched as a character: only a star can match it, and takes all it stands for.
-    if broad is None:
-        return True
-    return narrow is not None and all(any(glob_matches(glob, asked) for glob in broad) for asked in narrow)
-
-
-def _bounds_cover(broad: Conditions, narrow: Conditions) -> bool:
-    return (
-        (broad.risk_min or 0) <= (narrow.risk_min or 0)
-        and (broad.tokens_min or 0) <= (narrow.tokens_min or 0)
-        and (broad.tokens_max is None or (narrow.tokens_max is not None and narrow.tokens_max <= broad.tokens_max))
-    )
-
-
-def _entities_cover(broad: Conditions, narrow: Conditions) -> bool:
-    if not broad.needs_entities:
-        return True
-    if not narrow.needs_entities:
-        return False
-    types = broad.entity_types
-    return (
-        (types is None or (narrow.entity_types is not None and set(narrow.entity_types) <= set(types)))
-        and broad.confidence_percent <= narrow.confidence_percent
-        and (broad.entity_count_min or 1) <= (narrow.entity_count_min or 1)
-    )

@@ -24,6 +24,7 @@ from controlplane.services.administer import Door
 from controlplane.services.authorities import Authorities
 from controlplane.services.certification import Certifier
 from controlplane.services.ingresses import IngressDesk
+from controlplane.services.judging import PolicyJudge
 from controlplane.services.persons import Persons
 from controlplane.services.setup import Setup
 from controlplane.services.sign_in import Instruments, SignIn
@@ -129,9 +130,15 @@ class AdminBed:
         """A user who has signed in; made behind the two-person rule's back, as an org begins."""
         async with self.store.for_org(org).write() as transaction:
             invited = await Persons(self.store, self.clock, Chance()).invite(transaction, name, role)
-        who = {"org": org, "user": name, "code": invited.code}
+        return await self.first_sign_in(org, name, invited.code)
+
+    async def first_sign_in(self, org: str, name: str, code: str) -> Person:
+        """A user who uses his sign-in code."""
+        who = {"org": org, "user": name, "code": code}
         shown = await self.ok("sessions.activate", None, {**who, "password": PASSWORD})
-        person = Person(org, name, invited.user.id, role, shown["secret"])
+        async with self.store.for_org(org).read() as transaction:
+            user = await transaction.users.find(name)
+        person = Person(org, name, user.id, user.role, shown["secret"])
         await self.ok("sessions.confirm", None, {**who, "totp": self.otp(person)})
         await self.sign_in(person)
         return person
@@ -194,6 +201,7 @@ async def admin_bed(
 
     async def pause(seconds: float) -> None:
         pauses.append(seconds)
+        clock.ms += int(seconds * 1000)
 
     async def is_served() -> bool:
         return False
@@ -220,6 +228,7 @@ async def admin_bed(
         describe=document,
         authorities=Authorities(store, board, certifier, maker),
         ingresses=IngressDesk(store, board, certifier),
+        judge=PolicyJudge(clock),
     )
     dispatcher = Dispatcher(bench, rates or no_limit())
     made = AdminBed(clock, engine, store, keyring, bench, dispatcher, passwords, pauses, setup, board)
@@ -228,4 +237,5 @@ async def admin_bed(
             await made.org(org)
         yield made
     finally:
+        bench.judge.close()
         await store.close()

@@ -7,9 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from certs.errors import KeyStoreError
+from certs.keys import PublicKey
+from certs.signer import Signer
 from controlplane.domain.acts import CHECKPOINT_ACTS, origin_of
 from controlplane.domain.orgs import OPERATOR
 from controlplane.domain.rbac import Role
+from controlplane.services.acts import ActLog
 from outpost.core.audit.canonical import read
 from outpost.core.audit.merkle import leaf_hash
 from outpost.core.audit.note import open_checkpoint, parse_verifier
@@ -112,6 +116,49 @@ async def test_a_head_is_due_after_a_thousand_acts(tmp_path: Path) -> None:
         assert bed.bench.acts.due.is_set()
         await bed.bench.acts.sign_grown()
         assert not bed.bench.acts.due.is_set()
+
+
+class MovedAway:
+    """A signer whose key module is away for so many signatures."""
+
+    def __init__(self, inner: Signer, times: int) -> None:
+        self.inner, self.times = inner, times
+
+    def public_key(self) -> PublicKey:
+        return self.inner.public_key()
+
+    def sign(self, message: bytes) -> bytes:
+        self.times -= 1
+        if self.times >= 0:
+            raise KeyStoreError("the module does not answer")
+        return self.inner.sign(message)
+
+
+async def test_a_head_that_could_not_be_signed_is_signed_later_and_keeps_no_other_waiting(tmp_path: Path) -> None:
+    async with admin_bed(tmp_path, "acme", "globex") as bed:
+        acts = bed.bench.acts
+        await acts.sign_grown()
+        acts._signer = MovedAway(acts._signer, 1)
+        for org in ("acme", "globex"):
+            await bed.ok("keys.create", {"org": org}, {"name": "k"}, local="root")
+        with pytest.raises(KeyStoreError):
+            await acts.sign_grown()
+        signed = [(await acts.verify(org)).signed for org in ("acme", "globex")]
+        sizes = [(await acts.verify(org)).size for org in ("acme", "globex")]
+        assert (signed[0] < sizes[0], signed[1] == sizes[1]) == (True, True)
+        await acts.sign_grown()
+        assert (await acts.verify("acme")).signed == sizes[0]
+
+
+async def test_what_another_process_left_unsigned_is_signed(tmp_path: Path) -> None:
+    async with admin_bed(tmp_path, "acme") as bed:
+        await bed.ok("keys.create", ACME, {"name": "k"}, local="root")
+        other = ActLog(bed.store, TRUST_DOMAIN, bed.bench.acts._signer, bed.clock)
+        other.expect(("acme", "nobody"))
+        await other.sign_grown()
+        told = await other.verify("acme")
+        assert told.size == told.signed > 0
+        assert not other._grown
 
 
 async def test_logs_of_two_orgs_have_names_of_their_own(tmp_path: Path) -> None:

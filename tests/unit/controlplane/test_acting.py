@@ -7,13 +7,16 @@ from typing import Any
 
 import pytest
 
+from controlplane.domain.acts import Act, Outcome
 from controlplane.domain.orgs import OPERATOR
 from controlplane.domain.replies import LIFE_MS
 from controlplane.services.acts import ActLog
+from controlplane.services.configuration import Publisher
 from controlplane.store.acts import ActTable
 from controlplane.store.errors import DatabaseError
 from controlplane.web.api.joined import ForeignSpaceError, Unit
 from tests.unit.controlplane.admin_bed import PASSWORD, AdminBed, admin_bed
+from tests.unit.controlplane.bed import Chance
 
 ACME = {"org": "acme"}
 
@@ -78,6 +81,23 @@ async def test_a_failed_act_is_on_record_with_its_code(tmp_path: Path) -> None:
         assert (record["outcome"], record["code"]) == ("failed", "key.unknown")
 
 
+ONE_LINE: dict[str, tuple[str, dict[str, object], dict[str, object]]] = {
+    "a reason": ("outposts.revoke", {"outpost": "prod"}, {"reason": "x\nap-1 executed"}),
+    "a reason that a terminal obeys": ("outposts.revoke", {"outpost": "prod"}, {"reason": "\x1b[2K"}),
+    "a reason against an act": ("approvals.reject", {"approval": "ap-0"}, {"reason": "\u202e"}),
+    "a title": ("releases.draft", {}, {"title": "a\rb", "terms": {"on_revoked": "seal"}}),
+    "a name": ("users.create", {}, {"name": "a\nb", "role": "auditor"}),
+}
+
+
+@pytest.mark.parametrize("case", ONE_LINE)
+async def test_what_people_are_shown_is_one_line(case: str, tmp_path: Path) -> None:
+    name, params, body = ONE_LINE[case]
+    async with admin_bed(tmp_path, "acme") as bed:
+        refused = await bed.refused(name, {**ACME, **params}, body, local="root")
+        assert refused == (422, "request.invalid")
+
+
 async def test_a_new_org_is_on_record_before_and_after_and_in_its_own_log(tmp_path: Path) -> None:
     async with admin_bed(tmp_path, "acme") as bed:
         assert [each["outcome"] for each in await bed.acts(OPERATOR)] == ["intended", "done"]
@@ -85,6 +105,27 @@ async def test_a_new_org_is_on_record_before_and_after_and_in_its_own_log(tmp_pa
         assert [(each["operation"], each["outcome"]) for each in own] == [("orgs.create", "done")]
         assert await bed.refused("orgs.create", None, {"org": "acme"}, local="root") == (409, "org.exists")
         assert [each["outcome"] for each in await bed.acts(OPERATOR)][2:] == ["intended", "failed"]
+
+
+async def test_an_effect_whose_end_is_not_recorded_is_not_called_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with admin_bed(tmp_path) as bed:
+        keep = ActLog.append
+
+        async def full(self: ActLog, transaction: Any, act: Act) -> int:
+            if (act.org, act.outcome) == (OPERATOR, Outcome.DONE):
+                raise DatabaseError("the disk is full")
+            return await keep(self, transaction, act)
+
+        monkeypatch.setattr(ActLog, "append", full)
+        body = {"org": "acme", "owners": ["alice"]}
+        refused = await bed.refused("orgs.create", None, body, local="root", idempotency_key="one")
+        assert refused == (503, "act.end_unknown")
+        monkeypatch.undo()
+        assert [each["outcome"] for each in await bed.acts(OPERATOR)] == ["intended"]
+        again = await bed.refused("orgs.create", None, body, local="root", idempotency_key="one")
+        assert again == (409, "idempotency.in_progress"), "its key is not free for another try"
 
 
 async def test_what_a_handler_swallowed_is_not_committed(tmp_path: Path) -> None:
@@ -187,6 +228,12 @@ async def changed_policy(bed: AdminBed, message: str) -> dict[str, str]:
     return {"document": json.dumps(shown)}
 
 
+async def changed_meanwhile(bed: AdminBed, document: dict[str, str]) -> None:
+    """A policy that was published by other means than the act that waits."""
+    publisher = Publisher(bed.store, bed.clock, Chance())
+    await publisher.publish_policy("acme", document["document"].encode())
+
+
 class TestPreconditions:
     """If-Match."""
 
@@ -198,6 +245,22 @@ class TestPreconditions:
             refused = await bed.refused("policy.publish", ACME, mine, local="root", if_match=seen)
             assert refused == (412, "precondition.failed")
             assert await bed.ok("policy.publish", ACME, mine, local="root", if_match="*")
+
+    async def test_what_waits_is_held_against_it_again(self, tmp_path: Path) -> None:
+        async with admin_bed(tmp_path, "acme") as bed:
+            seen = (await bed.call("policy.show", ACME, local="root")).headers["ETag"]
+            mine, theirs = await changed_policy(bed, "mine"), await changed_policy(bed, "theirs")
+            await bed.ok("orgs.set_two_person", ACME, {"on": True}, local="root")
+            waiting = await bed.call("policy.publish", ACME, mine, local="root", if_match=seen)
+            params, agreed = {**ACME, "approval": waiting.document["id"]}, {"digest": waiting.document["digest"]}
+            shown = await bed.ok("approvals.show", params, local="bob")
+            assert shown["content"]["if_match"] == seen
+            await changed_meanwhile(bed, theirs)
+            assert await bed.refused("approvals.approve", params, agreed, local="bob") == (412, "precondition.failed")
+            shown = await bed.ok("approvals.show", params, local="bob")
+            assert (shown["state"], shown["reason"]) == ("failed", "precondition.failed")
+            policy = (await bed.ok("policy.show", ACME, local="root"))["policy"]
+            assert policy["packs"][0]["rules"][0]["message"] == "theirs"
 
     async def test_a_quota_must_say_what_it_replaces(self, tmp_path: Path) -> None:
         async with admin_bed(tmp_path, "acme") as bed:

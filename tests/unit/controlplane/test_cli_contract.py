@@ -64,3 +64,16 @@ def test_a_refusal_ends_with_the_documented_code(status: int, code: int) -> None
 
 def test_our_own_faults_are_1_and_settings_8() -> None:
     assert (out.exit_code_of(500, "internal"), out.exit_code_of(500, "settings.invalid")) == (1, 8)
+
+
+FORGED = "kept\x1b[2K\r\nap-000000000000  executed  \u202eevil"
+
+
+def test_nothing_that_was_stored_forges_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    out.emit_table(("WHAT", "BY"), [(FORGED, "alice")])
+    out.emit_lines({"reason": FORGED, "names": [FORGED], "nested": [{FORGED: FORGED}]})
+    with pytest.raises(SystemExit):
+        out.fail_with({"code": "c", "message": FORGED, "field": FORGED, "next": FORGED}, 5, "table")
+    told = capsys.readouterr()
+    assert (len(told.out.splitlines()), len(told.err.splitlines())) == (2 + 3, 3)
+    assert all(each.isprintable() for each in (told.out + told.err).splitlines())

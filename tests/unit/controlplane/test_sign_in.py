@@ -8,7 +8,6 @@ import pyotp
 import pytest
 
 from controlplane.domain.orgs import OPERATOR
-from controlplane.domain.pace import FREE_FAILURES, MAX_DELAY_SECONDS
 from controlplane.domain.rbac import Role
 from controlplane.domain.users import CODE_LIFE_MS
 from controlplane.services.tokens import PERSON_LIFE_SECONDS
@@ -84,50 +83,6 @@ async def test_a_phones_clock_may_be_a_step_off(case: str, tmp_path: Path) -> No
         totp = pyotp.TOTP(alice.secret).at((bed.clock.ms + steps * STEP_MS) // 1000)
         answer = await bed.call("sessions.create", None, credentials(bed, alice, totp=totp))
         assert (answer.status == 201) == accepted
-
-
-async def test_failures_delay_and_never_lock_out(tmp_path: Path) -> None:
-    async with admin_bed(tmp_path, "acme") as bed:
-        alice = await bed.person("acme", "alice")
-        bed.clock.ms += STEP_MS
-        for _ in range(FREE_FAILURES + 12):
-            await bed.refused("sessions.create", None, credentials(bed, alice, password=BAD), source="203.0.113.9")
-        assert bed.pauses == sorted(bed.pauses)
-        assert bed.pauses[-1] == MAX_DELAY_SECONDS
-        assert len(bed.pauses) == 12
-        assert await bed.ok("sessions.create", None, credentials(bed, alice)), "from elsewhere she gets in, later"
-        assert bed.pauses[-1] == MAX_DELAY_SECONDS
-        bed.pauses.clear()
-        bed.clock.ms += STEP_MS
-        assert await bed.ok("sessions.create", None, credentials(bed, alice))
-        assert bed.pauses == [], "her success forgave her failures"
-        await bed.refused("sessions.create", None, credentials(bed, alice, user="x"), source="203.0.113.9")
-        assert bed.pauses == [MAX_DELAY_SECONDS], "the source is not forgiven"
-
-
-async def test_only_so_many_of_a_source_wait_at_once(tmp_path: Path) -> None:
-    async with admin_bed(tmp_path, "acme") as bed:
-        alice = await bed.person("acme", "alice")
-        release = asyncio.Event()
-
-        async def pause(_: float) -> None:
-            await release.wait()
-
-        for _ in range(FREE_FAILURES):
-            await bed.refused("sessions.create", None, credentials(bed, alice, password=BAD))
-        object.__setattr__(bed.bench.sign_in._tools, "pause", pause)
-        waiting = [
-            asyncio.create_task(bed.call("sessions.create", None, credentials(bed, alice, password=BAD)))
-            for _ in range(20)
-        ]
-        done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        while len(done) < 12:
-            more, _ = await asyncio.wait(set(waiting) - done, return_when=asyncio.FIRST_COMPLETED)
-            done |= more
-        release.set()
-        answers = [await each for each in waiting]
-        assert sorted(each.status for each in answers) == [401] * 8 + [429] * 12
-        assert all(int(each.headers["Retry-After"]) > 0 for each in answers if each.status == 429)
 
 
 async def test_a_sign_in_is_on_record_and_a_failure_only_counted(tmp_path: Path) -> None:

@@ -32,6 +32,10 @@ def encoded(part: object) -> str:
     return base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode()
 
 
+def wrapped(text: str) -> str:
+    return base64.urlsafe_b64encode(text.encode()).rstrip(b"=").decode()
+
+
 def parts_of(token: str) -> tuple[dict[str, Any], dict[str, Any], str]:
     head, body, signature = token.split(".")
     return decoded(head), decoded(body), signature
@@ -128,6 +132,11 @@ FORGERIES: dict[str, Forge] = {
     "two parts": lambda head, body, signature, key: f"{encoded(head)}.{encoded(body)}",
     "four parts": lambda head, body, signature, key: f"{encoded(head)}.{encoded(body)}.{signature}.x",
     "a body that is no object": lambda head, body, signature, key: f"{encoded(head)}.{encoded([])}.{signature}",
+    "a head of brackets": lambda head, body, signature, key: f"{wrapped('[' * 2_000)}.{encoded(body)}.{signature}",
+    "brackets beside our key id": lambda head, body, signature, key: (
+        wrapped(json.dumps(head)[:-1] + ', "x": ' + "[" * 1_000 + "]" * 1_000 + "}") + f".{encoded(body)}.{signature}"
+    ),
+    "a body of brackets": lambda head, body, signature, key: f"{encoded(head)}.{wrapped('[' * 2_000)}.{signature}",
     "too long": lambda head, body, signature, key: "a" * (MAX_TOKEN_BYTES + 1),
     "not ASCII": lambda head, body, signature, key: "ä.b.c",
     "nothing": lambda head, body, signature, key: "",

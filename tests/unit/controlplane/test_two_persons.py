@@ -1,13 +1,18 @@
 """Acts that take two persons: they wait, and another person has exactly them done, once."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from controlplane.domain.approvals import LIFE_MS as APPROVAL_LIFE_MS
-from controlplane.domain.rbac import Role
+from controlplane.domain.approvals import ApprovalState
+from controlplane.domain.errors import ConflictError, StateError
+from controlplane.domain.pace import PaceError
+from controlplane.domain.rbac import Principal, PrincipalKind, Role
+from controlplane.web.api.operations.approvals import failing
 from tests.unit.controlplane.admin_bed import AdminBed, admin_bed
 from tests.unit.controlplane.test_acting import ACME, changed_policy
 
@@ -21,6 +26,22 @@ async def proposed(bed: AdminBed, token: str, message: str = "one") -> Any:
     answer = await bed.call("policy.publish", ACME, await changed_policy(bed, message), token=token)
     assert answer.status == 202, answer
     return answer.document
+
+
+async def both(bed: AdminBed, author: Any, name: str, params: dict[str, object], body: dict[str, object]) -> Any:
+    """An act of somebody that whoever has the files approves."""
+    waiting = await bed.call(name, {**ACME, **params}, body, token=author.token)
+    assert waiting.status == 202, waiting
+    agreed = {"digest": waiting.document["digest"]}
+    return await bed.ok("approvals.approve", {**ACME, "approval": waiting.document["id"]}, agreed, local="root")
+
+
+async def approved(bed: AdminBed, author: Any, approver: Any, name: str, body: dict[str, object]) -> Any:
+    """The result of an act of two."""
+    waiting = await bed.call(name, ACME, body, token=author.token)
+    assert waiting.status == 202, waiting
+    params, agreed = {**ACME, "approval": waiting.document["id"]}, {"digest": waiting.document["digest"]}
+    return (await bed.ok("approvals.approve", params, agreed, token=approver.token))["result"]
 
 
 REFUSALS: dict[str, tuple[str, str, int, str]] = {
@@ -134,7 +155,7 @@ async def test_an_author_who_lost_his_right_takes_it_along(tmp_path: Path) -> No
     async with admin_bed(tmp_path) as bed:
         alice, bob = await two_person_org(bed)
         waiting = await proposed(bed, bob.token)
-        await bed.ok("users.set_role", {**ACME, "user": "bob"}, {"role": "auditor"}, token=alice.token)
+        await both(bed, alice, "users.set_role", {"user": "bob"}, {"role": "auditor"})
         params, agreed = {**ACME, "approval": waiting["id"]}, {"digest": waiting["digest"]}
         refused = await bed.refused("approvals.approve", params, agreed, token=alice.token)
         assert refused == (403, "access.role")
@@ -160,6 +181,31 @@ async def test_one_that_cannot_be_done_any_more_ends_as_failed(tmp_path: Path) -
         assert await bed.refused("approvals.approve", params, agreed, token=bob.token) == (403, "access.role")
         assert (await bed.ok("approvals.show", params, token=bob.token))["state"] == "pending"
         assert await bed.ok("approvals.approve", params, agreed, token=carol.token)
+
+
+LATER: dict[str, tuple[Exception, str]] = {
+    "the act failed": (ConflictError("x"), "failed"),
+    "the store did not answer": (StateError("x"), "pending"),
+    "the caller was too fast": (PaceError(1.0), "pending"),
+}
+
+
+@pytest.mark.parametrize("case", LATER)
+async def test_a_failed_try_ends_only_what_waits(case: str, tmp_path: Path) -> None:
+    error, state = LATER[case]
+    async with admin_bed(tmp_path) as bed:
+        alice, bob = await two_person_org(bed)
+        waiting = await proposed(bed, alice.token)
+        who = Principal(PrincipalKind.PERSON, bob.id, bob.name, "acme", Role.OWNER)
+        async with bed.store.for_org("acme").write() as transaction:
+            approval = await transaction.approvals.get(waiting["id"])
+            remedy = failing(approval, who, bed.clock.ms)
+            await remedy(transaction, error)
+            assert (await transaction.approvals.get(waiting["id"])).state == state
+            executed = replace(approval, state=ApprovalState.EXECUTED)
+            await transaction.approvals.save(executed)  # another replica's approver was faster
+            await remedy(transaction, error)
+            assert await transaction.approvals.get(waiting["id"]) == executed
 
 
 async def test_rejecting_is_withdrawing_for_its_author(tmp_path: Path) -> None:
@@ -216,7 +262,7 @@ async def test_a_sign_in_code_for_one_who_decides_takes_two(tmp_path: Path) -> N
     async with admin_bed(tmp_path) as bed:
         alice, _ = await two_person_org(bed)
         alone = await bed.call("users.reset_password", {**ACME, "user": "bob"}, token=alice.token)
-        assert alone.status == 200, "nobody is there who could be the second"
+        assert alone.status == 202, "she would be both of those who decide"
         dora, erik = await bed.person("acme", "dora"), await bed.person("acme", "erik")
         answer = await bed.call("users.reset_password", {**ACME, "user": "dora"}, token=alice.token)
         assert answer.status == 202
@@ -243,6 +289,11 @@ HOPELESS: dict[str, tuple[str, dict[str, object], dict[str, object], str]] = {
     "providers that are none": ("routes.publish", {}, {"providers": [{"name": "x", "base_url": "x"}]}, "bundle."),
     "a user who is there": ("users.create", {}, {"name": "bob", "role": "owner"}, "user.exists"),
     "a name that is none": ("users.create", {}, {"name": "Bob!", "role": "owner"}, "user.name"),
+    "a program of a name that is none": ("clients.create", {}, {"name": "Ci!", "role": "owner"}, "client.name"),
+    "a program that is there": ("clients.create", {}, {"name": "ci", "role": "owner"}, "client.exists"),
+    "a scope that is none": ("clients.create", {}, {"name": "x", "role": "owner", "scopes": ["x"]}, "client.scope"),
+    "the last owner's end": ("users.disable", {"user": "alice"}, {}, "user.last_owner"),
+    "the last owner's other role": ("users.set_role", {"user": "alice"}, {"role": "auditor"}, "user.last_owner"),
     "a user who is not there": ("users.set_role", {"user": "nobody"}, {"role": "owner"}, "user.unknown"),
 }
 
@@ -252,6 +303,7 @@ async def test_what_would_be_refused_afterwards_does_not_wait(case: str, tmp_pat
     name, params, body, code = HOPELESS[case]
     async with admin_bed(tmp_path) as bed:
         alice, _ = await two_person_org(bed)
+        await bed.machine("acme", "ci", Role.READ_ONLY)
         status, found = await bed.refused(name, {**ACME, **params}, body, token=alice.token)
         assert (status in (404, 409, 422), found.startswith(code)) == (True, True), found
         assert (await bed.ok("approvals.list", ACME, token=alice.token))["approvals"] == []

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from controlplane.domain import approvals
-from controlplane.domain.approvals import Approval
-from controlplane.domain.errors import ConflictError, RefusedError, StateError
+from controlplane.domain.approvals import Approval, ApprovalState, seen_at
+from controlplane.domain.errors import ConflictError, RefusedError, StateError, ThrottledError
 from controlplane.domain.rbac import Principal, PrincipalKind, Role, Verb, authorise
 from controlplane.ports.store import OrgTransaction
 from controlplane.web.api.authentication import author_now
@@ -18,12 +18,14 @@ from controlplane.web.api.operation import (
     Model,
     NameOrId,
     NoBody,
+    OneLine,
     Operation,
     OrgParams,
     PageParams,
     Scope,
 )
 from controlplane.web.api.views import APPROVAL_SCHEMA, ApprovalView, approval_view
+from controlplane.web.problem import PreconditionFailedError
 
 DIGEST_PATTERN = "^[0-9a-f]{64}$"
 
@@ -49,7 +51,7 @@ class Agreement(Model):
 class Refusal(Model):
     """Why not."""
 
-    reason: Annotated[str, Field(max_length=200)] = ""
+    reason: Annotated[str, Field(max_length=200), OneLine] = ""
 
 
 class ApprovalList(Model):
@@ -94,6 +96,13 @@ async def show(context: Context, params: ApprovalParams, body: NoBody) -> Approv
     return ApprovalShown(**view.model_dump(), content=json.loads(found.content))
 
 
+async def _ponder(context: Context, params: ApprovalParams, body: Agreement) -> None:
+    async with context.store.for_org(context.org).read() as transaction:
+        approval = await transaction.approvals.get(params.approval)
+    if seen_at(approval, context.now_ms).state is ApprovalState.PENDING:
+        await context.ponder(context, approval)
+
+
 async def approve(context: Context, params: ApprovalParams, body: Agreement) -> Executed:
     """The second person agrees, and the act is done, once, in this transaction."""
     approval = await context.open.approvals.get(params.approval)
@@ -101,7 +110,9 @@ async def approve(context: Context, params: ApprovalParams, body: Agreement) -> 
     author = await _author(context, approval)
     for each in (author, context.principal):
         authorise(each, approval.verb)
-    status, result = await context.execute(context, approval, author, _failing(approval, context))
+    status, result = await context.execute(
+        context, approval, author, failing(approval, context.principal, context.now_ms)
+    )
     await context.open.approvals.save(decided)
     return Executed(approval=approval_view(decided, context.org, context.now_ms), status=status, result=dict(result))
 
@@ -128,14 +139,17 @@ async def _author(context: Context, approval: Approval) -> Principal:
     return author
 
 
-def _failing(approval: Approval, context: Context) -> Remedy:
+def failing(approval: Approval, approver: Principal, now_ms: int) -> Remedy:
     """Ends an approval whose act was refused when it was carried out; what may pass later leaves it pending."""
 
     async def end(transaction: OrgTransaction, error: Exception) -> None:
-        if isinstance(error, StateError):
+        if isinstance(error, StateError | ThrottledError):
             return
+        found = await transaction.approvals.get(approval.id)
+        if found.state is not ApprovalState.PENDING:
+            return  # somebody decided while this try was being refused
         code = getattr(error, "code", "internal")
-        await transaction.approvals.save(approvals.failed(approval, context.principal, code, context.now_ms))
+        await transaction.approvals.save(approvals.failed(found, approver, code, now_ms))
 
     return end
 
@@ -180,8 +194,9 @@ OPERATIONS = (
         body=Agreement,
         result=Executed,
         handler=approve,
+        ponder=_ponder,
         schema="controlplane.executed/1",
-        families=(ConflictError,),
+        families=(ConflictError, PreconditionFailedError),
         target="approval/{approval}",
         secret=True,
     ),

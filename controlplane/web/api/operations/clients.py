@@ -16,6 +16,7 @@ from controlplane.web.api.operation import (
     Model,
     NameOrId,
     NoBody,
+    OneLine,
     Operation,
     OrgParams,
     PageParams,
@@ -35,7 +36,7 @@ class ClientParams(OrgParams):
 class NewClient(Model):
     """A machine client to make."""
 
-    name: Annotated[str, Field(max_length=128, json_schema_extra=shaped(clients.NAME.pattern))]
+    name: Annotated[str, Field(max_length=128, json_schema_extra=shaped(clients.NAME.pattern)), OneLine]
     role: Role
     scopes: Annotated[
         tuple[Annotated[str, Field(max_length=64, json_schema_extra={"enum": [verb.value for verb in Verb]})], ...],
@@ -95,8 +96,15 @@ def client_shown(client: MachineClient, org: str) -> ClientShown:
 
 async def create(context: Context, params: OrgParams, body: NewClient) -> ClientSecret:
     """A secret that is shown once."""
-    wish = ClientWish(body.name, body.role, body.scopes, body.expires_days)
-    return _with_secret(await context.machines.create(context.org, wish, context.principal), context.org)
+    return _with_secret(await context.machines.create(context.org, _wish(body), context.principal), context.org)
+
+
+async def _check(context: Context, params: OrgParams, body: NewClient) -> None:
+    await context.machines.check(context.org, _wish(body), context.principal)
+
+
+def _wish(body: NewClient) -> ClientWish:
+    return ClientWish(body.name, body.role, body.scopes, body.expires_days)
 
 
 async def list_clients(context: Context, params: PageParams, body: NoBody) -> ClientList:
@@ -147,6 +155,7 @@ OPERATIONS = (
         status=201,
         families=(ConflictError,),
         target="client/{name}",
+        check=_check,
         escalates=_granting,
         secret=True,
     ),

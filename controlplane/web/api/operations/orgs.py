@@ -22,9 +22,11 @@ from controlplane.web.api.operation import (
     Model,
     NoBody,
     NoParams,
+    OneLine,
     Operation,
     OrgParams,
     Scope,
+    never_refused,
     shaped,
 )
 
@@ -47,7 +49,7 @@ class OrgListParams(Model):
 class NewOrg(Model):
     """An org with its first owners."""
 
-    org: Annotated[str, Field(max_length=64, json_schema_extra=shaped(ORG_ID.pattern))]
+    org: Annotated[str, Field(max_length=64, json_schema_extra=shaped(ORG_ID.pattern)), OneLine]
     provider_urls: Annotated[tuple[Url, ...], Field(max_length=MAX_URLS)] = ()
     provider_key_secret: Annotated[str, Field(max_length=64, json_schema_extra=shaped(FILE_NAME))] = KEY_SECRET
     models: Annotated[tuple[Annotated[str, Field(max_length=128)], ...], Field(max_length=256)] = ("*",)
@@ -244,6 +246,7 @@ OPERATIONS = (
         handler=set_two_person,
         schema="controlplane.two_person/1",
         target="two_person",
+        check=never_refused,
         escalates=_switching_off,
     ),
 )

@@ -13,7 +13,17 @@ from controlplane.domain.rbac import Verb
 from controlplane.services.administer import Door, Terms
 from controlplane.web.api.context import Context
 from controlplane.web.api.cursors import Cursors, cut
-from controlplane.web.api.operation import Effect, Model, NameOrId, NoBody, Operation, OrgParams, PageParams, shaped
+from controlplane.web.api.operation import (
+    Effect,
+    Model,
+    NameOrId,
+    NoBody,
+    OneLine,
+    Operation,
+    OrgParams,
+    PageParams,
+    shaped,
+)
 from outpost.core.bundle.revocations import REVOKED, RevokedOutpost
 
 MAX_REASON_CHARS = 200
@@ -32,7 +42,7 @@ class OutpostParams(OrgParams):
 class NewOutpost(Model):
     """An outpost to register."""
 
-    name: Annotated[str, Field(max_length=128, json_schema_extra=shaped(OUTPOST_NAME.pattern))]
+    name: Annotated[str, Field(max_length=128, json_schema_extra=shaped(OUTPOST_NAME.pattern)), OneLine]
     ttl_ms: Annotated[int, Field(ge=0, le=MAX_MILLISECONDS, description="life of the join token")] = DEFAULT_TTL_MS
     logical: Annotated[
         str,
@@ -161,7 +171,7 @@ class OutpostShown(OutpostFacts):
 class Revocation(Model):
     """Why."""
 
-    reason: Annotated[str, Field(max_length=MAX_REASON_CHARS)] = ""
+    reason: Annotated[str, Field(max_length=MAX_REASON_CHARS), OneLine] = ""
 
 
 def facts(outpost: Outpost) -> dict[str, Any]:

@@ -20,13 +20,14 @@ from controlplane.services.simulation import (
     Simulation,
 )
 from controlplane.web.api.context import Context
-from controlplane.web.api.operation import Effect, Model, NoBody, Operation, OrgParams, RollParams
+from controlplane.web.api.operation import Effect, Model, NoBody, OneLine, Operation, OrgParams, RollParams
 from controlplane.web.api.operations.policy import (
     Finding,
     Publication,
     ReleaseTerms,
     caps_of,
     changed_terms,
+    ponder_policy,
     publication,
 )
 from controlplane.web.api.operations.releases import PlanParams, PlanView, RolloutTermsView, plan_view
@@ -72,7 +73,7 @@ class RolloutChoice(Model):
 class NewDraft(Model):
     """What a release shall change: its policy, its terms, its routes."""
 
-    title: Annotated[str, Field(max_length=MAX_TITLE_CHARS)] = ""
+    title: Annotated[str, Field(max_length=MAX_TITLE_CHARS), OneLine] = ""
     policy: Annotated[str, Field(max_length=MAX_DOCUMENT_BYTES, description="YAML or JSON, docs/policy.md")] = ""
     terms: ReleaseTerms | None = None
     routes: Routes | None = None
@@ -93,13 +94,13 @@ class Repeat(Model):
     """A release whose content shall be in force again."""
 
     release: Version
-    title: Annotated[str, Field(max_length=MAX_TITLE_CHARS)] = ""
+    title: Annotated[str, Field(max_length=MAX_TITLE_CHARS), OneLine] = ""
 
 
 class Cause(Model):
     """Why."""
 
-    reason: Annotated[str, Field(max_length=MAX_REASON_CHARS)] = ""
+    reason: Annotated[str, Field(max_length=MAX_REASON_CHARS), OneLine] = ""
 
 
 class SamplePrompt(Model):
@@ -167,6 +168,11 @@ async def draft(context: Context, params: OrgParams, body: NewDraft) -> Drafted:
     plan = await context.planner.draft(context.org, kind, made, wish)
     told = tuple(Finding(**asdict(each)) for each in findings)
     return Drafted(**plan_view(plan, context.org), findings=told)
+
+
+async def _ponder(context: Context, params: OrgParams, body: NewDraft) -> None:
+    if body.policy:
+        await ponder_policy(context, body.policy)
 
 
 async def simulate(context: Context, params: PlanParams, body: Samples) -> SimulationResult:
@@ -273,6 +279,7 @@ OPERATIONS = (
         body=NewDraft,
         result=Drafted,
         handler=draft,
+        ponder=_ponder,
         schema="controlplane.release/1",
         status=201,
         families=(ConflictError,),

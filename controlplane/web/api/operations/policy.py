@@ -8,7 +8,7 @@ from pydantic import Field
 
 from controlplane.domain.errors import ConflictError
 from controlplane.domain.rbac import Verb
-from controlplane.services.configuration import Published, acceptable_policy, judge_policy
+from controlplane.services.configuration import Published, acceptable_policy
 from controlplane.web.api.context import Context
 from controlplane.web.api.operation import Effect, Model, NoBody, Operation, OrgParams, RollParams, shaped
 from outpost.core.bundle import limits
@@ -106,7 +106,7 @@ def publication(org: str, published: Published) -> Publication:
 
 async def lint(context: Context, params: OrgParams, body: PolicyText) -> Lint:
     """Read, compile and lint; nothing is kept."""
-    document, findings = judge_policy(body.document.encode())
+    document, findings = await context.bench.judge.judge(context.principal.id, body.document.encode())
     return Lint(
         org=document.org, packs=len(document.packs), findings=tuple(Finding(**asdict(each)) for each in findings)
     )
@@ -116,6 +116,17 @@ async def publish(context: Context, params: RollParams, body: PolicyText) -> Pub
     """Lint, sign, roll out."""
     text, wish = body.document.encode(), context.wish(at_once=params.at_once, supersede=params.supersede)
     return publication(context.org, await context.publisher.publish_policy(context.org, text, wish))
+
+
+async def ponder_policy(context: Context, text: str) -> None:
+    """Judge a policy beside the event loop and before any transaction. Raises BundleError, PaceError."""
+    async with context.store.for_org(context.org).read():
+        pass  # an unknown org is the first mistake to be told
+    await context.bench.judge.judge(context.principal.id, text.encode())
+
+
+async def _ponder(context: Context, params: RollParams, body: PolicyText) -> None:
+    await ponder_policy(context, body.document)
 
 
 async def _check(context: Context, params: RollParams, body: PolicyText) -> None:
@@ -182,6 +193,7 @@ OPERATIONS = (
         schema="controlplane.publication/1",
         families=(ConflictError,),
         target="policy",
+        ponder=_ponder,
         check=_check,
         guards="policy.show",
     ),

@@ -6,7 +6,8 @@ from pydantic import Field
 
 from controlplane.domain.errors import ConflictError
 from controlplane.domain.rbac import Role, Verb, decides, granting_verb, may_manage
-from controlplane.domain.users import NAME, User, UserExistsError, checked_name
+from controlplane.domain.users import NAME, User, UserExistsError, checked_name, with_code
+from controlplane.services.persons import keep_an_owner, require_room
 from controlplane.web.api.context import Context
 from controlplane.web.api.cursors import Cursors, cut
 from controlplane.web.api.operation import (
@@ -14,6 +15,7 @@ from controlplane.web.api.operation import (
     Model,
     NameOrId,
     NoBody,
+    OneLine,
     Operation,
     OrgParams,
     PageParams,
@@ -32,7 +34,7 @@ class UserParams(OrgParams):
 class NewUser(Model):
     """A user to invite."""
 
-    name: Annotated[str, Field(max_length=128, json_schema_extra=shaped(NAME.pattern))]
+    name: Annotated[str, Field(max_length=128, json_schema_extra=shaped(NAME.pattern)), OneLine]
     role: Role
 
 
@@ -52,6 +54,8 @@ class UserShown(Model):
     state: str
     created_ms: int
     signed_in_ms: int
+    code_seen_by: tuple[str, ...]
+    wrong_codes: int
 
 
 class UserList(Model):
@@ -72,6 +76,8 @@ def user_shown(user: User, org: str) -> UserShown:
         state=user.state.value,
         created_ms=user.created_ms,
         signed_in_ms=user.signed_in_ms,
+        code_seen_by=user.seen_by,
+        wrong_codes=user.wrong_codes,
     )
 
 
@@ -112,8 +118,25 @@ async def set_role(context: Context, params: UserParams, body: RoleChange) -> Us
 
 async def _check_new(context: Context, params: OrgParams, body: NewUser) -> None:
     may_manage(context.principal.role, body.role, context.org)
+    require_room(await context.open.users.all())
     if await context.open.users.named(checked_name(body.name)) is not None:
         raise UserExistsError(f"the org has a user {body.name} already", field="user", next_step="choose another name")
+
+
+async def _check_ending(context: Context, params: UserParams, body: NoBody) -> None:
+    await _check_managed(context, params, body)
+    keep_an_owner(await context.open.users.all(), await context.persons.show(context.org, params.user))
+
+
+async def _check_role(context: Context, params: UserParams, body: RoleChange) -> None:
+    await _check_managed(context, params, body)
+    if body.role is not Role.OWNER:
+        keep_an_owner(await context.open.users.all(), await context.persons.show(context.org, params.user))
+
+
+async def _check_reset(context: Context, params: UserParams, body: NoBody) -> None:
+    await _check_managed(context, params, body)
+    with_code(await context.persons.show(context.org, params.user), "", context.now_ms)
 
 
 async def _check_managed(context: Context, params: UserParams, body: RoleChange | NoBody) -> None:
@@ -122,13 +145,29 @@ async def _check_managed(context: Context, params: UserParams, body: RoleChange 
         may_manage(context.principal.role, role, context.org)
 
 
-async def _granting(context: Context, params: OrgParams, body: NewUser | RoleChange) -> Verb | None:
+async def _granting(context: Context, params: OrgParams, body: NewUser) -> Verb | None:
     verb = granting_verb(body.role)
     return None if verb is Verb.USERS_MANAGE else verb
 
 
+async def _changing(context: Context, params: UserParams, body: RoleChange) -> Verb | None:
+    """Both roles count: who decides now is not taken out of the way by one person."""
+    verb = granting_verb(body.role)
+    if verb is not Verb.USERS_GRANT_OWNER and (ends := await _ending(context, params, NoBody())):
+        return ends
+    return None if verb is Verb.USERS_MANAGE else verb
+
+
+async def _ending(context: Context, params: UserParams, body: NoBody) -> Verb | None:
+    """One person must not remove whoever could say no; an invited user cannot say anything yet."""
+    user = await context.persons.show(context.org, params.user)
+    return Verb.USERS_END_DECIDER if decides(user.role) and user.has_signed_in else None
+
+
 async def _handing_out(context: Context, params: UserParams, body: NoBody) -> Verb | None:
     """With a sign-in code for a user who decides, its holder could approve his own acts as that user."""
+    if ends := await _ending(context, params, body):
+        return ends
     user = await context.persons.show(context.org, params.user)
     return Verb.USERS_GRANT_DECIDER if decides(user.role) else None
 
@@ -196,6 +235,9 @@ OPERATIONS = (
         schema="controlplane.user/1",
         families=(ConflictError,),
         target="user/{user}",
+        check=_check_ending,
+        escalates=_ending,
+        about="user",
     ),
     Operation(
         name="users.reset_password",
@@ -212,7 +254,7 @@ OPERATIONS = (
         schema="controlplane.invitation/1",
         families=(ConflictError,),
         target="user/{user}",
-        check=_check_managed,
+        check=_check_reset,
         escalates=_handing_out,
         about="user",
         secret=True,
@@ -232,8 +274,8 @@ OPERATIONS = (
         schema="controlplane.user/1",
         families=(ConflictError,),
         target="user/{user}",
-        check=_check_managed,
-        escalates=_granting,
+        check=_check_role,
+        escalates=_changing,
         about="user",
     ),
 )
