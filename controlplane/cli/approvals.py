@@ -57,6 +57,7 @@ def approve(approval_id: str, org: str, digest: str, target: Target, *, yes: boo
 
     Example: controlplane approval approve ap-0123456789ab --org acme --yes
     """
+    out.require_answer(yes=yes)
     params = {"org": org, "approval": approval_id}
     if not digest:
         shown = client.ask(target, "approvals.show", params).document

@@ -11,7 +11,7 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 
-from controlplane.cli.target import DEFAULT_STATE, Target
+from controlplane.cli.target import DEFAULT_STATE, OUTPUTS, Target
 
 OK = 0
 INTERNAL = 1
@@ -24,6 +24,7 @@ DEGRADED = 7
 CONFIGURATION = 8
 STATUS_UNKNOWN = 404
 WAITING = 202  # status of an act that waits for a second person
+ONE_LINE = "controlplane.one_line"  # in the context of a command: its document is to be one line
 OPERATOR = "operator"  # controlplane.domain.orgs.OPERATOR, without importing it
 
 EXIT_CODES = {
@@ -53,19 +54,20 @@ def state_option(command: Command) -> Command:
 
 
 def output_option(command: Command) -> Command:
-    """The options ``--output table|json`` and ``--json``."""
+    """The options ``--output table|json|ndjson`` and ``--json``; the command sees table or json."""
 
     @functools.wraps(command)
     def called(*args: Any, as_json: bool, output: str, **options: Any) -> Any:
-        return command(*args, output="json" if as_json else output, **options)
+        click.get_current_context().meta[ONE_LINE] = output == "ndjson"
+        return command(*args, output="json" if as_json or output == "ndjson" else output, **options)
 
     called = click.option("--json", "as_json", is_flag=True, help="the same as --output json")(called)
     return click.option(  # type: ignore[return-value]
         "--output",
-        type=click.Choice(["table", "json"]),
+        type=click.Choice(OUTPUTS),
         default="table",
         show_default=True,
-        help="table for people, json for programs",
+        help="table for people, json or ndjson for programs",
     )(called)
 
 
@@ -158,11 +160,18 @@ def perform(
         fail(error, output)
 
 
-def confirm(question: str, *, yes: bool) -> None:
-    """Ask before something that cannot be undone; only where somebody can answer."""
+def require_answer(*, yes: bool) -> None:
+    """Refuse, before anything is looked up, what asks where nobody can answer."""
     import sys
 
-    if not yes and sys.stdin.isatty():
+    if not yes and not sys.stdin.isatty():
+        raise click.UsageError("this asks first, and nobody can answer here: say --yes")
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask before something that cannot be undone; where nobody can answer, it takes ``--yes``."""
+    require_answer(yes=yes)
+    if not yes:
         click.confirm(question, abort=True, err=True)
 
 
@@ -201,8 +210,10 @@ def waits(target: Target, answer: Any, org: str) -> bool:
 
 
 def emit_json(schema: str, document: dict[str, Any]) -> None:
-    """One JSON document on standard output."""
-    click.echo(json.dumps({"schema": schema, **document}, indent=2, sort_keys=True))
+    """One JSON document on standard output; on one line as ndjson."""
+    context = click.get_current_context(silent=True)
+    indent = None if context is not None and context.meta.get(ONE_LINE) else 2
+    click.echo(json.dumps({"schema": schema, **document}, indent=indent, sort_keys=True))
 
 
 def plain(line: str) -> str:

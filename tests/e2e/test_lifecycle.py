@@ -260,7 +260,7 @@ class TestLaterLife:
 
     async def test_a_revoked_outpost_loses_the_link_and_goes_on_enforcing(self, life: Life) -> None:
         site, running = await life.other(), life.site.stack
-        revoke = ("outpost", "revoke", OTHER, "--org", ORG, "--output", "json", "--reason")
+        revoke = ("outpost", "revoke", OTHER, "--org", ORG, "--output", "json", "--yes", "--reason")
         told = json.loads(await running.controlplane(*revoke, "sold"))
         assert (told["state"], told["reason"]) == ("revoked", "sold")
 

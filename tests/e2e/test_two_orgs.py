@@ -204,7 +204,7 @@ class TestTwoOrgs:
 
         await until(accepted, EFFECT_SECONDS)
         async with steady_load(sites[B]) as others:
-            await running.controlplane("key", "revoke", "leaver", "--org", A)
+            await running.controlplane("key", "revoke", "leaver", "--org", A, "--yes")
             began = time.monotonic()
             await until(refused, EFFECT_SECONDS)
             assert time.monotonic() - began <= EFFECT_SECONDS

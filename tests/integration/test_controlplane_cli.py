@@ -92,7 +92,7 @@ async def test_an_operators_first_hour(tmp_path: Path) -> None:
     routes = (await ok(state, "route", "show", "--org", "acme", "--output", "json")).json["providers"]
     assert [each["name"] for each in routes] == ["default", "second"]
 
-    await ok(state, "outpost", "revoke", "prod", "--org", "acme", "--reason", "test")
+    await ok(state, "outpost", "revoke", "prod", "--org", "acme", "--reason", "test", "--yes")
     rows = (await ok(state, "outpost", "list", "--org", "acme", "--output", "json")).json["outposts"]
     assert [(row["name"], row["state"], row["reason"]) for row in rows] == [("prod", "revoked", "test")]
     assert (await ok(state, "outpost", "show", "prod", "--org", "acme")).out
@@ -120,11 +120,11 @@ FAILURES: dict[str, tuple[tuple[str, ...], int, str]] = {
     "an org that is a path": (("outpost", "list", "--org", "../x"), 5, "org.name"),
     "an org that exists": (("org", "create", "acme"), 5, "org.exists"),
     "an unknown org of a key": (("key", "create", "x", "--org", "nobody"), 4, "org.unknown"),
-    "an unknown org of a revocation": (("key", "revoke", "x", "--org", "nobody"), 4, "org.unknown"),
+    "an unknown org of a revocation": (("key", "revoke", "x", "--org", "nobody", "--yes"), 4, "org.unknown"),
     "an unknown org of a policy": (("policy", "publish", __file__, "--org", "nobody"), 4, "org.unknown"),
     "an unknown outpost": (("outpost", "show", "nobody", "--org", "acme"), 4, "outpost.unknown"),
     "a token that lives too long": (("outpost", "register", "x", "--org", "acme", "--ttl", "25h"), 5, "token.ttl"),
-    "an unknown key": (("key", "revoke", "nobody", "--org", "acme"), 4, "key.unknown"),
+    "an unknown key": (("key", "revoke", "nobody", "--org", "acme", "--yes"), 4, "key.unknown"),
     "a provider without a URL": (("route", "set", "x", "--org", "acme", "--url", "ftp://x"), 5, "bundle."),
     "a second init": (("init",), 5, "init.exists"),
 }

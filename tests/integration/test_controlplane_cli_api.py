@@ -99,18 +99,9 @@ async def plane(folder: Path, *create: str) -> AsyncIterator[Plane]:
 async def machine(at: Plane, role: str = "owner") -> None:
     """A session of a machine client."""
     secret = at.folder / f"{role}.secret"
-    made = await at.ok(
-        "client",
-        "create",
-        role.replace("_", "-"),
-        "--org",
-        "acme",
-        "--role",
-        role,
-        "--secret-file",
-        str(secret),
-        "--json",
-    )
+    name = role.replace("_", "-")
+    words = ("client", "create", name, "--org", "acme", "--role", role, "--secret-file", str(secret), "--json")
+    made = await at.ok(*words)
     assert "secret" not in made.json
     assert stat.S_IMODE(secret.stat().st_mode) == 0o600
     done = await at.remote("login", "--client", made.json["id"], "--secret-file", str(secret))
@@ -126,15 +117,8 @@ def shape(value: Any, name: str = "") -> Any:
         return {key: shape(child, key) for key, child in value.items()}
     if isinstance(value, list):
         return [shape(child, name) for child in value]
-    if name.endswith(("_ms", "_s")) or name in {
-        "revision",
-        "set",
-        "not_before",
-        "expires",
-        "sequence",
-        "size",
-        "signed",
-    }:
+    volatile = {"revision", "set", "not_before", "expires", "sequence", "size", "signed"}
+    if name.endswith(("_ms", "_s")) or name in volatile:
         return type(value).__name__
     if isinstance(value, str) and re.search(
         r"(op-|key-|user-|cl_acme_|ap-|op_acme_|ocs_|ojt1)[A-Za-z0-9._-]{8,}|^[0-9a-f]{64}$|^([a-z2-7]{4}-){7}", value
@@ -385,7 +369,19 @@ async def test_it_asks_on_a_terminal_and_nowhere_else(tmp_path: Path) -> None:
     leader, follower = pty.openpty()
     try:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "controlplane", "key", "revoke", "k", "--org", "acme", "--state", str(made.state)),
+            *(
+                sys.executable,
+                "-m",
+                "controlplane",
+                "key",
+                "revoke",
+                "k",
+                "--org",
+                "acme",
+                "--yes",
+                "--state",
+                str(made.state),
+            ),
             stdin=follower,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
@@ -397,4 +393,4 @@ async def test_it_asks_on_a_terminal_and_nowhere_else(tmp_path: Path) -> None:
         os.close(follower)
     assert (process.returncode, out) == (1, b"")
     assert b"Revoke the key k" in err
-    assert (await made.ok("key", "revoke", "k", "--org", "acme")).out.startswith("key k ")
+    assert (await made.ok("key", "revoke", "k", "--org", "acme", "--yes")).out.startswith("key k ")

@@ -1,15 +1,19 @@
 """The contract of the command line (docs/controlplane.md), held for every command that there is."""
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from controlplane.cli import output as out
 from controlplane.cli.main import cli
 
 DESTRUCTIVE = {"revoke", "disable", "reset-password"}
 WITHOUT_CHOICE = {"serve", "completion"}  # one line, and a script: there is nothing to choose
+VALUES = {"switch": "off", "kind": "servers"}
 SECRET_WORDS = ("password", "secret", "totp", "token", "code")
 
 
@@ -39,7 +43,32 @@ def test_every_help_has_an_example_that_is_a_command(words: tuple[str, ...]) -> 
 
 @pytest.mark.parametrize("words", ALL, ids=" ".join)
 def test_every_command_answers_programs(words: tuple[str, ...]) -> None:
-    assert words[-1] in WITHOUT_CHOICE or {"--output", "--json"} <= set(options(ALL[words]))
+    if words[-1] in WITHOUT_CHOICE:
+        return
+    assert {"--output", "--json"} <= set(options(ALL[words]))
+    choice = options(ALL[words])["--output"].type
+    assert isinstance(choice, click.Choice)
+    assert list(choice.choices) == ["table", "json", "ndjson"]
+
+
+def test_a_single_document_is_one_line_of_ndjson() -> None:
+    runner = CliRunner()
+    told = [runner.invoke(cli, ["version", "--output", each]).stdout for each in ("json", "ndjson")]
+    assert len(told[0].splitlines()) > 1
+    assert len(told[1].splitlines()) == 1
+    assert json.loads(told[0]) == json.loads(told[1])
+
+
+SIGNING = ("root", "sign")  # looks at a file of its own first, and refuses with a code of its own
+ASKING = [words for words in ALL if "--yes" in options(ALL[words]) and words != SIGNING]
+
+
+@pytest.mark.parametrize("words", ASKING, ids=" ".join)
+def test_nothing_is_done_unasked_where_nobody_can_answer(words: tuple[str, ...], tmp_path: Path) -> None:
+    arguments = [VALUES.get(each.name or "", "x") for each in ALL[words].params if isinstance(each, click.Argument)]
+    org = ["--org", "acme"] if "--org" in options(ALL[words]) else []
+    done = CliRunner().invoke(cli, [*words, *arguments, *org, "--state", str(tmp_path)])
+    assert (done.exit_code, "say --yes" in done.stderr) == (2, True), done.stderr
 
 
 @pytest.mark.parametrize("words", [words for words in ALL if words[-1] in DESTRUCTIVE], ids=" ".join)
