@@ -87,7 +87,12 @@ class ApiRole:
 
     async def _sign_left(self) -> None:
         """Sign what a process that died left unsigned."""
-        for org in (OPERATOR, *(each.id for each in await self._plane.store.orgs())):
+        try:
+            orgs = await self._plane.store.orgs()
+        except ControlPlaneError as error:
+            telemetry.log(telemetry.Event.MAINTENANCE_FAILED, kind="acts", code=error.code)
+            return  # each is signed with the next act that it grows by
+        for org in (OPERATOR, *(each.id for each in orgs)):
             with contextlib.suppress(ControlPlaneError):
                 await self._bench.acts.sign(org)
 

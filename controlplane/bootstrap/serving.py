@@ -221,8 +221,9 @@ class Server:
                     continue
                 self._show(await plane.setup.server_identity(settings.hosts, trust))
                 self._applied = trust
-            except (ControlPlaneError, TrustError) as error:
-                telemetry.log(telemetry.Event.MAINTENANCE_FAILED, level=40, kind="trust", code=error.code)
+            except (ControlPlaneError, TrustError, OSError) as error:
+                code = getattr(error, "code", type(error).__name__)
+                telemetry.log(telemetry.Event.MAINTENANCE_FAILED, level=40, kind="trust", code=code)
                 continue
             telemetry.log(telemetry.Event.AUTHORITIES_CHANGED, number=len(self._trust().roots))
             if self._sync is not None:
@@ -288,8 +289,15 @@ class Server:
             await self._refresh_all()
 
     async def _refresh_all(self) -> None:
-        """Sign timestamps again before they are old; one org's trouble is not another's."""
-        for org in await self._plane.store.orgs():
+        """Sign timestamps again before they are old; one org's trouble is not another's, and the store's is the next
+        look's.
+        """
+        try:
+            orgs = await self._plane.store.orgs()
+        except ControlPlaneError as error:
+            telemetry.log(telemetry.Event.MAINTENANCE_FAILED, level=40, kind="orgs", code=error.code)
+            return
+        for org in orgs:
             if not org.ready:
                 continue
             try:
