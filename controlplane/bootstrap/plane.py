@@ -118,7 +118,8 @@ class Plane:
 
     async def ingest(self) -> Ingest:
         """The witness and its store of logs."""
-        return Ingest(self.store, self.settings.trust_domain, await self.setup.witness(), self.clock)
+        at_once = self.settings.database_pool // 2
+        return Ingest(self.store, self.settings.trust_domain, await self.setup.witness(), self.clock, at_once)
 
     @property
     def silent_ms(self) -> int:

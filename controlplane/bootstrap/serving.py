@@ -57,7 +57,7 @@ class Server:
     def __init__(self, plane: Plane, api: ApiRole | None = None) -> None:
         self._plane = plane
         self._api = api
-        self._views = Views(plane.store, plane.clock)
+        self._views = Views(plane.store.beside(), plane.clock)
         self._words = Words(plane.store, plane.clock)
         self._rollouts = RolloutWatch(plane.store, Rollouts(plane.store, plane.clock, plane.silent_ms), plane.clock)
         self._adoption = Adoption(plane.store, self._views, self._trust, plane.clock)

@@ -141,11 +141,14 @@ class Views:
         except ControlPlaneError as error:  # the views grow old and deny by themselves
             telemetry.log(telemetry.Event.MAINTENANCE_FAILED, kind="views", code=error.code)
             return
-        for org, head in heads.items():
-            try:
-                await self._caught_up(org, head, asked)
-            except ControlPlaneError as error:
-                telemetry.log(telemetry.Event.MAINTENANCE_FAILED, org=org, kind="views", code=error.code)
+        await asyncio.gather(*(self._compared(org, head, asked) for org, head in heads.items()))
+
+    async def _compared(self, org: str, head: int, asked: float) -> None:
+        """Catch up with one org; one that is slow to read, or cannot be, keeps no other waiting."""
+        try:
+            await self._caught_up(org, head, asked)
+        except ControlPlaneError as error:
+            telemetry.log(telemetry.Event.MAINTENANCE_FAILED, org=org, kind="views", code=error.code)
 
     async def _caught_up(self, org: str, head: int, asked: float) -> OrgView:
         """The view with everything up to ``head``; the listener is told what differs from the one before."""

@@ -73,6 +73,10 @@ class SqliteEngine:
         file = self._files.setdefault(org, File(self.path(org), FileKind.ORG))
         await file.writer.run(lambda link: None)
 
+    def beside(self) -> "SqliteEngine":
+        """Itself: heads are read by a link of their own, and a file has one reader at a time whoever opens it."""
+        return self
+
     async def heads(self, orgs: Sequence[str]) -> Mapping[str, int]:
         """Number of the newest change of each org."""
         found = {}

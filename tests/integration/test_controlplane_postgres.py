@@ -4,6 +4,7 @@ import asyncio
 import json
 import shutil
 import time
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,22 @@ async def test_what_one_replica_does_the_other_knows(postgres: Server, tmp_path:
         await first.plane.administration.revoke("acme", "prod", "stolen")
         assert (await ended(call))[1].code == "outpost.revoked"
         assert time.monotonic() - started < 5
+
+
+async def test_a_replica_whose_connections_are_all_busy_still_hears_of_a_revocation(
+    postgres: Server, tmp_path: Path
+) -> None:
+    state = await made(tmp_path, postgres)
+    async with serving(state) as first, serving(one_more(state, "second")) as second, AsyncExitStack() as busy:
+        client = await Client.enroll(await first.token())
+        there = Client(client.answer, client.key_pem, client.log, second.ready["grpc"])
+        call = await there.hello()
+        await read_offer(call)
+        engine = second.plane.store._engine
+        for _ in range(second.plane.settings.database_pool):
+            await asyncio.create_task(busy.enter_async_context(engine.registry(write=False)))
+        await first.plane.administration.revoke("acme", "prod", "stolen")
+        assert (await asyncio.wait_for(ended(call), SECONDS / 2))[1].code == "outpost.revoked"
         await client.channel.close()
         await there.channel.close()
     async with opened(state) as plane:
