@@ -191,6 +191,33 @@ async def test_a_refusal_is_never_given_by_an_old_view(tmp_path: Path) -> None:
         assert fresh.serial != principal.serial
 
 
+@pytest.mark.parametrize("heard", ["acme", ""])
+async def test_a_revocation_counts_at_once_where_no_stream_keeps_the_view_fresh(heard: str, tmp_path: Path) -> None:
+    async with bed(tmp_path) as plane:
+        principal = await plane.principal(await plane.enrolled())
+        await plane.gatekeeper.admit(principal, Act.RENEW)
+        await plane.administration.revoke("acme", "prod", "")
+        plane.clock.ms += 1
+        plane.views.poke(heard)
+        with pytest.raises(ControlPlaneError) as caught:
+            await plane.gatekeeper.admit(principal, Act.RENEW)
+        assert caught.value.code == "outpost.revoked"
+
+
+async def test_a_change_that_was_heard_of_is_asked_about_once(tmp_path: Path) -> None:
+    async with site(tmp_path) as there:
+        there.views.listen(there.note, tuple)
+        await there.views.refresh("acme")
+        there.plane.clock.ms += 1
+        there.views.poke("acme")
+        assert there.views.is_behind("acme")
+        there.plane.clock.ms += 1
+        await there.views.refresh("acme")
+        assert not there.views.is_behind("acme")
+        there.views.poke("globex")  # whom nobody asked for
+        assert not there.views.is_behind("globex")
+
+
 async def test_a_chain_is_verified_once_and_judged_each_time(tmp_path: Path) -> None:
     async with bed(tmp_path) as plane:
         enrolled = await plane.enrolled()
