@@ -46,6 +46,7 @@ OBEY_SECONDS = 20.0  # for an outpost to say that it obeys an order to wipe
 ROTATE_SPREAD_SECONDS = 60  # renewals after a change of CAs are spread over this time
 LOCKED = "LOCKED"  # state of an outpost that obeys
 NONCE_BYTES = 16
+RENEWAL_CALLS = 10  # calls that a renewal counts as: it signs
 KEPT_OFFERS = 4  # unanswered offers of a stream whose answers still count
 
 
@@ -90,11 +91,9 @@ class SyncService(sync_pb2_grpc.SyncServicer):
     async def Sync(self, request_iterator: AsyncIterator[sync_pb2.SyncUp], context: Any) -> None:  # noqa: N802
         """One stream of an outpost."""
         desk = self._desk
-        hello = None
+        hello, admitted_ms = None, desk.clock.now_ms()
         try:
-            desk.admission.admit(desk.callers.org(context), desk.clock.monotonic() * 1000)
-            admitted_ms = desk.clock.now_ms()
-            principal = await desk.callers.identified(context, Act.SYNC)
+            principal = await desk.callers.admitted(context, desk.admission)
         except (OutpostLockedError, OutpostRevokedError):
             await self._order(context)
             raise
@@ -142,7 +141,7 @@ class SyncService(sync_pb2_grpc.SyncServicer):
 
     async def Fetch(self, request: sync_pb2.FetchRequest, context: Any) -> None:  # noqa: N802
         """Bytes of a file by hash."""
-        principal = await self._desk.callers.identified(context, Act.SYNC)
+        principal = await self._desk.callers.paced(context, Act.SYNC)
         codec.require(len(request.sha256) == codec.SHA256_BYTES, "sha256")
         async for part in self._desk.delivery.fetch(principal, request.sha256, request.offset):
             self._desk.gatekeeper.authorise(principal, Act.SYNC)
@@ -152,7 +151,7 @@ class SyncService(sync_pb2_grpc.SyncServicer):
     async def Renew(self, request: sync_pb2.RenewRequest, context: Any) -> sync_pb2.RenewResponse:  # noqa: N802
         """Fresh key, fresh leaf."""
         try:
-            principal = await self._desk.callers.identified(context, Act.RENEW)
+            principal = await self._desk.callers.paced(context, Act.RENEW, RENEWAL_CALLS)
         except IdentitySupersededError:
             principal = self._desk.callers.proved(context)  # who renews with a retired certificate is judged by that
             await self._adopt(context, principal, request.join_sequence)
