@@ -43,6 +43,7 @@ from controlplane.services.returned import Returns
 from controlplane.services.rollouts import Rollouts, RolloutWatch
 from controlplane.services.trust import Trust
 from controlplane.services.views import Views
+from controlplane.services.withdrawals import Withdrawals
 from controlplane.services.words import Words
 
 NONCE_INFO = b"outpost.controlplane recover nonce 1"
@@ -297,10 +298,13 @@ class Server:
         except ControlPlaneError as error:
             telemetry.log(telemetry.Event.MAINTENANCE_FAILED, level=40, kind="orgs", code=error.code)
             return
+        withdrawals = Withdrawals(self._plane.store, self._plane.clock)
         for org in orgs:
             if not org.ready:
                 continue
             try:
+                if await withdrawals.reconcile(org.id):
+                    telemetry.log(telemetry.Event.MAINTAINED, org=org.id, kind="revocations")
                 published = await self._plane.publisher.refresh(org.id)
             except Exception as error:
                 telemetry.log(

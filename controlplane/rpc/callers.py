@@ -29,6 +29,7 @@ SHOWN = ("x509_pem_cert", "x509_pem_cert_chain")
 PASSED_ON = "x-ssl-client-cert"
 FORWARDED_FOR = "x-forwarded-for"
 MAX_PASSED_ON_BYTES = 12_288  # a leaf of 4096 bytes in PEM, every third of its bytes escaped
+CALLS_OF = {Act.RENEW: 10}  # calls that one of an act counts as: a renewal signs
 MOST_ADDRESS = 64  # characters; an address has 45
 
 
@@ -71,7 +72,7 @@ class Callers:
                 admission.refused(claim, monotonic() * 1000)
             raise
 
-    async def paced(self, context: Any, act: Act, cost: float = 1.0) -> Principal:
+    async def paced(self, context: Any, act: Act) -> Principal:
         """``identified`` for a plain call: it waits for the pace of its outpost, and counts before it is judged.
 
         Raises:
@@ -79,7 +80,7 @@ class Callers:
             ThrottledError: the outpost calls far too often.
         """
         claim = self.claim(context)
-        wait_ms = self._pace.take(claim, monotonic() * 1000, cost)
+        wait_ms = self._pace.take(claim, monotonic() * 1000, CALLS_OF.get(act, 1))
         if wait_ms:
             await asyncio.sleep(wait_ms / 1000)
         try:

@@ -46,7 +46,6 @@ OBEY_SECONDS = 20.0  # for an outpost to say that it obeys an order to wipe
 ROTATE_SPREAD_SECONDS = 60  # renewals after a change of CAs are spread over this time
 LOCKED = "LOCKED"  # state of an outpost that obeys
 NONCE_BYTES = 16
-RENEWAL_CALLS = 10  # calls that a renewal counts as: it signs
 KEPT_OFFERS = 4  # unanswered offers of a stream whose answers still count
 
 
@@ -151,7 +150,7 @@ class SyncService(sync_pb2_grpc.SyncServicer):
     async def Renew(self, request: sync_pb2.RenewRequest, context: Any) -> sync_pb2.RenewResponse:  # noqa: N802
         """Fresh key, fresh leaf."""
         try:
-            principal = await self._desk.callers.paced(context, Act.RENEW, RENEWAL_CALLS)
+            principal = await self._desk.callers.paced(context, Act.RENEW)
         except IdentitySupersededError:
             principal = self._desk.callers.proved(context)  # who renews with a retired certificate is judged by that
             await self._adopt(context, principal, request.join_sequence)

@@ -114,8 +114,9 @@ class SqliteEngine:
             try:
                 found.update(await self.heads((org,)))
             except StateError as error:
-                told = {"org": org, "kind": "listen", "code": error.code}
-                telemetry.log(telemetry.Event.STORE_LOST, level=logging.WARNING, **told)
+                telemetry.log(
+                    telemetry.Event.STORE_LOST, level=logging.WARNING, org=org, kind="listen", code=error.code
+                )
         return found
 
     async def close(self) -> None:

@@ -45,6 +45,18 @@ async def test_a_store_that_is_away_at_a_tick_of_the_maintenance_ends_nothing(
         assert looks >= 4
 
 
+async def test_who_is_missing_in_the_list_of_revocations_is_added(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "MAINTENANCE_SECONDS", 0.02)
+    async with running(tmp_path / "cp") as there:
+        await there.token()
+        await there.plane.administration.revoke("acme", "prod", "")  # its row alone
+        async with asyncio.timeout(SECONDS):
+            while not (await there.plane.publisher.content("acme")).revocations.outposts:
+                await asyncio.sleep(0.02)
+
+
 async def test_heads_that_cannot_be_signed_at_the_start_end_nothing(tmp_path: Path) -> None:
     async with running(tmp_path / "cp") as there, workbench(there.plane) as bench:
         api, looked = ApiRole(there.plane, bench), asyncio.Event()
