@@ -12,7 +12,7 @@ import os
 import random
 import time
 from collections import Counter
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
@@ -20,6 +20,7 @@ from typing import Any
 
 from outpost_wire.v1 import sync_pb2
 
+from bench.fleet.probes import ABSENT, PROBE_SECONDS, until_revoked
 from bench.fleet.wires import Wire
 from certs import csr
 from certs.shell.signers import generate_tls_key
@@ -43,8 +44,6 @@ from outpost.sync.knowledge import OK, Knowledge, Parts, Strangers, Timing
 from outpost.sync.obey import StateLocker
 
 SYNC_METHOD = "/outpost_wire.v1.Sync/Sync"
-ABSENT = bytes(32)  # the hash of no file
-PROBE_SECONDS = 10.0
 
 
 class SystemClock:
@@ -348,6 +347,10 @@ class Outpost:
             await plane.renew(issuing.RenewalRequest(request, self.sequence, f"{0:032x}"))
         finally:
             await plane.close()
+
+    def probes(self) -> list[Coroutine[Any, Any, float | None]]:
+        """A call to each replica, again and again; the moment when it said that the outpost is revoked."""
+        return [until_revoked(self._dialer, self.identity, each) for each in self.identity.enrollment.endpoints]
 
     @property
     def identity(self) -> identities.Identity:
