@@ -120,6 +120,7 @@ class Notes:
     ran: list[tuple[int, float]] = field(default_factory=list)  # release that was acknowledged, and when
     nacked: list[tuple[str, float]] = field(default_factory=list)  # code of a refusal, when it was written
     offered: list[tuple[str, int]] = field(default_factory=list)  # revision of an offer, and how many files it names
+    beats: int = 0  # heartbeats that were written
     offers: int = 0
     offer_bytes: int = 0  # of the Offer messages on the wire
     bundle_bytes: int = 0  # of that, bytes of files; fetched ones too
@@ -156,6 +157,7 @@ class ObservedSession:
 
     async def status(self, heartbeat: ports.Heartbeat) -> None:
         await self._plane.watched(self._session.status(heartbeat))
+        self._plane.notes.beats += 1
 
 
 class ObservedPlane:
