@@ -70,12 +70,14 @@ async def test_idle_outposts_stay_connected() -> None:
     line = await ran("idle")
     assert line["outposts"] == COUNT + 20  # those that came first, so that their cost is not counted
     assert line["cpu_pct"] is not None
+    assert line["database_cpu_pct"] > 0
+    assert line["status_per_s"] is not None
 
 
 async def test_every_token_becomes_an_identity() -> None:
     line = await ran("enroll")
     assert line["enrolled"] == COUNT
-    assert line["certificates_per_s"] > 0
+    assert line["certificates_per_s"] > line["certificates_stored_per_s"] > 0
 
 
 async def test_everybody_is_back_after_a_kill_and_no_replica_takes_more_than_its_rate() -> None:
