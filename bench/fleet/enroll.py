@@ -2,7 +2,8 @@
 
     make bench-enroll           # 400 outposts; QUICK=1: 80
 
-A certificate is: request read and its possession proved, lint, signature. An enrollment is: outpost registered and its
+A certificate is: request read and its possession proved, lint, signature; a stored one has its intent in the database
+before it is signed, and its leaf afterwards, in a transaction each. An enrollment is: outpost registered and its
 join token made; the product's own client takes the server's chain, checks the pin, and spends the token over TLS; the
 leaf is stored and the identity is on the outpost's disk.
 """
@@ -26,9 +27,17 @@ from controlplane.services.issuance import OutpostIssuer
 from outpost.paths import StatePaths
 from outpost.sync import identity as identities
 
-KEYS = ("certificates_per_s", "enrollments_per_s", "enrolled", "control_plane_cpu_ms_each", "database")
+KEYS = (
+    "certificates_per_s",
+    "certificates_stored_per_s",
+    "enrollments_per_s",
+    "enrolled",
+    "control_plane_cpu_ms_each",
+    "database",
+)
 COUNT = report.outposts(80, 400)
 CERTIFICATES = 500 if report.QUICK else 3000
+STORED = 100 if report.QUICK else 1000
 ROUNDS = 3
 CHUNK = 10  # tokens that are given to a simulator at once
 PARALLEL = 4  # chunks that are under way
@@ -49,6 +58,30 @@ async def certificates(fleet: Site) -> float:
             sign(issuance.token, issuance.issuing.signer)
         rates.append(len(requests) / (time.process_time() - began))
     return sorted(rates)[ROUNDS // 2]
+
+
+async def stored_certificates(fleet: Site) -> float:
+    """Certificates in a second on the clock, each with its intent stored before and its leaf after it was signed."""
+    plane, space = fleet.plane, fleet.plane.store.for_org(ORG)
+    trust, door = await plane.trust(), await plane.door()
+    issuer = OutpostIssuer(plane.settings.trust_domain, lambda: trust, plane.chance)
+    whose = [
+        (await plane.administration.register(ORG, f"issued-{lane}", Terms(), door)).outpost.id
+        for lane in range(PARALLEL)
+    ]
+    requests = iter([csr.build_request(generate_tls_key()) for _ in range(STORED)])
+
+    async def one_after_the_other(outpost_id: str) -> None:
+        identity = OutpostIdentity(plane.settings.trust_domain, ORG, outpost_id)
+        for request in requests:
+            issuance = issuer.prepare(identity, csr.read_request(request), plane.clock.now_ms() // 1000)
+            async with space.write() as transaction:
+                await transaction.certificates.intend(issuance.record)
+            await issuer.finish(space, issuance)
+
+    began = time.monotonic()
+    await asyncio.gather(*map(one_after_the_other, whose))
+    return STORED / (time.monotonic() - began)
 
 
 async def enrollments(fleet: Site, folder: Path) -> tuple[float, dict[str, float]]:
@@ -87,7 +120,8 @@ async def bench(result: dict[str, Any]) -> None:
     async with site(0) as fleet:
         report.remark(f"{report.load()}; {DATABASE}")
         rate = await certificates(fleet)
-        result.update(certificates_per_s=round(rate), database=DATABASE)
+        stored = await stored_certificates(fleet)
+        result.update(certificates_per_s=round(rate), certificates_stored_per_s=round(stored), database=DATABASE)
         with tempfile.TemporaryDirectory(dir=SHM if SHM.is_dir() else None) as name:
             seconds, spent = await enrollments(fleet, Path(name))
             await check(fleet, Path(name))
@@ -99,8 +133,17 @@ async def bench(result: dict[str, Any]) -> None:
     )
     cpu = [f"{spent[name] / COUNT * 1000:.1f}" for name in ("control plane", "database", "simulators")]
     report.table(
-        ("", "certificates/s", "enrolled", "enrollments/s", "CPU ms each: control plane", "database", "outpost"),
-        [("", f"{rate:.0f}", COUNT, f"{COUNT / seconds:.0f}", *cpu)],
+        (
+            "",
+            "certificates/s",
+            "stored/s",
+            "enrolled",
+            "enrollments/s",
+            "CPU ms each: control plane",
+            "database",
+            "outpost",
+        ),
+        [("", f"{rate:.0f}", f"{stored:.0f}", COUNT, f"{COUNT / seconds:.0f}", *cpu)],
     )
 
 

@@ -1,4 +1,5 @@
-"""What a connected outpost costs while nothing happens but its heartbeat: memory and CPU of the control plane.
+"""What a connected outpost costs while nothing happens but its heartbeat: memory and CPU of the control plane, CPU of
+its database.
 
 make bench-idle             # 2,000 outposts, a heartbeat every 10 s; QUICK=1: 300
 """
@@ -17,6 +18,7 @@ KEYS = (
     "database",
     "pss_kib_per_outpost",
     "status_per_s",
+    "database_cpu_pct",
     "simulators_cpu_pct",
 )
 COUNT = report.outposts(300, 2000)
@@ -39,9 +41,11 @@ async def bench(result: dict[str, Any]) -> None:
         empty = [meters.memory_kib(pid, what) for what in ("Rss", "Pss")]
         await fleet.connect(per_second=PER_SECOND)
         await asyncio.sleep(SETTLE_SECONDS)
+        await fleet.notes()
         before = fleet.reading()
         await asyncio.sleep(WATCHED_SECONDS)
         after = fleet.reading()
+        beats = sum(notes["beats"] for notes in (await fleet.notes()).values())
         full = [meters.memory_kib(pid, what) for what in ("Rss", "Pss")]
         linked = sum(answer["linked"] for answer in await fleet.everyone("count"))
         await fleet.stop_agents()
@@ -49,13 +53,22 @@ async def bench(result: dict[str, Any]) -> None:
     percent = {name: seconds / (after.at - before.at) * 100 for name, seconds in spent.items()}
     each = [(late - early) / COUNT for early, late in zip(empty, full, strict=True)]
     report.table(
-        ("", "outposts", "KiB each (RSS)", "KiB each (PSS)", "CPU % of a core", "simulators %", "others %"),
+        (
+            "",
+            "outposts",
+            "KiB each (RSS)",
+            "KiB each (PSS)",
+            "CPU % of a core",
+            "database %",
+            "simulators %",
+            "others %",
+        ),
         [
             (
                 "connected, idle",
                 linked,
                 *(f"{value:.1f}" for value in each),
-                *(f"{percent[name]:.1f}" for name in ("control plane", "simulators", "others")),
+                *(f"{percent[name]:.1f}" for name in ("control plane", "database", "simulators", "others")),
             )
         ],
     )
@@ -69,8 +82,9 @@ async def bench(result: dict[str, Any]) -> None:
         kib_per_outpost=meters.rounded(each[0]),
         pss_kib_per_outpost=meters.rounded(each[1]),
         cpu_pct=meters.rounded(percent["control plane"]),
+        database_cpu_pct=meters.rounded(percent["database"]),
         simulators_cpu_pct=meters.rounded(percent["simulators"]),
-        status_per_s=meters.rounded(linked / HEARTBEAT_SECONDS),
+        status_per_s=meters.rounded(beats / (after.at - before.at)),
         database=DATABASE,
     )
 

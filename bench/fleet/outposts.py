@@ -12,7 +12,7 @@ import os
 import random
 import time
 from collections import Counter
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
@@ -20,6 +20,7 @@ from typing import Any
 
 from outpost_wire.v1 import sync_pb2
 
+from bench.fleet.probes import ABSENT, PROBE_SECONDS, until_revoked
 from bench.fleet.wires import Wire
 from certs import csr
 from certs.shell.signers import generate_tls_key
@@ -43,8 +44,6 @@ from outpost.sync.knowledge import OK, Knowledge, Parts, Strangers, Timing
 from outpost.sync.obey import StateLocker
 
 SYNC_METHOD = "/outpost_wire.v1.Sync/Sync"
-ABSENT = bytes(32)  # the hash of no file
-PROBE_SECONDS = 10.0
 
 
 class SystemClock:
@@ -121,6 +120,7 @@ class Notes:
     ran: list[tuple[int, float]] = field(default_factory=list)  # release that was acknowledged, and when
     nacked: list[tuple[str, float]] = field(default_factory=list)  # code of a refusal, when it was written
     offered: list[tuple[str, int]] = field(default_factory=list)  # revision of an offer, and how many files it names
+    beats: int = 0  # heartbeats that were written
     offers: int = 0
     offer_bytes: int = 0  # of the Offer messages on the wire
     bundle_bytes: int = 0  # of that, bytes of files; fetched ones too
@@ -157,6 +157,7 @@ class ObservedSession:
 
     async def status(self, heartbeat: ports.Heartbeat) -> None:
         await self._plane.watched(self._session.status(heartbeat))
+        self._plane.notes.beats += 1
 
 
 class ObservedPlane:
@@ -348,6 +349,10 @@ class Outpost:
             await plane.renew(issuing.RenewalRequest(request, self.sequence, f"{0:032x}"))
         finally:
             await plane.close()
+
+    def probes(self) -> list[Coroutine[Any, Any, float | None]]:
+        """A call to each replica, again and again; the moment when it said that the outpost is revoked."""
+        return [until_revoked(self._dialer, self.identity, each) for each in self.identity.enrollment.endpoints]
 
     @property
     def identity(self) -> identities.Identity:

@@ -33,6 +33,7 @@ class Simulator:
         self._outposts: dict[int, Outpost] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._failed: list[str] = []
+        self._probes: list[asyncio.Future[float | None]] = []
 
     async def load(self, org: str, folders: dict[str, str], **options: Any) -> dict[str, Any]:
         """Read outposts from their folders."""
@@ -162,6 +163,18 @@ class Simulator:
         task = asyncio.ensure_future(self._outposts[number].run())
         task.add_done_callback(self._ended)
         self._tasks[number] = task
+
+    async def probe(self, numbers: list[int]) -> dict[str, Any]:
+        """Let some outposts call every replica again and again from now on, until each refused them."""
+        mine = [self._outposts[number] for number in numbers if number in self._outposts]
+        self._probes += [asyncio.ensure_future(probe) for each in mine for probe in each.probes()]
+        return {"probes": len(self._probes)}
+
+    async def probed(self) -> dict[str, Any]:
+        """When each replica refused."""
+        moments = await asyncio.gather(*self._probes)
+        self._probes.clear()
+        return {"moments": [moment for moment in moments if moment is not None]}
 
     async def count(self, revision: str = "") -> dict[str, Any]:
         """How many are linked, and how many of them run a revision."""

@@ -118,7 +118,8 @@ class Plane:
 
     async def ingest(self) -> Ingest:
         """The witness and its store of logs."""
-        return Ingest(self.store, self.settings.trust_domain, await self.setup.witness(), self.clock)
+        at_once = self.settings.database_pool // 2
+        return Ingest(self.store, self.settings.trust_domain, await self.setup.witness(), self.clock, at_once)
 
     @property
     def silent_ms(self) -> int:
@@ -129,7 +130,8 @@ class Plane:
         """Whether a server runs on this folder, or a replica on the same database."""
         if running_ports(self.folder) or not self.settings.database_url_file:
             return bool(running_ports(self.folder))
-        return bool(await self.store.replicas.live(self.clock.now_ms() - LOST_MS))
+        now_ms = await self.store.replicas.now_ms(self.clock.now_ms())
+        return bool(await self.store.replicas.live(now_ms - LOST_MS))
 
     async def require_running(self) -> None:
         """Raises ServerNotRunningError."""

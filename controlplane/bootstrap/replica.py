@@ -48,8 +48,8 @@ class ReplicaBeat:
             telemetry.log(telemetry.Event.MAINTENANCE_FAILED, kind="replica", code=error.code)
 
     async def _beat(self) -> None:
-        now_ms = self._plane.clock.now_ms()
         replicas = self._plane.store.replicas
+        now_ms = await replicas.now_ms(self._plane.clock.now_ms())
         await replicas.register(Replica(self._id, self._endpoint, now_ms))
         await replicas.expire(now_ms - LOST_MS)
         live = {replica.endpoint for replica in await replicas.live(now_ms - LOST_MS)}

@@ -44,6 +44,7 @@ from controlplane.services.returned import Returns
 from controlplane.services.rollouts import Rollouts, RolloutWatch
 from controlplane.services.trust import Trust
 from controlplane.services.views import Views
+from controlplane.services.withdrawals import Withdrawals
 from controlplane.services.words import Words
 
 NONCE_INFO = b"outpost.controlplane recover nonce 1"
@@ -58,7 +59,7 @@ class Server:
     def __init__(self, plane: Plane, api: ApiRole | None = None) -> None:
         self._plane = plane
         self._api = api
-        self._views = Views(plane.store, plane.clock)
+        self._views = Views(plane.store.beside(), plane.clock)
         self._words = Words(plane.store, plane.clock)
         self._rollouts = RolloutWatch(plane.store, Rollouts(plane.store, plane.clock, plane.silent_ms), plane.clock)
         self._adoption = Adoption(plane.store, self._views, self._trust, plane.clock)
@@ -222,8 +223,9 @@ class Server:
                     continue
                 self._show(await plane.setup.server_identity(settings.hosts, trust))
                 self._applied = trust
-            except (ControlPlaneError, TrustError) as error:
-                telemetry.log(telemetry.Event.MAINTENANCE_FAILED, level=40, kind="trust", code=error.code)
+            except (ControlPlaneError, TrustError, OSError) as error:
+                code = getattr(error, "code", type(error).__name__)
+                telemetry.log(telemetry.Event.MAINTENANCE_FAILED, level=40, kind="trust", code=code)
                 continue
             telemetry.log(telemetry.Event.AUTHORITIES_CHANGED, number=len(self._trust().roots))
             if self._sync is not None:
@@ -289,11 +291,21 @@ class Server:
             await self._refresh_all()
 
     async def _refresh_all(self) -> None:
-        """Sign timestamps again before they are old; one org's trouble is not another's."""
-        for org in await self._plane.store.orgs():
+        """Sign timestamps again before they are old; one org's trouble is not another's, and the store's is the next
+        look's.
+        """
+        try:
+            orgs = await self._plane.store.orgs()
+        except ControlPlaneError as error:
+            telemetry.log(telemetry.Event.MAINTENANCE_FAILED, level=40, kind="orgs", code=error.code)
+            return
+        withdrawals = Withdrawals(self._plane.store, self._plane.clock)
+        for org in orgs:
             if not org.ready:
                 continue
             try:
+                if await withdrawals.reconcile(org.id):
+                    telemetry.log(telemetry.Event.MAINTAINED, org=org.id, kind="revocations")
                 published = await self._plane.publisher.refresh(org.id)
             except Exception as error:
                 telemetry.log(

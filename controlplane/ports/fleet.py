@@ -41,6 +41,10 @@ class Outposts(Protocol):
         """In order of registration."""
         ...
 
+    async def ended(self) -> tuple[Outpost, ...]:
+        """Those that are revoked or locked, in order of registration."""
+        ...
+
     async def status(self, outpost_id: str) -> Mapping[str, object]:
         """The newest heartbeat, plain JSON; empty when there was none."""
         ...

@@ -36,10 +36,12 @@ class Releases(Protocol):
         ...
 
     async def keep_deliveries(self, words: Sequence[Delivery]) -> None:
-        """Keep the newest word of each outpost, many at once; of two words of one outpost the later counts.
+        """Keep the newest word of each outpost, many at once; of two words of one outpost in here the later counts.
 
-        A word about an older set than the stored one says nothing any more, and one that only says again, after a
-        reconnect, that the same set is active, does not take the place of what was said when it became so.
+        A word about an older set than the stored one says nothing any more, nor does one about the same set that was
+        said earlier, whichever replica stores it when; but that a set took effect goes before its offer, whatever the
+        times say. One that only says again, after a reconnect, that the same set is active, does not take the place of
+        what was said when it became so.
         """
         ...
 

@@ -168,6 +168,10 @@ class OrgSpace(Protocol):
 class Replicas(Protocol):
     """Processes that serve this control plane."""
 
+    async def now_ms(self, own_ms: int) -> int:
+        """Time by the one clock that all of them share; ``own_ms``, the caller's, where they share a machine."""
+        ...
+
     async def register(self, replica: Replica) -> None:
         """Say that a replica serves, or serves still."""
         ...

@@ -6,8 +6,10 @@ the outpost's certificate passes the same judgement as in a handshake with us. F
 and so is ``x-forwarded-for``.
 """
 
+import asyncio
 import hashlib
 from collections.abc import Callable
+from time import monotonic
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -17,14 +19,17 @@ from certs import keys
 from certs.errors import IdentityError, TrustError
 from certs.shell.tls import peer_chain
 from certs.spiffe import IngressIdentity, OutpostIdentity, parse
+from controlplane.domain.errors import ControlPlaneError, RefusedError
 from controlplane.domain.outposts import Act, IdentityRefusedError
 from controlplane.domain.sources import is_address, plain_address
+from controlplane.domain.throttle import Admission, CallPace, Claim
 from controlplane.services.identity import Gatekeeper, Principal
 
 SHOWN = ("x509_pem_cert", "x509_pem_cert_chain")
 PASSED_ON = "x-ssl-client-cert"
 FORWARDED_FOR = "x-forwarded-for"
 MAX_PASSED_ON_BYTES = 12_288  # a leaf of 4096 bytes in PEM, every third of its bytes escaped
+CALLS_OF = {Act.RENEW: 10}  # calls that one of an act counts as: a renewal signs
 MOST_ADDRESS = 64  # characters of the last one; an address has 45, and may come with a port
 
 
@@ -38,6 +43,7 @@ class Callers:
     def __init__(self, gatekeeper: Gatekeeper, behind_ingress: Callable[[], bool] = lambda: False) -> None:
         self._gatekeeper = gatekeeper
         self._behind_ingress = behind_ingress
+        self._pace = CallPace()
 
     async def identified(self, context: Any, act: Act) -> Principal:
         """The caller of a call, proved and authorised.
@@ -48,6 +54,40 @@ class Callers:
         principal = self.proved(context)
         await self._gatekeeper.admit(principal, act)
         return principal
+
+    async def admitted(self, context: Any, admission: Admission) -> Principal:
+        """``identified`` for a stream: one whose identity is refused takes no place of another.
+
+        Raises:
+            RefusedError: as ``identified``.
+            ThrottledError: too many streams; nothing was judged.
+        """
+        claim = self.claim(context)
+        places = admission.admit(claim, monotonic() * 1000)
+        try:
+            return await self.identified(context, Act.SYNC)
+        except ControlPlaneError as error:
+            places.give_back()
+            if isinstance(error, RefusedError):
+                admission.refused(claim, monotonic() * 1000)
+            raise
+
+    async def paced(self, context: Any, act: Act) -> Principal:
+        """``identified`` for a plain call: it waits for the pace of its outpost, and counts before it is judged.
+
+        Raises:
+            RefusedError: as ``identified``.
+            ThrottledError: the outpost calls far too often.
+        """
+        claim = self.claim(context)
+        wait_ms = self._pace.take(claim, monotonic() * 1000, CALLS_OF.get(act, 1))
+        if wait_ms:
+            await asyncio.sleep(wait_ms / 1000)
+        try:
+            return await self.identified(context, act)
+        except RefusedError:
+            self._pace.refused(claim, monotonic() * 1000)
+            raise
 
     def proved(self, context: Any) -> Principal:
         """The caller of a call, proved; nothing is authorised by that. Raises IdentityRefusedError."""
@@ -80,15 +120,18 @@ class Callers:
             return _last_address(_header(context, FORWARDED_FOR))
         return plain_address(context.peer())
 
-    def org(self, context: Any) -> str:
-        """The org that a certificate names, before anything expensive is done; empty when it names none.
+    def claim(self, context: Any) -> Claim:
+        """Whom a certificate names, before anything expensive is done.
 
-        Nothing is granted by it: it only says whose turn a throttle counts.
+        Nothing is granted by it: it only says whose turn a throttle counts. The certificate itself is the key: nobody
+        uses up the turns of an outpost with a name that is not proved, or with a certificate that it has no more.
         """
         if self._is_ingress(context):
-            return _org_in(_header(context, PASSED_ON))
+            passed_on = _header(context, PASSED_ON)
+            return Claim(_org_in(passed_on), hashlib.sha256(passed_on).hexdigest())
         identity = _named(context)
-        return identity.org if isinstance(identity, OutpostIdentity) else ""
+        leaf = b"".join(context.auth_context().get(SHOWN[0], ()))
+        return Claim(identity.org if isinstance(identity, OutpostIdentity) else "", hashlib.sha256(leaf).hexdigest())
 
     def _is_ingress(self, context: Any) -> bool:
         """Whether the peer says that it is an ingress, and that counts here; it is proved before it is believed."""

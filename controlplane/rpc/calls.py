@@ -69,13 +69,13 @@ class AuditService(audit_pb2_grpc.AuditServicer):
 
     async def Append(self, request: audit_pb2.AppendRequest, context: Any) -> audit_pb2.AppendResponse:  # noqa: N802
         """Take entries of one tile."""
-        principal = await self._callers.identified(context, Act.DRAIN)
+        principal = await self._callers.paced(context, Act.DRAIN)
         codec.require(request.first < SIZE_LIMIT, "first")
         return codec.append_answer(await self._ingest.append(principal, codec.upload(request)))
 
     async def Root(self, request: audit_pb2.RootRequest, context: Any) -> audit_pb2.RootResponse:  # noqa: N802
         """Root of the tree as held here."""
-        principal = await self._callers.identified(context, Act.DRAIN)
+        principal = await self._callers.paced(context, Act.DRAIN)
         codec.require(request.size < SIZE_LIMIT, "size")
         codec.require(len(request.origin.encode()) <= MAX_ORIGIN_BYTES, "origin")
         known_size, root = await self._ingest.root(principal, request.origin, request.size)

@@ -60,11 +60,9 @@ class SyncService(sync_pb2_grpc.SyncServicer):
     async def Sync(self, request_iterator: AsyncIterator[sync_pb2.SyncUp], context: Any) -> None:  # noqa: N802
         """One stream of an outpost."""
         desk = self._desk
-        hello = None
+        hello, admitted_ms = None, desk.clock.now_ms()
         try:
-            desk.admission.admit(desk.callers.org(context), desk.clock.monotonic() * 1000)
-            admitted_ms = desk.clock.now_ms()
-            principal = await desk.callers.identified(context, Act.SYNC)
+            principal = await desk.callers.admitted(context, desk.admission)
         except (OutpostLockedError, OutpostRevokedError):
             await self._greeting.order(context)
             raise
@@ -105,7 +103,7 @@ class SyncService(sync_pb2_grpc.SyncServicer):
 
     async def Fetch(self, request: sync_pb2.FetchRequest, context: Any) -> None:  # noqa: N802
         """Bytes of a file by hash."""
-        principal = await self._desk.callers.identified(context, Act.SYNC)
+        principal = await self._desk.callers.paced(context, Act.SYNC)
         codec.require(len(request.sha256) == codec.SHA256_BYTES, "sha256")
         offset = request.offset
         with self._streams.beside(Call(principal, current_task())):
@@ -119,7 +117,7 @@ class SyncService(sync_pb2_grpc.SyncServicer):
     async def Renew(self, request: sync_pb2.RenewRequest, context: Any) -> sync_pb2.RenewResponse:  # noqa: N802
         """Fresh key, fresh leaf."""
         try:
-            principal = await self._desk.callers.identified(context, Act.RENEW)
+            principal = await self._desk.callers.paced(context, Act.RENEW)
         except IdentitySupersededError:
             principal = self._desk.callers.proved(context)  # who renews with a retired certificate is judged by that
             await self._greeting.adopt(context, principal, request.join_sequence)

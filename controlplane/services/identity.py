@@ -137,6 +137,8 @@ class Gatekeeper:
             StateError: the store cannot be asked.
         """
         try:
+            if self._views.is_behind(principal.org):
+                await self._ask(principal)  # what changed may be that this one was revoked
             first = await self._judged(principal, act)
         except OutpostRevokedError:
             raise  # final, whatever else changed

@@ -4,6 +4,7 @@ Reading what is known, judging the upload and storing the result are one transac
 extend one tree. A refusal stores nothing but the fact that it happened.
 """
 
+import asyncio
 from dataclasses import dataclass, replace
 
 from certs.keys import require_signing_key
@@ -32,6 +33,7 @@ from outpost.core.audit.note import (
 MAX_ORIGIN_BYTES = 255  # audit.proto
 MAX_CHECKPOINT_BYTES = 4096  # audit.proto
 MAX_ENTRY_BYTES = 65_536  # audit.proto
+AT_ONCE = 5  # uploads that hold a connection of the store; half of its pool, so that a fleet's tails block nobody else
 
 
 class AuditInvalidError(InputError):
@@ -86,9 +88,11 @@ class Ingest:
 
     Args:
         signer: Ed25519 key of the witness.
+        at_once: uploads that are worked on at the same time; the others queue.
     """
 
-    def __init__(self, store: Store, trust_domain: str, signer: Signer, clock: Clock) -> None:
+    def __init__(self, store: Store, trust_domain: str, signer: Signer, clock: Clock, at_once: int = AT_ONCE) -> None:
+        self._turn = asyncio.Semaphore(at_once)
         self._store = store
         self._trust_domain = trust_domain
         self._clock = clock
@@ -114,7 +118,7 @@ class Ingest:
         check_bounds(upload)
         space = self._store.for_org(principal.org)
         try:
-            async with space.write(log_scope(principal.outpost_id)) as transaction:
+            async with self._turn, space.write(log_scope(principal.outpost_id)) as transaction:
                 outpost = await transaction.outposts.get(principal.outpost_id)
                 appended = await self._extend(transaction, outpost, principal.org, upload)
         except UploadInvalidError as error:
@@ -132,7 +136,7 @@ class Ingest:
 
     async def root(self, principal: Principal, origin: str, size: int) -> tuple[int, bytes]:
         """Size held, and the root at ``size``; the root is empty beyond the size held or for another origin."""
-        async with self._store.for_org(principal.org).read() as transaction:
+        async with self._turn, self._store.for_org(principal.org).read() as transaction:
             head = await transaction.audit.head(principal.outpost_id)
             if head is None or head.origin != origin:
                 return 0, b""
@@ -193,7 +197,8 @@ class Ingest:
         await audit.add_tile(outpost_id, index, CompactRange().extend(leaves).root())
 
     async def _refuse(self, principal: Principal, error: WitnessRefused) -> Appended:
-        async with self._store.for_org(principal.org).write(log_scope(principal.outpost_id)) as transaction:
+        space = self._store.for_org(principal.org)
+        async with self._turn, space.write(log_scope(principal.outpost_id)) as transaction:
             now_ms = self._clock.now_ms()
             await transaction.audit.keep_refusal(principal.outpost_id, error.status, error.known_size, now_ms)
         telemetry.log(

@@ -39,9 +39,10 @@ class OrgView:
         refused: outposts that refused the newest set, with the code of the refusal.
         quotas: what the org may use.
         compared: monotonic seconds when the last comparison with the store began.
+        heard: monotonic seconds when a change was last heard of while nobody kept this view fresh.
     """
 
-    __slots__ = ("compared", "cursor", "newest", "org", "outposts", "quotas", "refused")
+    __slots__ = ("compared", "cursor", "heard", "newest", "org", "outposts", "quotas", "refused")
 
     def __init__(self, org: str) -> None:
         self.org = org
@@ -51,6 +52,7 @@ class OrgView:
         self.refused: dict[str, str] = {}
         self.quotas = Quotas()
         self.compared = float("-inf")
+        self.heard = float("-inf")
 
     @property
     def number(self) -> int:
@@ -120,10 +122,22 @@ class Views:
         view = self._views.get(org)
         return view.quotas.connects_per_second if view is not None else Quotas().connects_per_second
 
+    def is_behind(self, org: str) -> bool:
+        """Whether a change was heard of that the view may not have, since no stream keeps it fresh."""
+        view = self._views.get(org)
+        return view is not None and view.compared <= view.heard
+
     def poke(self, org: str = "") -> None:
-        """Compare now: an org changed, or anything may have."""
-        if not org or org in self._watched():
+        """Compare now: an org changed, or anything may have. Views that are not watched are compared by the next call
+        that needs them.
+        """
+        watched = self._watched()
+        if not org or org in watched:
             self._poked.set()
+        now = self._clock.monotonic()
+        for each in (org,) if org else tuple(self._views):
+            if each not in watched and each in self._views:
+                self._views[each].heard = now
 
     async def watch(self) -> None:
         """Keep the watched views fresh, until cancelled."""
@@ -144,11 +158,14 @@ class Views:
         except ControlPlaneError as error:  # the views grow old and deny by themselves
             telemetry.log(telemetry.Event.MAINTENANCE_FAILED, kind="views", code=error.code)
             return
-        for org, head in heads.items():
-            try:
-                await self._caught_up(org, head, asked)
-            except ControlPlaneError as error:
-                telemetry.log(telemetry.Event.MAINTENANCE_FAILED, org=org, kind="views", code=error.code)
+        await asyncio.gather(*(self._compared(org, head, asked) for org, head in heads.items()))
+
+    async def _compared(self, org: str, head: int, asked: float) -> None:
+        """Catch up with one org; one that is slow to read, or cannot be, keeps no other waiting."""
+        try:
+            await self._caught_up(org, head, asked)
+        except ControlPlaneError as error:
+            telemetry.log(telemetry.Event.MAINTENANCE_FAILED, org=org, kind="views", code=error.code)
 
     async def _caught_up(self, org: str, head: int, asked: float) -> OrgView:
         """The view with everything up to ``head``; the listener is told what differs from the one before."""

@@ -79,6 +79,12 @@ class OutpostTable:
         rows = await self._session.fetch(f"{SELECT} ORDER BY o.created_ms, o.id")
         return tuple(_outpost(row) for row in rows)
 
+    async def ended(self) -> tuple[Outpost, ...]:
+        """Revoked or locked."""
+        ended = (OutpostState.LOCKED.value, OutpostState.REVOKED.value)
+        rows = await self._session.fetch(f"{SELECT} AND o.state IN ($2, $3) ORDER BY o.created_ms, o.id", *ended)
+        return tuple(_outpost(row) for row in rows)
+
     async def status(self, outpost_id: str) -> Mapping[str, object]:
         """The newest heartbeat."""
         row = await self._session.fetch_one(

@@ -27,6 +27,7 @@ from controlplane.store.session import PerEngine, Row, Session, Value, refuse_br
 from controlplane.store.turns import Turns
 
 POOL = 10  # connections of one replica
+POOL_BESIDE = 2  # beside them, for what may not queue behind bulk: the views, which deny when they are 5 s old
 ACQUIRE_SECONDS = 10.0  # longest wait for one of them
 CONNECT_SECONDS = 5.0
 STATEMENT_SECONDS = 30  # the server ends a statement that takes longer
@@ -72,6 +73,7 @@ class PostgresEngine:
         self._opening = asyncio.Lock()
         self._guard = Guard()
         self._turns = Turns()
+        self._beside: PostgresEngine | None = None
 
     @asynccontextmanager
     async def org(self, org: str, *, write: bool, scope: str = "") -> AsyncIterator[Session]:
@@ -99,6 +101,12 @@ class PostgresEngine:
 
     async def make_space(self, org: str) -> None:
         """Nothing: the row of the org is its space."""
+
+    def beside(self) -> "PostgresEngine":
+        """The same database through a small pool of its own."""
+        if self._beside is None:
+            self._beside = PostgresEngine(self._address, POOL_BESIDE)
+        return self._beside
 
     async def heads(self, orgs: Sequence[str]) -> Mapping[str, int]:
         """Number of the newest change of each org; asked again once when a connection was dead."""
@@ -129,6 +137,8 @@ class PostgresEngine:
 
     async def close(self) -> None:
         """Close every connection."""
+        if self._beside is not None:
+            await self._beside.close()
         if self._pool is not None:
             self._pool.terminate() if self._is_busy() else await self._pool.close()
             self._pool = None

@@ -46,6 +46,10 @@ class LandingEngine:
     async def make_space(self, org: str) -> None:
         """Nothing: the row of the org is its space."""
 
+    def beside(self) -> "LandingEngine":
+        """Itself: only this transaction sees what it does."""
+        return self
+
     async def heads(self, orgs: Sequence[str]) -> Mapping[str, int]:
         """Number of the newest change of each org."""
         rows = await self._connection.fetch(HEADS, list(orgs))

@@ -18,6 +18,10 @@ DELIVERY_NAMES = (
 DELIVERY_COLUMNS = ", ".join(DELIVERY_NAMES)
 DELIVERY_MARKS = ", ".join(f"${number}" for number in range(1, len(DELIVERY_NAMES) + 2))
 DELIVERY_CHANGES = ", ".join(f"{name} = excluded.{name}" for name in DELIVERY_NAMES if name != "outpost_id")
+# Words of two replicas may arrive in another order than they were said in, and clocks of replicas differ: a set that
+# took effect goes before the offer of it, whatever the times say.
+OFFER_THEN_ACTIVE = f"deliveries.state = '{DeliveryState.OFFERED}' AND excluded.state = '{DeliveryState.ACTIVE}'"
+ACTIVE_THEN_OFFER = f"deliveries.state = '{DeliveryState.ACTIVE}' AND excluded.state = '{DeliveryState.OFFERED}'"
 
 
 class ReleaseTable:
@@ -96,8 +100,9 @@ class ReleaseTable:
             f"INSERT INTO deliveries (org, {DELIVERY_COLUMNS}) SELECT {DELIVERY_MARKS}"
             " WHERE EXISTS (SELECT 1 FROM outposts o WHERE o.org = $1 AND o.id = $2)"
             f" ON CONFLICT (org, outpost_id) DO UPDATE SET {DELIVERY_CHANGES}"
-            " WHERE deliveries.number <= excluded.number AND NOT (deliveries.number = excluded.number"
-            " AND deliveries.state = excluded.state AND excluded.downloaded_ms = 0 AND excluded.code = '')",
+            " WHERE deliveries.number < excluded.number OR (deliveries.number = excluded.number"
+            f" AND ({OFFER_THEN_ACTIVE} OR deliveries.at_ms <= excluded.at_ms AND NOT ({ACTIVE_THEN_OFFER}))"
+            " AND NOT (deliveries.state = excluded.state AND excluded.downloaded_ms = 0 AND excluded.code = ''))",
             [tuple(getattr(word, name) for name in DELIVERY_NAMES) for word in words],
         )
 

@@ -2,6 +2,7 @@
 
 from controlplane.domain.replicas import Replica
 from controlplane.store.session import Engine, integer
+from controlplane.store.statements import SHARED_CLOCK
 
 
 class ReplicaTable:
@@ -9,6 +10,12 @@ class ReplicaTable:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+
+    async def now_ms(self, own_ms: int) -> int:
+        """The database's clock: those of two replicas may differ by more than the time after which one is lost."""
+        async with self._engine.registry(write=False) as session:
+            row = await session.fetch_one(session.choose(SHARED_CLOCK), own_ms)
+        return integer(row[0]) if row is not None else own_ms
 
     async def register(self, replica: Replica) -> None:
         """Say that a replica serves."""

@@ -83,6 +83,10 @@ class Engine(Protocol):
         """Make room for a new org; nothing happens when it is there."""
         ...
 
+    def beside(self) -> "Engine":
+        """The same data, by connections that the work of this engine never keeps busy; closed with it."""
+        ...
+
     async def heads(self, orgs: Sequence[str]) -> Mapping[str, int]:
         """As ``ports.store.Store``."""
         ...

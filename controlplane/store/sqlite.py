@@ -5,11 +5,14 @@ Nothing that is done in one org's file can reach another's. Scopes make no diffe
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from controlplane import telemetry
+from controlplane.domain.errors import StateError
 from controlplane.domain.orgs import OPERATOR, OrgUnknownError, checked_id, unknown_org
 from controlplane.ports.store import Heard
 from controlplane.store.guard import Guard
@@ -70,6 +73,10 @@ class SqliteEngine:
         file = self._files.setdefault(org, File(self.path(org), FileKind.ORG))
         await file.writer.run(lambda link: None)
 
+    def beside(self) -> "SqliteEngine":
+        """Itself: heads are read by a link of their own, and a file has one reader at a time whoever opens it."""
+        return self
+
     async def heads(self, orgs: Sequence[str]) -> Mapping[str, int]:
         """Number of the newest change of each org."""
         found = {}
@@ -82,21 +89,35 @@ class SqliteEngine:
         """Tell of commits: of this process at once, of others by looking."""
         self._listeners.add(heard)
         try:
-            known = await self.heads(self._orgs())
+            known = await self._answering(self._orgs())
             heard("")  # whoever asks now knows at least that much
             seen: dict[str, Stamp] = {}
             while True:
                 await asyncio.sleep(LOOK_SECONDS)
                 stamps = {org: stamp for org in self._orgs() if (stamp := self._stamp(org))}
-                now = await self.heads(
-                    [org for org in stamps if may_differ(stamps[org], seen.get(org), time.time_ns())]
-                )
+                due = [org for org in stamps if may_differ(stamps[org], seen.get(org), time.time_ns())]
+                now = await self._answering(due)
                 for org, number in now.items():
                     if known.get(org) != number:
                         heard(org)
-                known, seen = {**known, **now}, stamps
+                known = {**known, **now}
+                seen = {org: stamp for org, stamp in stamps.items() if org in now or org not in due}
         finally:
             self._listeners.discard(heard)
+
+    async def _answering(self, orgs: Sequence[str]) -> dict[str, int]:
+        """Heads of the orgs whose files can be read now: one that is locked or damaged is looked at again, and keeps
+        nobody from hearing of the others.
+        """
+        found: dict[str, int] = {}
+        for org in orgs:
+            try:
+                found.update(await self.heads((org,)))
+            except StateError as error:
+                telemetry.log(
+                    telemetry.Event.STORE_LOST, level=logging.WARNING, org=org, kind="listen", code=error.code
+                )
+        return found
 
     async def close(self) -> None:
         """Close every file."""

@@ -8,6 +8,12 @@ LIST_ORGS = PerEngine(
 )
 """All orgs: on SQLite the registry's list; on PostgreSQL rows of which a session sees none or its own."""
 
+SHARED_CLOCK = PerEngine(
+    sqlite="SELECT $1",
+    postgres="SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint + 0 * $1::bigint",
+)
+"""Unix milliseconds by the database's clock; a file has none, and whoever uses it has the clock of ``$1``."""
+
 LISTED_2 = PerEngine(
     sqlite="(SELECT value FROM json_each($2))",
     postgres="(SELECT jsonb_array_elements_text($2::jsonb))",

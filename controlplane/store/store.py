@@ -101,6 +101,11 @@ class DatabaseStore:
         self._engine = engine
         self._orgs = registry.OrgList(engine)
 
+    def beside(self) -> "DatabaseStore":
+        """The same data, by connections that nothing else keeps busy; closed with this store."""
+        engine = self._engine.beside()
+        return self if engine is self._engine else DatabaseStore(engine, self.keyring)
+
     def for_org(self, org: str) -> DatabaseOrgSpace:
         """An org's own space."""
         return DatabaseOrgSpace(checked_id(org), self._engine, self.keyring)

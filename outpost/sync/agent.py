@@ -256,6 +256,8 @@ class OrgAgent:
         if isinstance(message, ports.Offer):
             self._keeper.told_time(message.now_ms or self._parts.clock.now_ms())
             await self._offer(line, session, message)
+            if not message.withheld:
+                self.knowledge.attempts = 0  # not before: who falls at each offer must not call again at once each time
         elif isinstance(message, ports.Locked):
             await self._lock(session, message)
         elif isinstance(message, ports.RotateNow):
@@ -271,7 +273,6 @@ class OrgAgent:
     async def _contact(self) -> None:
         if self.knowledge.functions.get("control_link") != OK:
             emit(Event.SYNC_CONNECTED, org=self._org)
-        self.knowledge.attempts = 0
         await self._report.accepted()
         self.knowledge.last_contact_ms = self._parts.clock.now_ms()
         self._report.set("control_link", OK)
@@ -360,6 +361,8 @@ class OrgAgent:
                 heartbeat = self._parts.heartbeat(self.knowledge)
                 if _worth_telling(heartbeat) != told:
                     break  # whoever rolls a release out must not wait for it
+            else:
+                self.knowledge.attempts = 0  # the stream held for so long
             # The stream is open and keepalive pings are answered, else the transport would have ended it.
             self.knowledge.last_contact_ms = self._parts.clock.now_ms()
             told = _worth_telling(heartbeat)

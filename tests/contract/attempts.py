@@ -151,6 +151,7 @@ ATTEMPTS: dict[str, Attempt] = {
     "outposts.named": lambda t, v, r: t.outposts.named(r.choice(v.names)),
     "outposts.find": lambda t, v, r: t.outposts.find(r.choice(v.names + v.outposts)),
     "outposts.some": lambda t, v, r: t.outposts.some(v.outposts),
+    "outposts.ended": lambda t, v, r: t.outposts.ended(),
     "outposts.all": lambda t, v, r: t.outposts.all(),
     "outposts.status": lambda t, v, r: t.outposts.status(r.choice(v.outposts)),
     "outposts.statuses": lambda t, v, r: t.outposts.statuses(),

@@ -1,5 +1,6 @@
 """Every table of the store, on every engine: what goes in comes out, whole."""
 
+import time
 from dataclasses import replace
 from hashlib import sha256
 
@@ -374,6 +375,16 @@ async def test_under_another_key_encryption_key_nothing_opens(place: Place) -> N
         with pytest.raises(SealError):
             await transaction.role_keys.all()
     await thief.close()
+
+
+async def test_replicas_are_compared_by_one_clock(place: Place) -> None:
+    wrong_ms = 12_345  # the clock of a replica that is decades behind
+    async with place.opened() as store:
+        told = await store.replicas.now_ms(wrong_ms)
+    if place.server is None:
+        assert told == wrong_ms  # who shares files shares a machine
+    else:
+        assert abs(told - time.time() * 1000) < 60_000
 
 
 async def test_replicas(place: Place) -> None:

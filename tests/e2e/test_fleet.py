@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from bench.fleet import postgres, warp
+from bench.fleet.revocation import strays
 
 ROOT = Path(__file__).parents[2]
 COUNT = 24
@@ -44,9 +45,17 @@ async def ran(name: str, database: str = "postgres", tasks: int = COUNT) -> dict
 async def test_every_revoked_outpost_is_closed_and_refused_and_no_other() -> None:
     line = await ran("revocation")
     assert (line["streams"], line["replicas"]) == (COUNT, 2)
-    assert sum(each["revoked"] for each in line["rounds"]) == COUNT - 5  # five were revoked one at a time
+    revoked = 5 + sum(each["revoked"] for each in line["rounds"])  # five were revoked one at a time
+    assert (revoked, line["others"], line["others_ended"]) == (COUNT - 1, 1, 0)
+    assert line["elsewhere_p99_ms"] is not None
     assert line["p50_ms"] <= line["p99_ms"]
     assert line["closed_p99_ms"] <= line["p99_ms"]
+
+
+def test_an_outpost_that_loses_its_stream_without_being_revoked_is_found() -> None:
+    notes = {1: {"ended": [("outpost.revoked", 1.0)]}, 2: {"ended": []}, 3: {"ended": [("controlplane.closed", 2.0)]}}
+    assert strays(notes, {1}) == [3]
+    assert strays(notes, {1, 3}) == []
 
 
 @pytest.mark.parametrize("database", ["postgres", "sqlite"])
@@ -62,12 +71,14 @@ async def test_idle_outposts_stay_connected() -> None:
     line = await ran("idle")
     assert line["outposts"] == COUNT + 20  # those that came first, so that their cost is not counted
     assert line["cpu_pct"] is not None
+    assert line["database_cpu_pct"] > 0
+    assert line["status_per_s"] is not None
 
 
 async def test_every_token_becomes_an_identity() -> None:
     line = await ran("enroll")
     assert line["enrolled"] == COUNT
-    assert line["certificates_per_s"] > 0
+    assert line["certificates_per_s"] > line["certificates_stored_per_s"] > 0
 
 
 async def test_everybody_is_back_after_a_kill_and_no_replica_takes_more_than_its_rate() -> None:

@@ -25,7 +25,8 @@ from controlplane.store.migrations.postgres_schema import migrate
 
 OWNER, APP, SUPERUSER = "cp_owner", "cp_app", "postgres"
 TEMPLATE = "cp_template"
-START_SECONDS = 30.0
+START_SECONDS = 300.0  # as long as it lives it is waited for: the machine may be busy with other things
+PORTS_TRIED = 5  # a port that was free may be taken when the server comes to it
 STOP_SECONDS = 15.0  # it ends its own children the hard way after 5
 CARELESS = {"fsync": "off", "full_page_writes": "off"}  # a test's server is thrown away whole
 OPTIONS = {
@@ -56,13 +57,24 @@ class Server:
     options: dict[str, str] = field(default_factory=lambda: CARELESS | OPTIONS)
     process: "subprocess.Popen[bytes] | None" = None
     made: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
+    reached: bool = False  # its address may be known to others
 
     def url(self, database: str, role: str = APP) -> str:
         """Address of a database for a role."""
         return f"postgresql://{role}@127.0.0.1:{self.port}/{database}"
 
     def start(self) -> None:
-        """Start it, and wait until it answers."""
+        """Start it, and wait until it answers; a server that was never reached may get another port."""
+        for _ in range(PORTS_TRIED):
+            self._launch()
+            if self._is_up():
+                self.reached = True
+                return
+            if not self.reached:
+                self.port = free_port()
+        raise AssertionError((self.folder / "log").read_text()[-3000:])
+
+    def _launch(self) -> None:
         programs = binaries()
         assert programs is not None
         settings = [word for name, value in self.options.items() for word in ("-c", f"{name}={value}")]
@@ -71,7 +83,6 @@ class Server:
             self.process = subprocess.Popen(
                 as_server(str(programs / "postgres"), *place, *settings), stdout=log, stderr=log, cwd="/"
             )
-        self._wait()
 
     def stop(self) -> None:
         """Cut it off, as a crash would."""
@@ -81,7 +92,9 @@ class Server:
         try:
             self.process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:  # on a machine that is busy with other things
-            children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+            children: list[str] = []
+            with contextlib.suppress(FileNotFoundError):
+                children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
             for pid in (*map(int, children), self.process.pid):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
@@ -93,20 +106,22 @@ class Server:
         self.stop()
         self.start()
 
-    def _wait(self) -> None:
+    def _is_up(self) -> bool:
+        """Wait until it answers; false when it ended. Its own socket is asked: at the port somebody else may be."""
         programs, deadline = binaries(), time.monotonic() + START_SECONDS
-        question = (str(programs / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port))  # type: ignore[operator]
+        question = (str(programs / "pg_isready"), "-q", "-h", str(self.folder), "-p", str(self.port))  # type: ignore[operator]
+        assert self.process is not None
         while time.monotonic() < deadline:
             if subprocess.run(question, check=False).returncode == 0:
-                return
-            assert self.process is not None
-            assert self.process.poll() is None, (self.folder / "log").read_text()
+                return True
+            if self.process.poll() is not None:
+                return False
             time.sleep(0.05)
         raise AssertionError("the server does not answer")
 
     async def run(self, *statements: str, database: str = "postgres") -> None:
         """Run statements as the superuser, each for itself."""
-        connection = await asyncpg.connect(self.url(database, SUPERUSER))
+        connection = await asyncpg.connect(self.url(database, SUPERUSER), timeout=START_SECONDS)
         try:
             for statement in statements:
                 await connection.execute(statement)

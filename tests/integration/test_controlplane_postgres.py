@@ -4,11 +4,16 @@ import asyncio
 import json
 import shutil
 import time
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from controlplane.bootstrap.plane import InitialisedError, initialise, opened
+from controlplane.bootstrap.replica import ReplicaBeat
+from controlplane.domain.replicas import LOST_MS
 from controlplane.services.defaults import default_policy, default_provider
 from controlplane.services.repository import VALIDITY_MS
 from controlplane.settings import FILE_NAME, Settings
@@ -78,11 +83,53 @@ async def test_what_one_replica_does_the_other_knows(postgres: Server, tmp_path:
         await first.plane.administration.revoke("acme", "prod", "stolen")
         assert (await ended(call))[1].code == "outpost.revoked"
         assert time.monotonic() - started < 5
+
+
+async def test_a_replica_whose_connections_are_all_busy_still_hears_of_a_revocation(
+    postgres: Server, tmp_path: Path
+) -> None:
+    state = await made(tmp_path, postgres)
+    async with serving(state) as first, serving(one_more(state, "second")) as second, AsyncExitStack() as busy:
+        client = await Client.enroll(await first.token())
+        there = Client(client.answer, client.key_pem, client.log, second.ready["grpc"])
+        call = await there.hello()
+        await read_offer(call)
+        engine = second.plane.store._engine
+        for _ in range(second.plane.settings.database_pool):
+            await asyncio.create_task(busy.enter_async_context(engine.registry(write=False)))
+        await first.plane.administration.revoke("acme", "prod", "stolen")
+        assert (await asyncio.wait_for(ended(call), SECONDS / 2))[1].code == "outpost.revoked"
         await client.channel.close()
         await there.channel.close()
     async with opened(state) as plane:
         assert await plane.store.replicas.live(0) == ()
         assert not await plane.is_served()
+
+
+async def test_a_replica_whose_clock_is_wrong_is_not_lost_and_loses_no_other(postgres: Server, tmp_path: Path) -> None:
+    state = await made(tmp_path, postgres)
+    async with serving(state) as first, serving(one_more(state, "second")) as second:
+        for wrong_ms in (-10 * LOST_MS, 10 * LOST_MS):
+            there = SkewedClock(second.plane.clock, wrong_ms)
+            beat = ReplicaBeat(replace(second.plane, clock=there), "skewed:1", lambda told: None)
+            await beat.start()
+            everybody = {"skewed:1", str(first.ready["grpc"]), str(second.ready["grpc"])}
+            assert set(beat.endpoints) == everybody
+            await beat.leave()
+
+
+@dataclass
+class SkewedClock:
+    """A clock that is off."""
+
+    clock: Any
+    wrong_ms: int
+
+    def now_ms(self) -> int:
+        return int(self.clock.now_ms() + self.wrong_ms)
+
+    def monotonic(self) -> float:
+        return float(self.clock.monotonic())
 
 
 async def test_a_stream_outlives_a_restart_of_the_database(mortal: Server, tmp_path: Path) -> None:

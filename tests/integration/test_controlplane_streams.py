@@ -48,6 +48,22 @@ async def refused_open(outpost: Outpost) -> codec.ControlPlaneRefusedError:
     return caught.value
 
 
+async def test_a_withdrawn_outpost_that_calls_again_and_again_is_throttled_and_costs_others_nothing(
+    tmp_path: Path,
+) -> None:
+    async with serving(tmp_path / "cp", connect_rate=10) as cp:
+        bad, good = [await Client.enroll(await cp.token(name=name)) for name in ("bad", "good")]
+        await cp.plane.administration.revoke("acme", "bad", "")
+        streams_of_it = [(await ended(await bad.hello()))[1].code for _ in range(8)]
+        assert streams_of_it == ["outpost.revoked"] * 6 + ["throttled"] * 2
+        told = await asyncio.gather(*(bad.fetch(bytes(32)) for _ in range(20)), return_exceptions=True)
+        assert {each.details() for each in told if isinstance(each, grpc.aio.AioRpcError)} == {"outpost.revoked"}
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await bad.fetch(bytes(32))
+        assert caught.value.details() == "throttled"
+        assert (await read(await good.hello())).WhichOneof("message") == "offer"  # a rate of 10 is one at once
+
+
 async def test_whoever_comes_beyond_the_rate_is_told_when_to_come_back_and_is_taken_then(tmp_path: Path) -> None:
     async with serving(tmp_path / "cp", connect_rate=4) as cp:
         fleet = [await enroll(cp) for _ in range(HERD)]

@@ -27,6 +27,7 @@ from controlplane.services.persons import Persons
 from controlplane.services.plans import Planner, Wish
 from controlplane.services.sign_in import SignIn
 from controlplane.services.tokens import Tokens
+from controlplane.services.withdrawals import Withdrawals
 
 NO_TERMS: Final[Mapping[str, object]] = MappingProxyType({})
 Executed = tuple[int, Mapping[str, object]]
@@ -163,6 +164,11 @@ class Context:
     def machines(self) -> Machines:
         """Machine clients."""
         return Machines(self.store, self.bench.clock, self.bench.chance, self.shown_to)
+
+    @property
+    def withdrawals(self) -> Withdrawals:
+        """Identities that end."""
+        return Withdrawals(self.store, self.bench.clock)
 
     @property
     def locks(self) -> Locks:

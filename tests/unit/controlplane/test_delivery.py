@@ -10,11 +10,13 @@ import pytest
 
 from controlplane.domain.boots import Hello
 from controlplane.domain.errors import ControlPlaneError, ThrottledError
+from controlplane.domain.offers import DeltaPair
 from controlplane.domain.outposts import IdentitySupersededError
 from controlplane.domain.records import Delivery, DeliveryState
 from controlplane.domain.throttle import Rate
 from controlplane.services.defaults import default_policy
 from controlplane.services.delivery import KEPT_PLANS, Answer, DeliveryDesk, OfferPlan
+from controlplane.services.deltas import Deltas
 from controlplane.services.identity import Principal
 from controlplane.services.views import Views
 from controlplane.services.words import Words
@@ -120,6 +122,27 @@ async def test_only_what_changed_is_listed_unless_the_outpost_is_of_the_version_
         assert dict(whole.after.files) == dict(partial.after.files)
         liar = there.desk.holding(held, bytes(32), partial=True)  # it holds something else than it says
         assert not liar.partial
+
+
+async def test_what_no_set_had_is_neither_kept_nor_costs_the_reading_of_a_file(tmp_path: Path) -> None:
+    async with site(tmp_path) as there:
+        store = UnsteadyStore(there.plane.store)
+        found = Deltas(store)  # type: ignore[arg-type]
+        new = next(iter((await there.views.refresh("acme")).newest.files)).sha256  # type: ignore[union-attr]
+        for number in range(3):
+            assert await found.of("acme", DeltaPair("policy/x.json", number.to_bytes(32, "big"), new)) is None
+        assert store.reads == 3  # one look for each old file
+        assert found._made == {}
+
+
+async def test_deltas_of_one_org_push_out_none_of_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("controlplane.services.deltas.KEPT_DELTAS", 8)
+    async with site(tmp_path) as there:
+        found = Deltas(there.plane.store)
+        found._keep("quiet", (bytes(32), bytes(32)), b"frame")
+        for number in range(100):
+            found._keep("busy", (number.to_bytes(32, "big"), bytes(32)), b"frame")
+        assert {org: len(made) for org, made in found._made.items()} == {"quiet": 1, "busy": 7}
 
 
 async def test_a_delta_is_made_once_of_files_that_the_org_has_and_of_no_others(tmp_path: Path) -> None:

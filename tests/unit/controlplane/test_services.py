@@ -1,8 +1,11 @@
 """Publishing, identity and ingest on the real store."""
 
+import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,7 +14,7 @@ from controlplane.domain.errors import ControlPlaneError
 from controlplane.domain.outposts import DRAIN_MS, Act
 from controlplane.services.defaults import default_policy, default_provider
 from controlplane.services.identity import Principal
-from controlplane.services.ingest import MAX_ENTRY_BYTES, Appended, Upload
+from controlplane.services.ingest import MAX_ENTRY_BYTES, Appended, Ingest, Upload
 from controlplane.services.payloads import VALIDITY_MS
 from controlplane.services.views import MAX_AGE_SECONDS
 from outpost.core.audit.merkle import CompactRange, leaf_hash
@@ -22,7 +25,7 @@ from outpost.core.policy.compile import compile_document
 from outpost.core.policy.document import parse_document
 from outpost.core.policy.lint import LintLevel, lint
 from outpost.sync.tuf import verify
-from tests.unit.controlplane.bed import START_MS, Bed, Log, bed
+from tests.unit.controlplane.bed import START_MS, TRUST_DOMAIN, Bed, Log, bed
 
 KEY = ClientKey("", "", "alice", "u-1", ("staff",), "", "api", "internal", (), 0, 86_400, revoked=False)
 
@@ -192,6 +195,47 @@ async def with_log(plane: Bed) -> tuple[Principal, Log]:
     enrolled = await plane.enrolled(audit_public_key=log.public_key)
     log.origin = plane.ingest.origin("acme", enrolled.outpost.id)
     return await plane.principal(enrolled), log
+
+
+class CountingStore:
+    """The real store, and the most transactions that were open at once."""
+
+    def __init__(self, store: Any) -> None:
+        self._store, self.now, self.most = store, 0, 0
+
+    def for_org(self, org: str) -> "CountingStore":
+        return CountingSpace(self, self._store.for_org(org))  # type: ignore[return-value]
+
+
+class CountingSpace:
+    def __init__(self, owner: CountingStore, space: Any) -> None:
+        self._owner, self._space = owner, space
+
+    @asynccontextmanager
+    async def write(self, scope: str) -> AsyncIterator[Any]:
+        self._owner.now += 1
+        self._owner.most = max(self._owner.most, self._owner.now)
+        try:
+            async with self._space.write(scope) as transaction:
+                yield transaction
+        finally:
+            self._owner.now -= 1
+
+
+async def test_uploads_of_a_whole_fleet_leave_connections_for_others(tmp_path: Path) -> None:
+    async with bed(tmp_path) as plane:
+        logs = [Log("", f"op{number}") for number in range(8)]
+        found = [await plane.enrolled(f"o{at}", audit_public_key=log.public_key) for at, log in enumerate(logs)]
+        principals = [await plane.principal(each) for each in found]
+        store = CountingStore(plane.store)
+        ingest = Ingest(store, TRUST_DOMAIN, await plane.setup.witness(), plane.clock, 2)  # type: ignore[arg-type]
+        for log, principal in zip(logs, principals, strict=True):
+            log.origin = ingest.origin("acme", principal.outpost_id)
+            log.grow(3)
+        uploads = [Upload(log.origin, 0, tuple(log.records), b"") for log in logs]
+        said = await asyncio.gather(*map(ingest.append, principals, uploads))
+        assert [each.status for each in said] == [200] * 8
+        assert store.most == 2
 
 
 async def send(plane: Bed, principal: Principal, log: Log, first: int, last: int, head: bytes = b"") -> Appended:

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -152,6 +153,48 @@ async def test_the_watch_goes_on_after_a_failure_and_can_be_poked(
         await asyncio.gather(watch, return_exceptions=True)
 
 
+class SlowStore(UnsteadyStore):
+    """Reads of one org wait until they may."""
+
+    def __init__(self, store: object, slow: str, may: asyncio.Event) -> None:
+        super().__init__(store)
+        self._slow, self._may = slow, may
+
+    async def heads(self, orgs: Any) -> Any:
+        return dict(sorted((await super().heads(orgs)).items(), key=lambda each: each[0] != self._slow))
+
+    def for_org(self, org: str) -> Any:
+        return _SlowSpace(super().for_org(org), self._may) if org == self._slow else super().for_org(org)
+
+
+class _SlowSpace:
+    def __init__(self, space: Any, may: asyncio.Event) -> None:
+        self._space, self._may = space, may
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[Any]:
+        await self._may.wait()
+        async with self._space.read() as transaction:
+            yield transaction
+
+
+async def test_an_org_that_is_slow_to_read_keeps_no_other_waiting(tmp_path: Path) -> None:
+    async with bed(tmp_path, "acme", "globex") as plane:
+        may, told = asyncio.Event(), list[str]()
+        views = Views(SlowStore(plane.store, "acme", may), plane.clock)  # type: ignore[arg-type]
+        views.listen(lambda org, changed: told.append(org), lambda: ("acme", "globex"))
+        watch = asyncio.create_task(views.watch())
+        async with asyncio.timeout(PATIENCE):
+            while "globex" not in told:
+                await asyncio.sleep(0.001)
+            assert "acme" not in told
+            may.set()
+            while "acme" not in told:
+                await asyncio.sleep(0.001)
+        watch.cancel()
+        await asyncio.gather(watch, return_exceptions=True)
+
+
 async def test_a_refusal_is_never_given_by_an_old_view(tmp_path: Path) -> None:
     async with bed(tmp_path) as plane:
         first = await plane.enrolled("first")
@@ -163,6 +206,33 @@ async def test_a_refusal_is_never_given_by_an_old_view(tmp_path: Path) -> None:
         plane.views.held("acme")
         fresh = await plane.gatekeeper.identify(renewed.chain.leaf_and_issuers, Act.SYNC)
         assert fresh.serial != principal.serial
+
+
+@pytest.mark.parametrize("heard", ["acme", ""])
+async def test_a_revocation_counts_at_once_where_no_stream_keeps_the_view_fresh(heard: str, tmp_path: Path) -> None:
+    async with bed(tmp_path) as plane:
+        principal = await plane.principal(await plane.enrolled())
+        await plane.gatekeeper.admit(principal, Act.RENEW)
+        await plane.administration.revoke("acme", "prod", "")
+        plane.clock.ms += 1
+        plane.views.poke(heard)
+        with pytest.raises(ControlPlaneError) as caught:
+            await plane.gatekeeper.admit(principal, Act.RENEW)
+        assert caught.value.code == "outpost.revoked"
+
+
+async def test_a_change_that_was_heard_of_is_asked_about_once(tmp_path: Path) -> None:
+    async with site(tmp_path) as there:
+        there.views.listen(there.note, tuple)
+        await there.views.refresh("acme")
+        there.plane.clock.ms += 1
+        there.views.poke("acme")
+        assert there.views.is_behind("acme")
+        there.plane.clock.ms += 1
+        await there.views.refresh("acme")
+        assert not there.views.is_behind("acme")
+        there.views.poke("globex")  # whom nobody asked for
+        assert not there.views.is_behind("globex")
 
 
 async def test_a_chain_is_verified_once_and_judged_each_time(tmp_path: Path) -> None:

@@ -11,9 +11,10 @@ from outpost import ports
 from outpost.core.bundle.release import VerifiedSet
 from outpost.core.errors import OutpostError, PeerError
 from outpost.sync import agent
+from outpost.sync.identity import Identity
 from outpost.sync.install import Fetch
 from tests.unit.core.bundle.samples import ORG
-from tests.unit.sync.agent_world import PATIENCE, SET, World, answer, refused, running, until, verified
+from tests.unit.sync.agent_world import PATIENCE, SET, Plane, World, answer, refused, running, until, verified
 from tests.unit.sync.enrolled import offer
 
 
@@ -84,6 +85,47 @@ async def test_a_wait_that_was_asked_for_is_kept_and_jitter_comes_on_top(tmp_pat
     world.chance.number = 0.5
     world.failures = [throttled(2.0) for _ in range(10)]
     assert await waited(world, 10) == [2.0 + 0.5 * min(60.0, 0.5 * 2**n) for n in range(10)]
+
+
+async def test_an_offer_that_cannot_be_taken_up_lets_the_waits_grow(tmp_path: Path) -> None:
+    """The control plane answers, and each time something on its side keeps the offer from being installed."""
+    world = World(tmp_path, PeerError("the file was not sent"))
+    world.chance.number = 0.5
+    waits, connect = Waits(6), world.parts().connect
+
+    def offering(identity: Identity, attempts: int) -> ports.ControlPlane:
+        plane = connect(identity, attempts)
+        assert isinstance(plane, Plane)
+        plane.session.down.put_nowait(offer(SET))
+        return plane
+
+    world.agent = agent.OrgAgent(ORG, replace(world.parts(), sleep=waits.sleep, connect=offering), "1.0")
+    task = asyncio.create_task(world.agent.run())
+    await asyncio.wait_for(waits.ended.wait(), PATIENCE)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert waits.seconds == [0.5 * 0.5 * 2**n for n in range(6)]
+
+
+async def test_a_stream_that_held_for_a_heartbeat_starts_the_waits_anew(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.failures = [PeerError("refused")] * 3
+    world.agent = agent.OrgAgent(ORG, world.parts(heartbeat_seconds=0.02), "1.0")
+    async with running(world):
+        await until(lambda: world.known.attempts == 3)
+        await until(lambda: world.known.attempts == 0)
+
+
+async def test_a_heartbeat_that_is_sent_early_does_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(agent, "TELL_SECONDS", 0.01)
+    world = World(tmp_path)
+    world.failures = [PeerError("refused")] * 3
+    async with running(world):
+        for _ in range(3):
+            plane = await world.next_plane()
+        plane.session.down.put_nowait(ports.Offer("n-1", "1.2", (), 0, withheld="bundle.self_test"))
+        await asyncio.wait_for(plane.session.beats.get(), PATIENCE)  # the link is there, which is told at once
+        assert world.known.attempts == 3
 
 
 async def test_whoever_is_throttled_waits_for_its_turn_on_the_connection_that_is_there(tmp_path: Path) -> None:

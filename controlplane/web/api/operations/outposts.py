@@ -24,7 +24,6 @@ from controlplane.web.api.operation import (
     PageParams,
     shaped,
 )
-from outpost.core.bundle.revocations import REVOKED, RevokedOutpost
 
 MAX_REASON_CHARS = 200
 MAX_MILLISECONDS = 1 << 53  # beyond it JSON readers disagree; rules of their own bound each time
@@ -254,10 +253,7 @@ async def show(context: Context, params: OutpostParams, body: NoBody) -> Outpost
 
 async def revoke(context: Context, params: OutpostParams, body: Revocation) -> OutpostFacts:
     """Final; and every outpost of the org is told that this one lost its identity."""
-    outpost = await context.administration.revoke(context.org, params.outpost, body.reason)
-    gone = RevokedOutpost(outpost.id, REVOKED, outpost.join_sequence)
-    await context.publisher.list_revoked(context.org, [gone])
-    return OutpostFacts(**facts(outpost))
+    return OutpostFacts(**facts(await context.withdrawals.revoke(context.org, params.outpost, body.reason)))
 
 
 OPERATIONS = (
