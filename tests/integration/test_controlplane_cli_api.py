@@ -369,19 +369,7 @@ async def test_it_asks_on_a_terminal_and_nowhere_else(tmp_path: Path) -> None:
     leader, follower = pty.openpty()
     try:
         process = await asyncio.create_subprocess_exec(
-            *(
-                sys.executable,
-                "-m",
-                "controlplane",
-                "key",
-                "revoke",
-                "k",
-                "--org",
-                "acme",
-                "--yes",
-                "--state",
-                str(made.state),
-            ),
+            *(sys.executable, "-m", "controlplane", "key", "revoke", "k", "--org", "acme", "--state", str(made.state)),
             stdin=follower,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
