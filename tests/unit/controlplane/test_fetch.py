@@ -81,7 +81,7 @@ async def site(folder: Path) -> AsyncIterator[Site]:
 
         streams = Streams(Gatekeeper())  # type: ignore[arg-type]
         desk = SimpleNamespace(
-            callers=SimpleNamespace(identified=identified),
+            callers=SimpleNamespace(paced=identified),
             delivery=plane.delivery,
             gatekeeper=Gatekeeper(),
             views=plane.views,

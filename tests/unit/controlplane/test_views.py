@@ -182,7 +182,7 @@ async def test_an_org_that_is_slow_to_read_keeps_no_other_waiting(tmp_path: Path
     async with bed(tmp_path, "acme", "globex") as plane:
         may, told = asyncio.Event(), list[str]()
         views = Views(SlowStore(plane.store, "acme", may), plane.clock)  # type: ignore[arg-type]
-        views.listen(lambda org, changed: told.append(org), lambda: ("acme", "globex"))
+        views.listen(lambda view, changed: told.append(view.org), lambda: ("acme", "globex"))
         watch = asyncio.create_task(views.watch())
         async with asyncio.timeout(PATIENCE):
             while "globex" not in told:
