@@ -40,7 +40,7 @@ KEY = ClientKey("", "", "one", "", (), "", "api", "internal", (), 0, 86_400, rev
 
 
 async def published(fleet: Site, number: int) -> tuple[str, float, tuple[float, float]]:
-    """Publish another policy; its revision, the moment of the commit, seconds and CPU seconds of signing and storing."""
+    """Publish another policy; its revision, the moment of the commit, seconds and CPU seconds of signing it."""
     text = default_policy(ORG).replace(b"found.", b"found, %d." % number)
     began, cpu = time.monotonic(), time.process_time()
     release = await fleet.plane.publisher.publish_policy(ORG, text)
