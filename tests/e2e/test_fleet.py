@@ -65,13 +65,15 @@ async def test_every_outpost_runs_each_release_and_a_reconnect_moves_nothing(dat
     assert 0 < line["bytes_one_key"] <= 8192
     assert line["p99_ms"] <= line["stored_ms"]
     assert line["in_succession_ms"] > 0  # nobody is left on the older one
+    assert line["publish_ms"] > 0
+    assert line["large"]["why"]
 
 
 async def test_idle_outposts_stay_connected() -> None:
     line = await ran("idle")
     assert line["outposts"] == COUNT + 20  # those that came first, so that their cost is not counted
     assert line["cpu_pct"] is not None
-    assert line["database_cpu_pct"] > 0
+    assert line["database_cpu_pct"] is not None
     assert line["status_per_s"] is not None
 
 

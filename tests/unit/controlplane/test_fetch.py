@@ -76,12 +76,12 @@ async def site(folder: Path) -> AsyncIterator[Site]:
                 judged.append(act)
                 return plane.gatekeeper.authorise(principal, act, *view)
 
-        async def identified(context: Context, act: Act) -> Principal:
+        async def paced(context: Context, act: Act) -> Principal:
             return principal
 
         streams = Streams(Gatekeeper())  # type: ignore[arg-type]
         desk = SimpleNamespace(
-            callers=SimpleNamespace(paced=identified),
+            callers=SimpleNamespace(paced=paced),
             delivery=plane.delivery,
             gatekeeper=Gatekeeper(),
             views=plane.views,
