@@ -16,8 +16,9 @@ class ReplicaBeat:
 
     Args:
         endpoint: host:port that outposts call.
-        told: called with the addresses of all live replicas, first at the start: outposts may know those of replicas
-            that are gone. Then whenever they are others than before. What the settings name counts instead.
+        told: called with the addresses of all live replicas whenever they are others than before, and once when this
+            replica is alone: outposts may know those of others that are gone. That is not said before others that
+            start at the same time had theirs to register. What the settings name counts instead.
     """
 
     def __init__(self, plane: Plane, endpoint: str, told: Told) -> None:
@@ -25,18 +26,19 @@ class ReplicaBeat:
         self._endpoint = endpoint
         self._told = told
         self._id = plane.chance.token_bytes(REPLICA_ID_BYTES).hex()
-        self.endpoints: tuple[str, ...] = ()
+        self.endpoints: tuple[str, ...] = (endpoint,)
+        self._has_told = False
 
     async def start(self) -> None:
         """Register for the first time. Raises StateError."""
-        await self._beat()
+        self._tell(await self._beat())
 
     async def run(self) -> None:
         """Go on until cancelled."""
         while True:
             await asyncio.sleep(BEAT_SECONDS)
             try:
-                await self._beat()
+                self._tell(await self._beat(), anyway=not self._has_told)
             except ControlPlaneError as error:
                 telemetry.log(telemetry.Event.MAINTENANCE_FAILED, kind="replica", code=error.code)
 
@@ -47,13 +49,16 @@ class ReplicaBeat:
         except ControlPlaneError as error:
             telemetry.log(telemetry.Event.MAINTENANCE_FAILED, kind="replica", code=error.code)
 
-    async def _beat(self) -> None:
+    async def _beat(self) -> tuple[str, ...]:
+        """Register; the addresses of those that live."""
         replicas = self._plane.store.replicas
         now_ms = await replicas.now_ms(self._plane.clock.now_ms())
         await replicas.register(Replica(self._id, self._endpoint, now_ms))
         await replicas.expire(now_ms - LOST_MS)
         live = {replica.endpoint for replica in await replicas.live(now_ms - LOST_MS)}
-        endpoints = self._plane.settings.sync_endpoints or tuple(sorted({*live, self._endpoint}))
-        if endpoints != self.endpoints:
-            self.endpoints = endpoints
+        return self._plane.settings.sync_endpoints or tuple(sorted({*live, self._endpoint}))
+
+    def _tell(self, endpoints: tuple[str, ...], *, anyway: bool = False) -> None:
+        if anyway or endpoints != self.endpoints:
+            self.endpoints, self._has_told = endpoints, True
             self._told(endpoints)
