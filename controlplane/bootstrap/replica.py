@@ -8,6 +8,8 @@ from controlplane.bootstrap.plane import Plane
 from controlplane.domain.errors import ControlPlaneError
 from controlplane.domain.replicas import BEAT_SECONDS, LOST_MS, REPLICA_ID_BYTES, Replica
 
+ALONE_BEATS = 6  # a minute: replicas that are started together, on a busy machine, have registered by then
+
 Told = Callable[[tuple[str, ...]], None]
 
 
@@ -28,6 +30,7 @@ class ReplicaBeat:
         self._id = plane.chance.token_bytes(REPLICA_ID_BYTES).hex()
         self.endpoints: tuple[str, ...] = (endpoint,)
         self._has_told = False
+        self._beats = 0
 
     async def start(self) -> None:
         """Register for the first time. Raises StateError."""
@@ -38,7 +41,8 @@ class ReplicaBeat:
         while True:
             await asyncio.sleep(BEAT_SECONDS)
             try:
-                self._tell(await self._beat(), anyway=not self._has_told)
+                self._beats += 1
+                self._tell(await self._beat(), anyway=not self._has_told and self._beats >= ALONE_BEATS)
             except ControlPlaneError as error:
                 telemetry.log(telemetry.Event.MAINTENANCE_FAILED, kind="replica", code=error.code)
 
