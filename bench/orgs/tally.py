@@ -19,6 +19,7 @@ class Tally:
         rows: answers that held something of another org.
         different: answers unlike those for what does not exist.
         faults: of both kinds, in words.
+        processes: attempts that were a process of the command line.
     """
 
     orgs: dict[str, Org]
@@ -27,6 +28,7 @@ class Tally:
     rows: int = 0
     different: int = 0
     faults: list[str] = field(default_factory=list)
+    processes: int = 0
 
     def count(self, surface: str, kind: str, status: str) -> None:
         """One attempt."""

@@ -5,6 +5,7 @@ nobody ever types, so that it cannot come back as an echo.
 """
 
 import secrets
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
@@ -224,15 +225,13 @@ def nobody() -> Known:
 
 def _tell_apart(orgs: dict[str, Org]) -> None:
     """What all orgs have alike, such as a file that is the same for everybody, is no trace of any of them."""
+    digests = Counter(digest for org in orgs.values() for digest in set(org.known.digests))
+    silent = Counter(trace for org in orgs.values() for trace in org.silent)
+    alike = {trace for found in (digests, silent) for trace, count in found.items() if count > 1}
     for org in orgs.values():
-        others = [each for each in orgs.values() if each is not org]
-        alike = {digest for digest in org.known.digests if any(digest in each.known.digests for each in others)}
-        alike |= {trace for trace in org.silent if any(trace in each.silent for each in others)}
         org.known.digests = tuple(digest for digest in org.known.digests if digest not in alike)
         org.typed -= alike
         org.silent -= alike
-        plans = {plan for each in others for plan in each.names["plan"]}
-        org.names["plan"] = [plan for plan in org.names["plan"] if plan not in plans] or ["plan-88"]
 
 
 async def marked_rows(database: postgres.Postgres, orgs: dict[str, Org]) -> dict[tuple[str, str], str]:
@@ -244,7 +243,7 @@ async def marked_rows(database: postgres.Postgres, orgs: dict[str, Org]) -> dict
             for org in orgs.values():
                 marks = "|".join(org.marks)
                 sql = (
-                    f"SELECT md5(string_agg(t::text, '' ORDER BY t::text)) FROM {table} t"  # noqa: S608 -- our own names
+                    f"SELECT md5(string_agg(t::text, '' ORDER BY t::text)) FROM {table} t"
                     " WHERE t.org = $1 AND t::text ~ $2"
                 )
                 found[table, org.name] = str(await connection.fetchval(sql, org.name, marks))
