@@ -29,8 +29,8 @@ from bench.orgs.api import Api
 from bench.orgs.tally import Tally
 from bench.orgs.wire import Wires
 
-KEYS = ("attempts", "rows", "unlike_missing", "cli_processes", "mutated", "changed_rows", "self_check_rows")
-KEYS += ("database", "seconds")
+KEYS: tuple[str, ...] = ("attempts", "rows", "mutated", "self_check_rows", "database")
+KEYS += ("unlike_missing", "changed_rows", "cli_processes", "seconds")
 SEED = 20261126
 ATTEMPTS = int(os.environ.get("ATTEMPTS", "0")) or (600 if report.QUICK else 10_000)
 PROCESSES = max(2, ATTEMPTS // 100)  # of the attempts by the command line

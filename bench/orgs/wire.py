@@ -196,13 +196,15 @@ class Wires:
             roots = self._orgs["acme"].attacker.answer.trust_bundle_der
             pem = keys.certificates_pem(keys.certificate_from_der(der) for der in roots)
             self._channels.append(channel(await wire.start(), pem))
-            doors.append(enrollment_pb2_grpc.EnrollmentStub(self._channels[-1]))
+            stub: Any = enrollment_pb2_grpc.EnrollmentStub
+            doors.append(stub(self._channels[-1]))
         csrs = [build_request(generate_tls_key()) for _ in range(8)]
         log_key = generate_signing_key().public_key().public_bytes_raw()
         for org in self._orgs.values():
             old = org.attacker
             client = Client(old.answer, old.key_pem, old.log)
-            client.log.records or client.log.grow(1)
+            if not client.log.records:
+                client.log.grow(1)
             self._channels.append(client.channel)
             self._attackers.append(Attacker(org, client, doors, asyncio.Lock(), csrs, log_key))
 
@@ -246,9 +248,11 @@ async def _answered(name: str, attacker: Attacker, known: Known, chance: random.
             if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
                 await asyncio.sleep(min(5.0, max(0.2, detail.retry_after_ms / 1000)))
                 continue
-            return (error.code().name, str(detail)), [raw, str(error.details()).encode()]
+            return (f"{error.code().name} {detail.code}", str(detail)), [raw, str(error.details()).encode()]
         shown = tuple(_shown(each) for each in messages)
-        return ("OK", *shown), [each.SerializeToString() for each in messages if each is not grpc.aio.EOF]
+        return (f"OK {_kind(messages)}", *shown), [
+            each.SerializeToString() for each in messages if each is not grpc.aio.EOF
+        ]
 
 
 def _shown(message: Any) -> str:
@@ -260,3 +264,16 @@ def _shown(message: Any) -> str:
             return f"offer of {sorted(each.name for each in message.offer.files)} {message.offer.withheld}"
         case _:
             return str(message)
+
+
+def _kind(messages: Messages) -> str:
+    """What an answer that is no refusal comes to."""
+    match messages:
+        case [audit_pb2.AppendResponse() as one]:
+            return audit_pb2.WitnessStatus.Name(one.status).removeprefix("WITNESS_STATUS_").lower()
+        case [audit_pb2.RootResponse() as one]:
+            return "root" if one.root else "no root"
+        case [sync_pb2.SyncDown() as one]:
+            return f"own {one.WhichOneof('message')}"
+        case _:
+            return ", ".join(type(each).__name__ for each in messages)

@@ -6,6 +6,7 @@ nobody ever types, so that it cannot come back as an echo.
 
 import secrets
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
@@ -92,7 +93,7 @@ async def initialised(folder: Path, database: postgres.Postgres | None) -> Path:
     return state
 
 
-async def ok(api: LocalApi, name: str, params: dict[str, object], body: dict[str, object] | None = None) -> Any:
+async def ok(api: LocalApi, name: str, params: Mapping[str, object], body: Mapping[str, object] | None = None) -> Any:
     """An operation by whoever owns the files, which must succeed."""
     answer = await api.call(name, params, body)
     if answer.status >= 300:
