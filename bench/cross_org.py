@@ -25,15 +25,16 @@ from typing import Any
 from bench.fleet import postgres, report
 from bench.fleet.site import DATABASE, BenchError, Process
 from bench.orgs import world
-from bench.orgs.api import Api
+from bench.orgs.api import OPERATIONS, Api
 from bench.orgs.tally import Tally
 from bench.orgs.wire import Wires
 
 KEYS: tuple[str, ...] = ("attempts", "rows", "mutated", "self_check_rows", "database")
-KEYS += ("unlike_missing", "changed_rows", "cli_processes", "seconds")
+KEYS += ("unlike_missing", "changed_rows", "cli_processes", "operations", "seconds")
 SEED = 20261126
 ATTEMPTS = int(os.environ.get("ATTEMPTS", "0")) or (600 if report.QUICK else 10_000)
 PROCESSES = max(2, ATTEMPTS // 100)  # of the attempts by the command line
+ALL_REACHED = 5_000  # so many reach every operation
 SELF_CHECK = min(300, ATTEMPTS)
 WORKERS = {"rpc": 6, "rest": 5, "cli": 4, "process": 2}
 HONEST, MUTANT = "controlplane", "bench.orgs.mutant"
@@ -133,7 +134,8 @@ async def bench(result: dict[str, Any]) -> None:
         async with served(made, HONEST) as ready:
             plain = await attack(made, ready, shares(), "plain")
         show("with WHERE", plain)
-        result |= {"attempts": dict(plain.attempts), "rows": plain.rows, "cli_processes": plain.processes}
+        result |= {"attempts": dict(plain.attempts), "rows": plain.rows}
+        result |= {"cli_processes": plain.processes, "operations": len(plain.operations)}
         async with served(made, MUTANT) as ready:
             mutated = await attack(made, ready, shares(), "mutated")
             show("without WHERE", mutated)
@@ -152,6 +154,7 @@ def show(label: str, tally: Tally) -> None:
     rows = [(surface, kind, status, count) for (surface, kind, status), count in sorted(tally.answers.items())]
     report.table((label, "attempt", "answer", "count"), rows)
     report.remark(f"{label}: {tally.rows} rows of another org, {tally.different} answers unlike the missing one's")
+    report.remark(f"{label}: told to try again, and did: {dict(tally.again) or 'never'}")
 
 
 def judge(result: dict[str, Any], faults: list[str]) -> None:
@@ -160,6 +163,8 @@ def judge(result: dict[str, Any], faults: list[str]) -> None:
         report.remark(fault)
     if faults:
         raise BenchError("an org got something of another, or could tell it from none")
+    if ATTEMPTS >= ALL_REACHED and result["operations"] != len(OPERATIONS):
+        raise BenchError("an operation of the API was never asked for")
     if DATABASE == "postgres" and not result["self_check_rows"]:
         raise BenchError("without any lock the attempts found nothing, so they prove nothing")
 

@@ -119,11 +119,12 @@ class Api:
             operation = chance.choice(OPERATIONS)
             params = {name: chance.choice(victim.names[name]) for name in operation.path_fields}
             missing = {**params, "org": "nobody"}
+            tally.operations.add(operation.name)
         else:
             operation = chance.choice(NAMING)
             params = _theirs(operation, caller.org, victim, chance)
             missing = {name: MISSING.get(name, value) for name, value in params.items()}
-        answer = await self._answered(caller, surface, operation, params)
+        answer = await self._answered(tally, caller, surface, (operation, params))
         tally.count(surface, kind, str(answer[0]))
         await self._compare(tally, caller, (surface, kind), operation, (answer, missing))
         silent = operation.name.startswith("acts.")  # an org's own record tells what it asked for, in its own words
@@ -139,7 +140,7 @@ class Api:
             return
         key = (*how, caller.org.name, caller.role.value, operation.name)
         if key not in self._missing:
-            self._missing[key] = await self._answered(caller, how[0], operation, missing)
+            self._missing[key] = await self._answered(tally, caller, how[0], (operation, missing))
         expected = self._missing[key]
         refused = {"another org": (404,), "own org, another's thing": (403, 404)}[how[1]]
         if answer != expected or answer[0] not in refused:
@@ -175,9 +176,10 @@ class Api:
         return self._chance.choice(owners if self._chance.random() < OWNERS_SHARE else callers), self._orgs[other]
 
     async def _answered(
-        self, caller: Caller, surface: str, operation: AnyOperation, params: Mapping[str, str]
+        self, tally: Tally, caller: Caller, surface: str, call: tuple[AnyOperation, Mapping[str, str]]
     ) -> tuple[int, dict[str, Any]]:
         """Status and document, without the id of the request; whoever is too fast waits."""
+        operation, params = call
         body = BODIES.get(operation.name, {})
         while True:
             if surface == "cli":
@@ -190,6 +192,7 @@ class Api:
                 status, document = response.status_code, response.json()
             if status != 429:
                 return status, {**document, "instance": ""}
+            tally.again["429"] += 1
             await asyncio.sleep(1)
 
     async def _ran(self, caller: Caller, words: list[str]) -> tuple[int, str]:

@@ -20,6 +20,8 @@ class Tally:
         different: answers unlike those for what does not exist.
         faults: of both kinds, in words.
         processes: attempts that were a process of the command line.
+        operations: of the API that another org was asked for.
+        again: calls that were told to try again, and did, by code; they are no attempts.
     """
 
     orgs: dict[str, Org]
@@ -29,6 +31,8 @@ class Tally:
     different: int = 0
     faults: list[str] = field(default_factory=list)
     processes: int = 0
+    operations: set[str] = field(default_factory=set)
+    again: Counter[str] = field(default_factory=Counter)
 
     def count(self, surface: str, kind: str, status: str) -> None:
         """One attempt."""
