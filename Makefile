@@ -87,7 +87,10 @@ eval: setup-dev ## labelled texts through a running outpost; DATA=folder, QUICK=
 	@$(BIN)/python bench/eval.py "$(DATA)"
 
 .PHONY: eval bench-policy bench-kills bench-outage bench-issuance bench-revocation bench-propagation bench-idle bench-enroll bench-replica-kill bench-bad-release
-.PHONY: bench-store bench-api-fuzz
+.PHONY: bench-store bench-api-fuzz bench-cross-org
+bench-cross-org: setup-dev ## 10,000 attempts of orgs at one another over RPC, REST and CLI, and again without WHERE: 0 rows (QUICK=1: 600)
+	@PYTHONPATH=. $(BIN)/python -m bench.cross_org
+
 bench-api-fuzz: setup-dev ## 2,000 requests that schemathesis makes from the OpenAPI document, with two orgs' tokens (QUICK=1: 200)
 	@PYTHONPATH=. $(BIN)/python bench/api_fuzz.py
 

@@ -78,16 +78,30 @@ class Wire:
             return
         self._near.add(writer)
         try:
-            pumps = [asyncio.ensure_future(_pump(*pair)) for pair in ((reader, far_writer), (far_reader, writer))]
-            await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
-            for pump in pumps:
-                pump.cancel()
+            await _between(reader, far_writer, far_reader, writer)
             if writer not in self._near:  # cut: nobody tells the control plane
                 await asyncio.sleep(HALF_OPEN_SECONDS)
+        except asyncio.CancelledError:  # by stop; raised further, asyncio would report it as a fault of the server
+            pass
         finally:
             self._near.discard(writer)
             for each in (writer, far_writer):
                 each.close()
+
+
+async def _between(
+    near_reader: asyncio.StreamReader,
+    far_writer: asyncio.StreamWriter,
+    far_reader: asyncio.StreamReader,
+    near_writer: asyncio.StreamWriter,
+) -> None:
+    """Pass bytes on both ways until one way ends."""
+    pumps = [asyncio.ensure_future(_pump(*pair)) for pair in ((near_reader, far_writer), (far_reader, near_writer))]
+    try:
+        await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for pump in pumps:
+            pump.cancel()
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
