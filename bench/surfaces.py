@@ -212,7 +212,7 @@ def wire(stand: Stand) -> list[Surface]:
         async def chunks() -> AsyncIterator[sync_pb2.FetchChunk]:
             yield sync_pb2.FetchChunk.FromString(data)
 
-        return asyncio.run(client.fetched(chunks(), hashlib.sha256(body).digest(), len(body)))
+        return asyncio.run(client.fetched(chunks(), hashlib.sha256(body).digest(), len(body), bytearray()))
 
     body = stand.third.targets[names.KEYS_PATH]
     plain = sync_pb2.FetchChunk(data=body).SerializeToString()
