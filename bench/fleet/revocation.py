@@ -106,6 +106,7 @@ class Revocation:
 
     async def _measured(self, how: str, size: int, *, elsewhere: bool = False) -> None:
         fleet, numbers = self._fleet, [self._left.pop() for _ in range(size)]
+        await self._settled(len(numbers))
         await self._require_only_revoked(await fleet.notes())
         self._revoked |= set(numbers)
         if elsewhere:
@@ -120,6 +121,13 @@ class Revocation:
             if len(found.elsewhere) != REPLICAS:
                 raise BenchError(f"{len(found.elsewhere)} of {REPLICAS} replicas refused a revoked outpost in time")
         self.rounds.append(found)
+
+    async def _settled(self, chosen: int) -> None:
+        """Wait until nobody is busy with the set of the round before: what is measured is this one."""
+        async with self._fleet.plane.store.for_org(ORG).read() as transaction:
+            newest = await transaction.releases.newest()
+        revision = newest.revision if newest is not None else ""
+        await self._fleet.until("active", len(self._left) + chosen, 60, revision=revision)
 
     async def _until_refused(self, began: Mapping[int, float]) -> tuple[dict[int, float], dict[int, float]]:
         """Seconds to the end of each stream, and to the refusal after it."""

@@ -27,6 +27,7 @@ from controlplane.domain.outposts import (
 )
 from controlplane.domain.throttle import MESSAGES, Pace
 from controlplane.rpc import codec
+from controlplane.rpc.headstart import HeadStart
 from controlplane.services.delivery import Holding, OfferPlan
 from controlplane.services.identity import Gatekeeper, Principal
 from controlplane.services.views import OrgView
@@ -229,6 +230,7 @@ class Streams:
         self._gatekeeper = gatekeeper
         self._live: dict[str, dict[str, Stream]] = {}
         self._calls: dict[str, set[Call]] = {}  # beside the streams, by org: few at any time
+        self._head_start = HeadStart(self._offer)
         self.line: Line | None = None
         self.stopping = False
 
@@ -289,9 +291,14 @@ class Streams:
             stream = live.get(outpost_id)
             if stream is not None:
                 self._judge(stream, view)
+        if not self._head_start.is_given(view, outposts):
+            self._offer(view)
+
+    def _offer(self, view: OrgView) -> None:
+        """Put into line who lacks what is new."""
         if self.line is None:
             return
-        for stream in live.values():
+        for stream in self._live.get(view.org, {}).values():
             if stream.withheld and stream.principal.outpost_id not in view.refused:
                 stream.withheld, stream.offered = False, NEVER
             if 0 != stream.offered < view.number and not stream.order_out:
