@@ -317,7 +317,7 @@ async def proven(at: Plane, sequence: int) -> Any:
         shown = await at.local("acts", "show", str(sequence), "--org", "acme", "--json")
         if not shown.status:
             return shown.json
-        assert (shown.status, "act.unknown" in shown.err) == (7, True)
+        assert (shown.status, "act.unknown" in shown.err) == (4, True)
         assert time.monotonic() < until
 
 
