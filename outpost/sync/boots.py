@@ -8,6 +8,7 @@ take the counter keeps the outpost from connecting, and says so; enforcement goe
 
 import fcntl
 import os
+import threading
 from pathlib import Path
 
 from certs.errors import TrustError
@@ -49,26 +50,31 @@ class BootCounter:
         self._chance = chance
         self._lock = -1
         self._boot_id = ""
+        self._counting = threading.Lock()
 
     def boot_id(self) -> str:
         """The id of this start: counted at the first call, the same ever after. Blocks on the disk.
+
+        A stream and a renewal may ask at one moment, each in a thread of its own: two ids of one start would be a clone.
 
         Raises:
             BootCounterError: the counter cannot be read or stored.
             IdentityInUseError: the start before still lives.
         """
-        if not self._boot_id:
-            self._hold()
-            counter = self._counter() + 1
-            self._store(counter)
-            self._boot_id = f"{counter:0{COUNTER_DIGITS}x}" + self._chance.token_bytes(CHANCE_BYTES).hex()
-        return self._boot_id
+        with self._counting:
+            if not self._boot_id:
+                self._hold()
+                counter = self._counter() + 1
+                self._store(counter)
+                self._boot_id = f"{counter:0{COUNTER_DIGITS}x}" + self._chance.token_bytes(CHANCE_BYTES).hex()
+            return self._boot_id
 
     def close(self) -> None:
         """Let another start count: this one says nothing any more."""
-        if self._lock >= 0:
-            os.close(self._lock)
-        self._lock, self._boot_id = -1, ""
+        with self._counting:
+            if self._lock >= 0:
+                os.close(self._lock)
+            self._lock, self._boot_id = -1, ""
 
     def _hold(self) -> None:
         if self._lock >= 0:

@@ -1,8 +1,11 @@
 """Counters and requests of an identity: on the disk before they are used, over crashes and full disks."""
 
+import contextlib
 import os
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -24,6 +27,30 @@ def refused(code: str, call: object) -> OutpostError:
     assert caught.value.code == code
     assert not caught.value.fatal
     return caught.value
+
+
+class MeetingChance:
+    """Holds whoever draws until another one draws too, or for a moment when nobody does."""
+
+    def __init__(self) -> None:
+        self._meeting = threading.Barrier(2)
+
+    def token_bytes(self, size: int) -> bytes:
+        with contextlib.suppress(threading.BrokenBarrierError):
+            self._meeting.wait(0.2)
+        return os.urandom(size)
+
+    def uniform(self) -> float:
+        return 0.0
+
+
+def test_a_stream_and_a_renewal_that_ask_at_one_moment_are_one_start(tmp_path: Path) -> None:
+    boots = BootCounter(tmp_path, MeetingChance())
+    with ThreadPoolExecutor(2) as threads:
+        first, second = threads.map(lambda _: boots.boot_id(), range(2))
+    assert first == second
+    assert first.startswith("00000001")
+    boots.close()
 
 
 def test_each_start_has_a_higher_counter_and_keeps_its_id(tmp_path: Path) -> None:
