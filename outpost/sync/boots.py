@@ -55,7 +55,7 @@ class BootCounter:
     def boot_id(self) -> str:
         """The id of this start: counted at the first call, the same ever after. Blocks on the disk.
 
-        A stream and a renewal may ask at one moment, each in a thread of its own: two ids of one start would be a clone.
+        A stream and a renewal may ask at one moment, each in a thread of its own; two ids of one start were a clone.
 
         Raises:
             BootCounterError: the counter cannot be read or stored.
